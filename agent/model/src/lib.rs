@@ -1,0 +1,7 @@
+//! The finished vocabulary that every output speaks. Plain data with public fields; no I/O, no clocks,
+//! no knowledge of how anything was measured.
+//!
+//! [`line`](mod@line) is the JSON lines contract, [`snapshot`] the state that views draw.
+
+pub mod line;
+pub mod snapshot;

@@ -1,0 +1,183 @@
+//! JSON lines: one object a line, tagged by `type`. Names are append-only. Times are integers in
+//! nanoseconds; starts are wall clock (Unix epoch). What is unknown is `null`, never invented.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One line of `pyapm attach --format json`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Line {
+    Attached(Attached),
+    Transaction(Box<Transaction>),
+    Worker(Worker),
+    Summary(Summary),
+}
+
+/// The first line, written once every probe is on.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Attached {
+    pub application: String,
+    pub pids: Vec<u32>,
+    /// Version of the interpreter (`3.11.7`); `None` when it could not be told.
+    pub python: Option<String>,
+}
+
+/// One unit of inbound work, finished.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Transaction {
+    pub application: String,
+    pub kind: TransactionKind,
+    /// Low-cardinality: method and route (`GET /users/{id}`).
+    pub name: String,
+    #[serde(rename = "http.request.method")]
+    pub method: Option<String>,
+    /// Path without the query string.
+    #[serde(rename = "url.path")]
+    pub path: Option<String>,
+    /// The framework's own route; `None` when it is not known (the name then comes from the path).
+    #[serde(rename = "http.route")]
+    pub route: Option<String>,
+    /// `None` when no response was sent (see `outcome`).
+    #[serde(rename = "http.response.status_code")]
+    pub status: Option<u16>,
+    pub start_ns: u64,
+    pub duration_ns: u64,
+    pub pid: u32,
+    pub tid: u32,
+    pub trace_id: String,
+    pub span_id: String,
+    pub parent_span_id: Option<String>,
+    pub spans: Vec<Span>,
+    pub error: Option<Error>,
+    pub samples: Vec<Samples>,
+    pub outcome: Outcome,
+    /// Bytes of the request as received, head and body.
+    pub request_bytes: u64,
+    /// Bytes of the response as sent, head and body.
+    pub response_bytes: u64,
+    #[serde(rename = "client.address")]
+    pub client_address: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
+pub enum TransactionKind {
+    Http,
+    Task,
+    Point,
+}
+
+/// How a transaction ended.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The response was sent to its last byte.
+    Complete,
+    /// The client went away, or the connection broke, before the response was whole.
+    Aborted,
+    /// The worker ended before the response was whole.
+    WorkerExited,
+    /// Events were lost on the way: some of this transaction is a guess.
+    Incomplete,
+}
+
+/// One outgoing call inside a transaction.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Span {
+    pub kind: SpanKind,
+    /// Low-cardinality: operation and object (`SELECT users`).
+    pub name: String,
+    #[serde(rename = "db.system.name")]
+    pub db_system: Option<String>,
+    /// Literals replaced by `?`.
+    #[serde(rename = "db.query.text")]
+    pub db_query: Option<String>,
+    /// The database's error number, as text; `None` when the call succeeded.
+    #[serde(rename = "error.type")]
+    pub error_type: Option<String>,
+    pub start_ns: u64,
+    pub duration_ns: u64,
+    pub span_id: String,
+    pub parent_span_id: String,
+    /// The Python call site: innermost frame first.
+    pub stack: Vec<Frame>,
+    #[serde(rename = "server.address")]
+    pub server_address: Option<String>,
+    #[serde(rename = "server.port")]
+    pub server_port: Option<u16>,
+    /// Whether the reply was seen; `None` in `error.type` means success only if this is true.
+    pub reply_seen: bool,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
+pub enum SpanKind {
+    Db,
+    Cache,
+    Http,
+    Messaging,
+    Point,
+}
+
+/// One Python frame.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Frame {
+    /// Qualified from Python 3.11 on; `?` when it could not be read.
+    pub function: String,
+    pub file: String,
+    /// `None` when the interpreter has no line for this instruction.
+    pub line: Option<u32>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Error {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub message: Option<String>,
+    pub handled: bool,
+    pub stack: Vec<Frame>,
+}
+
+/// Stack samples that fell into a transaction, equal stacks counted together.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Samples {
+    pub count: u64,
+    pub state: SampleState,
+    /// Innermost frame first.
+    pub stack: Vec<Frame>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
+pub enum SampleState {
+    Cpu,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Worker {
+    pub event: WorkerEvent,
+    pub pid: u32,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerEvent {
+    Started,
+    Exited,
+}
+
+/// The last line, also after Ctrl-C and SIGTERM. `seen = delivered + sum(dropped)`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Summary {
+    /// Records that the kernel half had to send.
+    pub seen: u64,
+    /// Records that arrived and were decoded.
+    pub delivered: u64,
+    /// Records that did not arrive or could not be used, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Finished transactions written.
+    pub transactions: u64,
+    /// What delivered records lacked, and what could not be placed, by reason. Not part of the sum.
+    pub incomplete: BTreeMap<String, u64>,
+}

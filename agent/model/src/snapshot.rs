@@ -1,0 +1,139 @@
+//! The state of one application at one moment, aggregated over all its workers: what views draw.
+//! Durations in nanoseconds. `None` is unknown, and is drawn as such.
+
+use crate::line::Frame;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Snapshot {
+    pub application: String,
+    /// `gunicorn`, `uwsgi` ...; `None` when not recognised.
+    pub server: Option<String>,
+    pub python: Option<String>,
+    /// Wall clock, nanoseconds since the Unix epoch.
+    pub taken_ns: u64,
+    /// Since the attach.
+    pub elapsed_ns: u64,
+    /// Length of the window behind rates and percentiles, at most the elapsed time.
+    pub window_ns: u64,
+    pub totals: Totals,
+    /// Busiest first (by total time in the window).
+    pub routes: Vec<Route>,
+    /// Longest elapsed first.
+    pub active: Vec<Active>,
+    /// Most samples first.
+    pub functions: Vec<Function>,
+    /// Most total time first.
+    pub statements: Vec<Statement>,
+    pub workers: Vec<Worker>,
+    pub losses: Losses,
+}
+
+/// Over the window, unless said otherwise.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Totals {
+    pub transactions: u64,
+    pub per_second: f64,
+    /// Status 500 to 599, aborted by the worker's end, or an unhandled exception.
+    pub errors: u64,
+    pub p50_ns: Option<u64>,
+    pub p95_ns: Option<u64>,
+    pub p99_ns: Option<u64>,
+    /// CPU of all workers together, 1.0 = one core; `None` until two readings exist.
+    pub cpu_cores: Option<f64>,
+    /// Since the attach.
+    pub all_transactions: u64,
+    pub all_errors: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Route {
+    /// `GET /users/{id}`
+    pub name: String,
+    pub count: u64,
+    pub per_second: f64,
+    pub errors: u64,
+    pub p50_ns: u64,
+    pub p95_ns: u64,
+    pub p99_ns: u64,
+    pub max_ns: u64,
+    /// Sum of durations: what the list is sorted by.
+    pub total_ns: u64,
+    /// Mean time per transaction spent in database spans.
+    pub db_mean_ns: u64,
+    /// Mean database spans per transaction.
+    pub db_calls: f64,
+    /// By hundreds of the status: `[1xx, 2xx, 3xx, 4xx, 5xx]`.
+    pub status_classes: [u64; 5],
+}
+
+/// A transaction that has not ended.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Active {
+    pub name: String,
+    pub path: Option<String>,
+    pub pid: u32,
+    pub tid: u32,
+    pub elapsed_ns: u64,
+    pub doing: Doing,
+}
+
+/// What an active transaction is doing now.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Doing {
+    /// In this statement (normalised) for so long.
+    Statement { text: String, elapsed_ns: u64 },
+    /// In this Python function: last seen there by a sample or by reading the parked thread.
+    Function(Frame),
+    Unknown,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Function {
+    pub function: String,
+    pub file: String,
+    /// Share of all samples in the window whose innermost Python frame is this function, 0.0 to 1.0.
+    pub self_share: f64,
+    /// Share of samples with this function anywhere on the stack, 0.0 to 1.0.
+    pub total_share: f64,
+    pub samples: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Statement {
+    /// Normalised text.
+    pub text: String,
+    pub count: u64,
+    pub errors: u64,
+    pub mean_ns: u64,
+    pub max_ns: u64,
+    pub total_ns: u64,
+    /// Innermost application frame of one of its calls.
+    pub call_site: Option<Frame>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Worker {
+    pub pid: u32,
+    pub is_master: bool,
+    /// Since the attach.
+    pub transactions: u64,
+    /// Transactions in flight now.
+    pub active: u64,
+    /// 1.0 = one core; `None` until two readings exist.
+    pub cpu_cores: Option<f64>,
+    pub rss_bytes: Option<u64>,
+    pub threads: Option<u64>,
+}
+
+/// `seen = delivered + sum(dropped)`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Losses {
+    pub seen: u64,
+    pub delivered: u64,
+    pub dropped: BTreeMap<String, u64>,
+    /// What delivered records lacked, by reason.
+    pub incomplete: BTreeMap<String, u64>,
+}

@@ -1,0 +1,21 @@
+//! The userspace half of pyapm, as rooms in a row. Data flows from left to right only; a room imports only
+//! from its left (`cargo xtask tidy` holds this). `pipeline` and `cli` may import all.
+//!
+//! ```text
+//! telemetry, host -> probes -> intake -> targets -> python -> symbols -> transactions -> store -> outputs
+//! ```
+//!
+//! The single return path is `probes::tables`: userspace writes kernel maps through it, control, never data.
+
+pub mod cli;
+pub mod host;
+pub mod intake;
+pub mod outputs;
+pub mod pipeline;
+pub mod probes;
+pub mod python;
+pub mod store;
+pub mod symbols;
+pub mod targets;
+pub mod telemetry;
+pub mod transactions;

@@ -1,0 +1,7 @@
+//! The `pyapm` binary: everything it does is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pyapm::cli::main()
+}

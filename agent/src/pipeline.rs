@@ -1,0 +1,1 @@
+//! The wiring: every task, channel, bound and shutdown step, nothing else.

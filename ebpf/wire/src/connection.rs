@@ -1,0 +1,36 @@
+//! Userspace's hints on how much of a connection's bytes it wants. Hints never change what is counted:
+//! a late or lost hint only means that more bytes are copied than needed.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Key of the maps `CONNECTIONS` and `HINTS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub tgid: u32,
+    pub fd: u32,
+}
+
+/// Value of the map `HINTS`. Ignored when `connection` is not the one the descriptor now has.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq, Eq)]
+pub struct Hint {
+    pub connection: u64,
+    /// Inbound bytes before this stream offset are not wanted (a request body whose length is known).
+    pub skip_in: u64,
+    /// The same for outbound bytes.
+    pub skip_out: u64,
+    /// Most bytes wanted of one call, each direction, up to [`MAX_CAPTURE`].
+    pub want_in: u32,
+    pub want_out: u32,
+}
+
+/// Bytes of one call that are copied at most, in records of at most [`RECORD_CAPTURE`] each.
+pub const MAX_CAPTURE: u32 = 64 * 1024;
+/// Payload bytes (head and tail together) that one record carries at most.
+pub const RECORD_CAPTURE: u32 = 16 * 1024;
+/// Bytes from the end of a call that are copied when its head was cut short.
+pub const TAIL_CAPTURE: u32 = 64;
+
+const _: () = assert!(size_of::<Key>() == 8);
+const _: () = assert!(size_of::<Hint>() == 32);

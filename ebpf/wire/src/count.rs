@@ -1,0 +1,33 @@
+//! Counters that the kernel half keeps, one slot each in the per-CPU array `COUNTS`. Every record that
+//! was due is counted in `SEEN`, and is then either delivered or counted under exactly one reason:
+//! `SEEN = delivered + RING_FULL`. The others say what a delivered record lacks, or what could not be seen.
+
+/// Records that were due.
+pub const SEEN: u32 = 0;
+/// Records dropped because the ring buffer had no space.
+pub const RING_FULL: u32 = 1;
+/// Payload bytes that could not be read from the target (page absent).
+pub const PAYLOAD_UNREADABLE: u32 = 2;
+/// Stacks cut short because a page of the target was absent.
+pub const STACK_UNREADABLE: u32 = 3;
+/// Stacks deeper than [`crate::python::MAX_FRAMES`].
+pub const STACK_TRUNCATED: u32 = 4;
+/// Children that could not be followed because the target map was full.
+pub const TARGETS_FULL: u32 = 5;
+/// Connections that could not be followed because the connection map was full.
+pub const CONNECTIONS_FULL: u32 = 6;
+/// System calls that could not be followed because the in-flight map was full.
+pub const CALLS_FULL: u32 = 7;
+/// Samples of threads without a Python thread state (native threads).
+pub const SAMPLE_NOT_PYTHON: u32 = 8;
+/// Bytes moved by calls whose payload was wanted but is not carried (sendfile, more than MAX_CAPTURE).
+pub const PAYLOAD_CUT: u32 = 9;
+
+/// Slots in `COUNTS`.
+pub const SLOTS: u32 = 16;
+
+/// Name of each slot as outputs show it; empty for unused slots.
+pub const NAMES: [&str; SLOTS as usize] = [
+    "seen", "ring_full", "payload_unreadable", "stack_unreadable", "stack_truncated", "targets_full",
+    "connections_full", "calls_full", "sample_not_python", "payload_cut", "", "", "", "", "", "",
+];

@@ -1,0 +1,171 @@
+//! Records in the ring buffer, kernel to userspace. Each starts with a [`Header`]; `kind` says which
+//! struct follows it, and after that struct comes the variable part, up to `Header::len`.
+//!
+//! Order: records of one thread come in the order in which that thread made them, because ring space is
+//! reserved by the thread itself. A parent's `FORK` comes before anything of its child. Nothing more is
+//! promised about order between threads.
+//!
+//! Numbers are never reused; a retired kind keeps its line with a note.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Values of [`Header::kind`].
+pub mod kind {
+    pub const FORK: u16 = 1;
+    pub const EXEC: u16 = 2;
+    pub const EXIT: u16 = 3;
+    pub const CONNECTION_OPENED: u16 = 4;
+    pub const CONNECTION_CLOSED: u16 = 5;
+    pub const IO: u16 = 6;
+    pub const STATEMENT: u16 = 7;
+    pub const SAMPLE: u16 = 8;
+    pub const STACK: u16 = 9;
+}
+
+/// Common start of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Header {
+    /// One of [`kind`].
+    pub kind: u16,
+    /// Meaning depends on the kind; see the constants beside each record.
+    pub flags: u16,
+    /// Bytes of the whole record, this header included.
+    pub len: u32,
+    /// `CLOCK_MONOTONIC` nanoseconds (`bpf_ktime_get_ns`).
+    pub time_ns: u64,
+    /// Process id in the initial pid namespace.
+    pub tgid: u32,
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+}
+
+/// `FORK`: `Header::tgid` is the parent. The child is a target from now on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Fork {
+    pub header: Header,
+    pub child_tgid: u32,
+    pub padding: u32,
+}
+
+/// `EXEC`, `EXIT` (the whole process has gone): the header says it all.
+pub type Bare = Header;
+
+/// `CONNECTION_OPENED`: the first socket call of a target on this descriptor.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct ConnectionOpened {
+    pub header: Header,
+    /// Unique for the life of the daemon; never 0.
+    pub connection: u64,
+    pub fd: u32,
+    /// `AF_INET`, `AF_INET6`, `AF_UNIX` or whatever the socket says.
+    pub family: u16,
+    /// Host byte order; 0 for unix sockets.
+    pub local_port: u16,
+    /// Host byte order; 0 for unix sockets.
+    pub peer_port: u16,
+    pub padding: [u8; 6],
+    /// Network byte order; IPv4 in the first four bytes.
+    pub local_address: [u8; 16],
+    pub peer_address: [u8; 16],
+}
+
+/// `CONNECTION_CLOSED`: close, dup2 over it, or the process's exec.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct ConnectionClosed {
+    pub header: Header,
+    pub connection: u64,
+}
+
+/// Flags of an `IO` record.
+pub mod io {
+    /// Bytes went out of the process (write, send ...); otherwise they came in.
+    pub const OUT: u16 = 1;
+    /// The peer closed its side: an inbound call returned 0.
+    pub const END_OF_STREAM: u16 = 2;
+    /// The call failed with an error that ends the connection (reset, broken pipe).
+    pub const FAILED: u16 = 4;
+}
+
+/// `IO`: bytes moved on a socket by one system call. `Header::time_ns` is the call's return.
+///
+/// Payload: `head` bytes from the start of what was moved, directly after this struct, then `tail` bytes
+/// from its end when `head < moved`. One call may give several records (each at its own `offset`) when it
+/// moved more than one record may carry; `moved` is then the part that this record speaks of.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Io {
+    pub header: Header,
+    /// `CLOCK_MONOTONIC` nanoseconds at which the system call began.
+    pub began_ns: u64,
+    pub connection: u64,
+    /// Position of the first byte in this direction's stream since the connection was first seen.
+    pub offset: u64,
+    pub moved: u32,
+    pub head: u32,
+    pub tail: u32,
+    /// Bytes that were wanted for `head` and `tail` and could not be read (page absent).
+    pub unreadable: u32,
+}
+
+/// Values of [`Statement::library`]: which C client carried it.
+pub mod library {
+    /// `mysql_real_query` / `mysql_send_query` of libmariadb or libmysqlclient.
+    pub const MYSQL: u16 = 1;
+}
+
+/// `STATEMENT`: a database client library was asked to run this text, which follows the struct.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Statement {
+    pub header: Header,
+    /// Stack at the call; 0 when there was none, see `stack_status`.
+    pub stack: u64,
+    /// The client library's handle (`MYSQL *`), the same for every call on one connection.
+    pub handle: u64,
+    /// Bytes of the whole text in the target.
+    pub text_len: u32,
+    /// Bytes of it that follow.
+    pub captured: u32,
+    pub library: u16,
+    /// One of [`crate::python::status`].
+    pub stack_status: u16,
+    pub padding: u32,
+}
+
+/// `SAMPLE`: the thread was on a CPU when the sampling timer fired.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Sample {
+    pub header: Header,
+    /// 0 when there was none, see `stack_status`.
+    pub stack: u64,
+    pub stack_status: u16,
+    pub padding: [u8; 6],
+}
+
+/// `STACK`: the frames behind a stack id that this thread is about to use. `frames` of
+/// [`crate::python::Frame`] follow, innermost first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Stack {
+    pub header: Header,
+    /// Hash of the frames and of the process; never 0.
+    pub stack: u64,
+    pub frames: u32,
+    /// One of [`crate::python::status`].
+    pub stack_status: u16,
+    pub padding: u16,
+}
+
+const _: () = assert!(size_of::<Header>() == 24);
+const _: () = assert!(size_of::<Fork>() == 32);
+const _: () = assert!(size_of::<ConnectionOpened>() == 80);
+const _: () = assert!(size_of::<ConnectionClosed>() == 32);
+const _: () = assert!(size_of::<Io>() == 64);
+const _: () = assert!(size_of::<Statement>() == 56);
+const _: () = assert!(size_of::<Sample>() == 40);
+const _: () = assert!(size_of::<Stack>() == 40);

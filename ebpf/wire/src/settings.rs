@@ -1,0 +1,55 @@
+//! Constants handed to the programs at load, as the read-only global `SETTINGS`: kernel struct offsets
+//! from BTF (Rust BPF has no CO-RE relocations), and choices that hold for the whole run.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Offsets in bytes, kernel x86-64. Source of each: `/sys/kernel/btf/vmlinux` of the running kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq, Eq)]
+pub struct Settings {
+    /// `task_struct.thread` + `thread_struct.fsbase`.
+    pub task_fsbase: u32,
+    /// `task_struct.tgid`.
+    pub task_tgid: u32,
+    /// `task_struct.pid`.
+    pub task_pid: u32,
+    /// `task_struct.files`.
+    pub task_files: u32,
+    /// `files_struct.fdt`.
+    pub files_fdt: u32,
+    /// `fdtable.fd`.
+    pub fdtable_fd: u32,
+    /// `fdtable.max_fds`.
+    pub fdtable_max_fds: u32,
+    /// `file.f_inode`.
+    pub file_inode: u32,
+    /// `file.private_data`: the `struct socket` of a socket's file.
+    pub file_private_data: u32,
+    /// `inode.i_mode` (u16).
+    pub inode_mode: u32,
+    /// `socket.sk`.
+    pub socket_sk: u32,
+    /// `sock.__sk_common.skc_family` (u16).
+    pub sock_family: u32,
+    /// `sock.__sk_common.skc_num` (u16, host order): local port.
+    pub sock_local_port: u32,
+    /// `sock.__sk_common.skc_dport` (u16, network order): peer's port.
+    pub sock_peer_port: u32,
+    /// `sock.__sk_common.skc_rcv_saddr` (4 bytes).
+    pub sock_local_v4: u32,
+    /// `sock.__sk_common.skc_daddr` (4 bytes).
+    pub sock_peer_v4: u32,
+    /// `sock.__sk_common.skc_v6_rcv_saddr` (16 bytes).
+    pub sock_local_v6: u32,
+    /// `sock.__sk_common.skc_v6_daddr` (16 bytes).
+    pub sock_peer_v6: u32,
+    /// `task_struct.signal`.
+    pub task_signal: u32,
+    /// `signal_struct.live` (atomic_t): threads of the process still alive.
+    pub signal_live: u32,
+    /// Bytes in the ring beyond which its reader is woken at once.
+    pub wakeup_bytes: u32,
+    pub padding: u32,
+}
+
+const _: () = assert!(size_of::<Settings>() == 88);

@@ -1,0 +1,2 @@
+//! Unprivileged tests.
+

@@ -1,0 +1,2 @@
+//! `cargo xtask`: one file per command.
+fn main() {}
