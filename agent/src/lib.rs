@@ -2,11 +2,12 @@
 //! from its left (`cargo xtask tidy` holds this). `pipeline` and `cli` may import all.
 //!
 //! ```text
-//! telemetry, host -> probes -> intake -> targets -> python -> symbols -> transactions -> store -> outputs
+//! telemetry, binaries, host -> probes -> intake -> targets -> python -> symbols -> transactions -> store -> outputs
 //! ```
 //!
 //! The single return path is `probes::tables`: userspace writes kernel maps through it, control, never data.
 
+pub mod binaries;
 pub mod cli;
 pub mod host;
 pub mod intake;

@@ -1,2 +1,1 @@
 //! Unprivileged tests.
-

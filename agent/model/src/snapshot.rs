@@ -84,7 +84,10 @@ pub struct Active {
 #[serde(rename_all = "snake_case")]
 pub enum Doing {
     /// In this statement (normalised) for so long.
-    Statement { text: String, elapsed_ns: u64 },
+    Statement {
+        text: String,
+        elapsed_ns: u64,
+    },
     /// In this Python function: last seen there by a sample or by reading the parked thread.
     Function(Frame),
     Unknown,

@@ -28,6 +28,20 @@ pub const SLOTS: u32 = 16;
 
 /// Name of each slot as outputs show it; empty for unused slots.
 pub const NAMES: [&str; SLOTS as usize] = [
-    "seen", "ring_full", "payload_unreadable", "stack_unreadable", "stack_truncated", "targets_full",
-    "connections_full", "calls_full", "sample_not_python", "payload_cut", "", "", "", "", "", "",
+    "seen",
+    "ring_full",
+    "payload_unreadable",
+    "stack_unreadable",
+    "stack_truncated",
+    "targets_full",
+    "connections_full",
+    "calls_full",
+    "sample_not_python",
+    "payload_cut",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
 ];

@@ -1,0 +1,8 @@
+//! Files that are mapped into processes: which ones, where, and what their ELF tables export. Knows nothing
+//! of Python, of databases or of probes.
+
+mod image;
+mod maps;
+
+pub use image::{Image, ImageError, Section, Symbol};
+pub use maps::{FileId, Mapping, mappings};

@@ -1,0 +1,142 @@
+//! Records of the ring as typed events that borrow the ring's bytes. Times are `CLOCK_MONOTONIC`
+//! nanoseconds; pids and tids are those of the initial pid namespace.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Unique for the life of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// A stack that was announced by a [`Body::Stack`] event of the same process; never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StackId(pub u64);
+
+/// What one thread of a target did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event<'a> {
+    pub time_ns: u64,
+    pub pid: u32,
+    pub tid: u32,
+    pub body: Body<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body<'a> {
+    /// `Event::pid` is the parent.
+    Fork {
+        child: u32,
+    },
+    Exec,
+    /// The last thread of the process has ended.
+    Exit,
+    ConnectionOpened {
+        connection: ConnectionId,
+        fd: u32,
+        local: Endpoint,
+        peer: Endpoint,
+    },
+    ConnectionClosed {
+        connection: ConnectionId,
+    },
+    Io(Io<'a>),
+    Statement(Statement<'a>),
+    Sample {
+        stack: Option<StackId>,
+        status: StackStatus,
+    },
+    Stack {
+        stack: StackId,
+        frames: Vec<pyapm_wire::python::Frame>,
+        status: StackStatus,
+    },
+}
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    Inet {
+        address: IpAddr,
+        port: u16,
+    },
+    Unix,
+    /// An address family that is neither.
+    Other(u16),
+}
+
+impl Endpoint {
+    /// From the wire's family, address bytes (network order) and port (host order).
+    #[must_use]
+    pub fn new(family: u16, address: [u8; 16], port: u16) -> Self {
+        match i32::from(family) {
+            libc::AF_INET => {
+                let [a, b, c, d, ..] = address;
+                Self::Inet { address: IpAddr::V4(Ipv4Addr::new(a, b, c, d)), port }
+            }
+            libc::AF_INET6 => {
+                let address = Ipv6Addr::from(address);
+                let address = address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4);
+                Self::Inet { address, port }
+            }
+            libc::AF_UNIX => Self::Unix,
+            _ => Self::Other(family),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    In,
+    Out,
+}
+
+/// Bytes that one system call moved on a socket, or a part of them. `Event::time_ns` is the call's return.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Io<'a> {
+    pub connection: ConnectionId,
+    pub direction: Direction,
+    /// When the system call began.
+    pub began_ns: u64,
+    /// Stream position of the first byte, in this direction, counted from when the connection was first
+    /// seen. A jump against the position expected means that records were lost in between.
+    pub offset: u64,
+    /// Bytes that moved.
+    pub moved: u32,
+    /// The first of those bytes; may be fewer than `moved`, or none.
+    pub head: &'a [u8],
+    /// The last of those bytes, not overlapping `head`; empty when `head` has them all.
+    pub tail: &'a [u8],
+    /// The peer closed its side (`moved` is 0).
+    pub end_of_stream: bool,
+    /// The call failed in a way that ends the connection (`moved` is 0).
+    pub failed: bool,
+}
+
+/// A database client library was asked to run a statement; it has not been sent yet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Statement<'a> {
+    pub library: Library,
+    /// The client library's connection handle.
+    pub handle: u64,
+    /// The first bytes of the text.
+    pub text: &'a [u8],
+    /// Bytes of the whole text.
+    pub text_len: u32,
+    pub stack: Option<StackId>,
+    pub status: StackStatus,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    Mysql,
+}
+
+/// See `pyapm_wire::python::status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StackStatus {
+    Complete,
+    NoLayout,
+    NoThreadState,
+    NoFrame,
+    Unreadable,
+    Truncated,
+}
