@@ -186,7 +186,7 @@ impl Btf {
             bits = bits.checked_add(offset).ok_or_else(none)?;
             type_id = member;
         }
-        if bits % 8 != 0 {
+        if !bits.is_multiple_of(8) {
             return Err(BtfError::Bitfield { structure: structure.to_owned(), member: path.to_owned() });
         }
         Ok(Member { offset: bits / 8, size: self.type_size(type_id, MAX_DEPTH), type_id })

@@ -7,7 +7,7 @@ use super::interpreter::Interpreters;
 use super::invocation::{Invocation, printable};
 use super::process::ProcessKey;
 use super::procfs::{ProcFs, Stat};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 
 /// Parents climbed from one process at most; also stops at a table that is no tree.
@@ -18,6 +18,15 @@ const MAX_DEPTH: usize = 64;
 pub struct Discovery {
     procfs: ProcFs,
     interpreters: Interpreters,
+}
+
+/// What was found on the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// By master's pid.
+    pub applications: Vec<Application>,
+    /// Processes that could not be looked into for want of privilege: some may be Python.
+    pub unreadable: usize,
 }
 
 /// All processes at about one moment.
@@ -66,16 +75,16 @@ impl Discovery {
         self.assemble(&mut table, master).ok_or(TargetError::Ended { pid })
     }
 
-    /// Every Python application of the host, by master's pid. What ends meanwhile is left out.
+    /// Every Python application of the host. What ends meanwhile is left out.
     ///
     /// # Errors
-    /// When processes cannot be listed, or when those of others cannot be read for want of privilege.
-    pub fn all(&mut self) -> Result<Vec<Application>, TargetError> {
+    /// [`TargetError::List`] when processes cannot be listed.
+    pub fn all(&mut self) -> Result<Survey, TargetError> {
         let mut table = self.table()?;
         let mut pids: Vec<u32> = table.stats.keys().copied().collect();
         pids.sort_unstable();
-        let mut denied = None;
-        let mut masters = BTreeMap::new();
+        let mut survey = Survey::default();
+        let mut masters = BTreeSet::new();
         for pid in pids {
             if !table.stats.get(&pid).is_some_and(|stat| !stat.is_kernel_thread() && !stat.is_zombie()) {
                 continue;
@@ -84,22 +93,17 @@ impl Discovery {
                 Ok(answer) => {
                     table.python.insert(pid, answer);
                     if answer {
-                        masters.insert(self.climb(&mut table, pid), ());
+                        masters.insert(self.climb(&mut table, pid));
                     }
                 }
-                Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
-                    denied.get_or_insert(TargetError::Denied { pid, source });
-                }
+                Err(source) if source.kind() == io::ErrorKind::PermissionDenied => survey.unreadable += 1,
                 // Ended since it was listed.
                 Err(_) => {}
             }
         }
-        let applications: Vec<Application> =
-            masters.into_keys().filter_map(|master| self.assemble(&mut table, master)).collect();
-        match denied {
-            Some(denied) if applications.is_empty() => Err(denied),
-            _ => Ok(applications),
-        }
+        survey.applications =
+            masters.into_iter().filter_map(|master| self.assemble(&mut table, master)).collect();
+        Ok(survey)
     }
 
     /// Whether a process that has just changed its program by exec is still part of its parent's
@@ -256,3 +260,6 @@ impl Discovery {
         Some(printable(&given)).filter(|name| !name.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -192,6 +192,8 @@ impl<'a> Invocation<'a> {
         const ENTRIES: [&str; 5] =
             ["spawn", "forkserver", "resource_tracker", "semaphore_tracker", "popen_loky_posix"];
         let from = |text: &str| {
+            // joblib carries its own copy: `joblib.externals.loky`.
+            let text = text.strip_prefix("joblib.externals.").unwrap_or(text);
             let mut parts = text.split('.');
             parts.next().is_some_and(|package| PACKAGES.contains(&package))
                 && parts.any(|part| ENTRIES.contains(&part))
@@ -361,3 +363,6 @@ fn after_option(title: &str) -> Option<String> {
 pub fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect::<String>().trim().to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ mod registry;
 mod usage;
 
 pub use application::{Application, Member, Server};
-pub use discover::Discovery;
+pub use discover::{Discovery, Survey};
 pub use error::TargetError;
 pub use interpreter::Interpreters;
 pub use invocation::printable;
