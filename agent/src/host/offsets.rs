@@ -32,7 +32,7 @@ pub fn settings(btf: &Btf) -> Result<Settings, BtfError> {
         task_signal: offset("task_struct", "signal")?,
         signal_live: offset("signal_struct", "live")?,
         wakeup_bytes: 0,
-        padding: 0,
+        socket_type: offset("socket", "type")?,
     })
 }
 

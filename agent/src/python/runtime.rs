@@ -239,8 +239,27 @@ fn layout(offsets: &ObjectOffsets, route: Route) -> Layout {
         code_linetable_u64: offsets.code_linetable,
         code_version_u32: offsets.code_version.unwrap_or(ABSENT),
         tag_mask: offsets.tag_mask,
+        frame_bytes: end_of(&[
+            Some(offsets.frame_code),
+            Some(offsets.frame_previous),
+            Some(offsets.frame_instruction),
+            offsets.frame_owner,
+        ]),
+        code_bytes: end_of(&[
+            Some(offsets.code_firstlineno),
+            Some(offsets.code_filename),
+            Some(offsets.code_name),
+            Some(offsets.code_linetable),
+            offsets.code_version,
+        ]),
         padding: 0,
     }
+}
+
+/// Bytes from an object's start that hold all these fields, none of which is longer than a pointer. Rounded
+/// down to the last field's own alignment would be exact; a pointer more stays inside every struct here.
+fn end_of(fields: &[Option<u32>]) -> u32 {
+    fields.iter().flatten().map(|offset| (offset & !7) + 8).max().unwrap_or(0)
 }
 
 #[cfg(test)]
