@@ -240,11 +240,8 @@ fn wanted(key: Key, entry: &Connection, call: &mut Call, offset: u64) {
     // is copied.
     let hint = unsafe { &*hint };
     if hint.connection == entry.id {
-        let (until, want) = if call.outbound != 0 {
-            (hint.skip_out, hint.want_out)
-        } else {
-            (hint.skip_in, hint.want_in)
-        };
+        let (until, want) =
+            if call.outbound != 0 { (hint.skip_out, hint.want_out) } else { (hint.skip_in, hint.want_in) };
         call.skip = until.saturating_sub(offset);
         call.want = u64::from(if want > MAX_CAPTURE { MAX_CAPTURE } else { want });
     }
