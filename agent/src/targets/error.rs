@@ -49,7 +49,7 @@ impl TargetError {
     }
 
     /// Of a read that failed after the process had been seen.
-    pub(super) fn read(pid: u32, source: io::Error) -> Self {
+    pub(crate) fn reading(pid: u32, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::NotFound => Self::Ended { pid },
             io::ErrorKind::PermissionDenied => Self::Denied { pid, source },

@@ -33,6 +33,12 @@ impl LibraryKind {
         }
     }
 
+    /// Whether probes exist for it. The others are found, so that it can be said what is not seen.
+    #[must_use]
+    pub fn is_watched(self) -> bool {
+        matches!(self, Self::Mysql)
+    }
+
     /// The export by which it is recognised.
     #[must_use]
     pub fn proof(self) -> &'static str {
