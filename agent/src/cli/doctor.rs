@@ -50,7 +50,8 @@ pub(super) fn run(
         Ok(application) => (application.map(|found| examine(&found, instruments)), None),
         Err(error) => (None, Some(error)),
     };
-    let report = Report { ready: is_ready(&host, application.as_ref()), host, application };
+    let ready = failure.is_none() && is_ready(&host, application.as_ref());
+    let report = Report { ready, host, application };
     if options.json {
         if let Some(error) = failure {
             return Err(error.into());

@@ -79,7 +79,8 @@ mod tests {
         assert_eq!(
             told(&anyhow::Error::new(denied).context("cannot attach to process 7")),
             "error: cannot attach to process 7: not permitted to read process 7: permission denied\n\
-             hint: run it as root, for example with `sudo`\n"
+             hint: run it as root, for example with `sudo`; a process that holds more capabilities than pyapm is \
+             closed even to root\n"
         );
         let advice = Advice { what: "it is late".to_owned(), hint: "sleep".to_owned() };
         assert_eq!(told(&advice.into()), "error: it is late\nhint: sleep\n");

@@ -1,9 +1,11 @@
 //! `pyapm ps`: the Python applications of this host, and what can be seen in each.
 
+use super::failure::tame;
 use super::inspect::{Inspection, Instruments, libraries_of};
 use super::options::PsOptions;
 use crate::targets::{Application, Discovery, Libraries, LibraryKind};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 /// One application as `ps` shows it; the shape of `--json`, names append-only.
@@ -67,7 +69,7 @@ pub(super) fn run(
     if survey.unreadable > 0 {
         writeln!(
             notes,
-            "note: {} processes of other users could not be looked into; run it with `sudo` to see all",
+            "note: {} processes could not be looked into for want of privilege; root sees more",
             survey.unreadable
         )?;
     }
@@ -145,10 +147,13 @@ fn write_table(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}", text.trim_end())?;
     }
     // What is not seen, and why: below the table, where there is room for a sentence.
+    let mut blind: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for row in rows.iter().filter(|row| !row.sees.stacks.yes) {
-        if let Some(reason) = &row.sees.stacks.reason {
-            writeln!(out, "{} ({}): no stacks: {reason}", row.name, row.master)?;
-        }
+        let reason = row.sees.stacks.reason.as_deref().unwrap_or_default();
+        blind.entry(reason).or_default().push(row.master.to_string());
+    }
+    for (reason, masters) in blind {
+        writeln!(out, "no stacks of {}: {}", masters.join(", "), tame(reason))?;
     }
     Ok(())
 }
@@ -198,7 +203,7 @@ mod tests {
 NAME  SERVER    PYTHON  MASTER  SEES          WORKERS
 shop  gunicorn  3.11.7  42      stacks,mysql  43 44
 tool  -         ?       4711    -             -
-tool (4711): no stacks: the version is not supported
+no stacks of 4711: the version is not supported
 "
         );
     }

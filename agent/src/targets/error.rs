@@ -43,7 +43,10 @@ impl TargetError {
                 Some("`pyapm ps` lists the Python applications of this host")
             }
             Self::Ended { .. } => Some("attach to the application's master, which lives longer"),
-            Self::Denied { .. } => Some("run it as root, for example with `sudo`"),
+            Self::Denied { .. } => Some(
+                "run it as root, for example with `sudo`; a process that holds more capabilities than pyapm is \
+                 closed even to root",
+            ),
             Self::Read { .. } | Self::List { .. } => None,
         }
     }
