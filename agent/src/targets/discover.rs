@@ -54,17 +54,17 @@ impl Discovery {
             Err(source) if source.kind() == io::ErrorKind::NotFound => {
                 return Err(TargetError::NoSuchProcess { pid });
             }
-            Err(source) => return Err(TargetError::read(pid, source)),
+            Err(source) => return Err(TargetError::reading(pid, source)),
         };
-        let stat = self.procfs.stat(pid).map_err(|source| TargetError::read(pid, source))?;
+        let stat = self.procfs.stat(pid).map_err(|source| TargetError::reading(pid, source))?;
         if stat.is_kernel_thread() {
             return Err(TargetError::KernelThread { pid, name: printable(&stat.comm) });
         }
         if stat.is_zombie() {
             return Err(TargetError::Ended { pid });
         }
-        if !self.interpreters.is_python(pid).map_err(|source| TargetError::read(pid, source))? {
-            let exe = self.procfs.exe(pid).map_err(|source| TargetError::read(pid, source))?;
+        if !self.interpreters.is_python(pid).map_err(|source| TargetError::reading(pid, source))? {
+            let exe = self.procfs.exe(pid).map_err(|source| TargetError::reading(pid, source))?;
             return Err(TargetError::NotPython { pid, exe });
         }
         let mut table = self.table()?;
@@ -114,7 +114,7 @@ impl Discovery {
     pub fn belongs(&mut self, parent: u32, child: u32) -> Result<bool, TargetError> {
         let mut table = Table::default();
         for pid in [parent, child] {
-            let stat = self.procfs.stat(pid).map_err(|source| TargetError::read(pid, source))?;
+            let stat = self.procfs.stat(pid).map_err(|source| TargetError::reading(pid, source))?;
             table.stats.insert(pid, stat);
         }
         Ok(self.is_python(&mut table, child) && self.same_application(&mut table, parent, child))

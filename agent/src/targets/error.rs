@@ -43,13 +43,16 @@ impl TargetError {
                 Some("`pyapm ps` lists the Python applications of this host")
             }
             Self::Ended { .. } => Some("attach to the application's master, which lives longer"),
-            Self::Denied { .. } => Some("run it as root, for example with `sudo`"),
+            Self::Denied { .. } => Some(
+                "run it as root, for example with `sudo`; a process that holds more capabilities than pyapm is \
+                 closed even to root",
+            ),
             Self::Read { .. } | Self::List { .. } => None,
         }
     }
 
     /// Of a read that failed after the process had been seen.
-    pub(super) fn read(pid: u32, source: io::Error) -> Self {
+    pub(crate) fn reading(pid: u32, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::NotFound => Self::Ended { pid },
             io::ErrorKind::PermissionDenied => Self::Denied { pid, source },

@@ -7,6 +7,8 @@ mod error;
 mod interpreter;
 mod invocation;
 mod libraries;
+#[cfg(test)]
+mod live;
 mod process;
 mod procfs;
 mod registry;

@@ -1,58 +1,10 @@
-//! Against real processes: each test starts a Python that builds one tree, waits for what it prints, and ends
-//! the whole process group.
+//! Against real processes, and made-up files where no real process can be had.
 
 use super::*;
+use crate::targets::live::Tree;
 use crate::targets::process::ProcessKey;
-use std::io::BufRead as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
-/// A process group that ends with the test.
-struct Tree {
-    child: Child,
-    directory: tempfile::TempDir,
-    /// Pids that the program printed on its line.
-    pids: Vec<u32>,
-}
-
-impl Tree {
-    /// Runs `python3 NAME.py`, which prints one line of pids once its tree stands.
-    fn python(name: &str, program: &str) -> Self {
-        Self::run(name, program, |_| {})
-    }
-
-    fn run(name: &str, program: &str, adapt: impl FnOnce(&mut Command)) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join(format!("{name}.py")), program).unwrap();
-        let mut command = Command::new("python3");
-        command.arg(format!("{name}.py"));
-        Self::start(directory, command, adapt)
-    }
-
-    fn start(directory: tempfile::TempDir, mut command: Command, adapt: impl FnOnce(&mut Command)) -> Self {
-        use std::os::unix::process::CommandExt as _;
-        command.current_dir(directory.path()).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
-        command.env_remove("OTEL_SERVICE_NAME").env_remove("OTEL_RESOURCE_ATTRIBUTES");
-        adapt(&mut command);
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let pids = line.split_ascii_whitespace().map(|word| word.parse().unwrap()).collect();
-        Self { child, directory, pids }
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Tree {
-    fn drop(&mut self) {
-        let group = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
-        let _ = self.child.wait();
-    }
-}
+use std::process::Command;
 
 fn sorted(mut pids: Vec<u32>) -> Vec<u32> {
     pids.sort_unstable();
