@@ -41,8 +41,10 @@ fn long_duration(seconds: u64) -> String {
         format!("{minutes}m{:02}s", seconds % 60)
     } else if days == 0 {
         format!("{hours}h{:02}m", minutes % 60)
-    } else {
+    } else if days < 1_000 {
         format!("{days}d{:02}h", hours % 24)
+    } else {
+        format!("{days}d")
     }
 }
 
