@@ -17,6 +17,10 @@ pub fn duration(ns: u64) -> String {
     if seconds >= 60 {
         return long_duration(seconds);
     }
+    if ns == 0 {
+        // In the unit that most figures around it have.
+        return "0 ms".to_owned();
+    }
     if ns < 1_000 {
         return format!("{ns} ns");
     }
@@ -48,10 +52,10 @@ fn long_duration(seconds: u64) -> String {
     }
 }
 
-/// Whole seconds, for times that run: `12 s`, `2m03s`.
+/// Whole seconds, for times that run: `12 s`, `90 s`, `2m03s`.
 pub fn whole_seconds(ns: u64) -> String {
     let seconds = ns / 1_000_000_000;
-    if seconds < 60 { format!("{seconds} s") } else { long_duration(seconds) }
+    if seconds < 100 { format!("{seconds} s") } else { long_duration(seconds) }
 }
 
 /// A rate or another mean per something, without its unit.
@@ -275,6 +279,11 @@ pub fn place(frame: &Frame) -> String {
     }
 }
 
+/// `shop/views.py:12 user_detail`: a place in the code, which has to survive being cut.
+pub fn call_site(frame: &Frame) -> String {
+    format!("{} {}", place(frame), clean(&frame.function))
+}
+
 /// `user_detail shop/views.py:12`
 pub fn frame(frame: &Frame) -> String {
     format!("{} {}", clean(&frame.function), place(frame))
@@ -287,7 +296,7 @@ mod tests {
     #[test]
     fn durations_change_their_unit_on_the_rounded_figure() {
         let cases = [
-            (0, "0 ns"),
+            (0, "0 ms"),
             (999, "999 ns"),
             (1_000, "1.0 µs"),
             (1_234_000, "1.2 ms"),

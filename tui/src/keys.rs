@@ -90,7 +90,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         names: "Enter",
-        footer: Some(("Enter", "details")),
+        footer: Some(("Enter", "row")),
         help: "the selected row in full, on and off",
         bindings: &[(KeyCode::Enter, Action::Details)],
     },
@@ -114,7 +114,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         names: "l",
-        footer: Some(("l", "losses")),
+        footer: Some(("l", "lost")),
         help: "what was lost, by reason",
         bindings: &[(KeyCode::Char('l'), Action::Losses)],
     },

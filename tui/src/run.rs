@@ -183,3 +183,97 @@ impl Drop for Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+    use pyapm_model::snapshot::Snapshot;
+    use ratatui::backend::TestBackend;
+    use std::future::{pending, ready};
+    use tokio::sync::watch;
+
+    /// Never drawn by the loop; in the channel because a `watch` needs a first value.
+    fn channel() -> (watch::Sender<Arc<Snapshot>>, watch::Receiver<Arc<Snapshot>>) {
+        watch::channel(Arc::new(Snapshot::default()))
+    }
+
+    fn key(code: KeyCode) -> io::Result<Event> {
+        Ok(Event::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+    }
+
+    fn terminal() -> Terminal<TestBackend> {
+        Terminal::new(TestBackend::new(80, 24)).unwrap()
+    }
+
+    fn leaving() -> ViewOptions {
+        ViewOptions { leave_when_source_ends: true, ..ViewOptions::default() }
+    }
+
+    #[tokio::test]
+    async fn the_first_snapshot_is_on_the_screen_when_the_source_ends() {
+        let (sender, receiver) = channel();
+        let (_keys, input) = mpsc::channel(4);
+        sender.send(Arc::new(fixture::shop())).unwrap();
+        drop(sender);
+        let mut terminal = terminal();
+        let exit = drive(&mut terminal, input, receiver, leaving(), pending()).await.unwrap();
+        assert_eq!(exit, Exit::SourceEnded);
+        assert!(format!("{}", terminal.backend()).contains("POST /checkout"));
+    }
+
+    #[tokio::test]
+    async fn an_ended_source_is_marked_and_the_keyboard_still_works() {
+        let (sender, receiver) = channel();
+        sender.send(Arc::new(fixture::shop())).unwrap();
+        drop(sender);
+        let (keys, input) = mpsc::channel(4);
+        let mut terminal = terminal();
+        let options = ViewOptions::default();
+        let view = drive(&mut terminal, input, receiver, options, pending());
+        let user = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            keys.send(key(KeyCode::Char('q'))).await.unwrap();
+            pending::<()>().await;
+        };
+        tokio::select! {
+            exit = view => assert_eq!(exit.unwrap(), Exit::Quit),
+            () = user => {}
+        }
+        assert!(format!("{}", terminal.backend()).contains("ENDED"));
+    }
+
+    #[tokio::test]
+    async fn shutdown_wins_over_everything() {
+        let (sender, receiver) = channel();
+        sender.send(Arc::new(fixture::shop())).unwrap();
+        let (keys, input) = mpsc::channel(4);
+        keys.try_send(key(KeyCode::Char('q'))).unwrap();
+        let options = ViewOptions::default();
+        let exit = drive(&mut terminal(), input, receiver, options, ready(())).await.unwrap();
+        assert_eq!(exit, Exit::Shutdown);
+    }
+
+    #[tokio::test]
+    async fn keys_in_a_burst_are_all_taken_and_quit_ends_the_burst() {
+        let (_sender, receiver) = channel();
+        let (keys, input) = mpsc::channel(4);
+        for code in [KeyCode::Tab, KeyCode::Char('?'), KeyCode::Char('q'), KeyCode::Tab] {
+            keys.try_send(key(code)).unwrap();
+        }
+        let options = ViewOptions::default();
+        let exit = drive(&mut terminal(), input, receiver, options, pending()).await.unwrap();
+        assert_eq!(exit, Exit::Quit);
+    }
+
+    #[tokio::test]
+    async fn a_keyboard_that_cannot_be_read_is_an_error() {
+        let (_sender, receiver) = channel();
+        let (keys, input) = mpsc::channel(4);
+        keys.try_send(Err(io::Error::other("gone"))).unwrap();
+        let options = ViewOptions::default();
+        let error = drive(&mut terminal(), input, receiver, options, pending()).await.unwrap_err();
+        assert_eq!(error.to_string(), "cannot read the keyboard");
+    }
+}

@@ -79,7 +79,7 @@ impl Sort {
     /// As it is called in a panel's title.
     pub fn label(self) -> &'static str {
         match self {
-            Self::Time => "total time",
+            Self::Time => "time",
             Self::Count => "count",
             Self::Errors => "errors",
             Self::P50 => "p50",

@@ -1,7 +1,7 @@
 //! `(state, message) -> state + effect`. Pure: no terminal, no clock, no channel; the loop carries the
 //! effect out.
 
-use crate::keys::Action;
+use crate::keys::{Action, KEYS};
 use crate::state::{Overlay, Panel, Selection, State, Table, key};
 use pyapm_model::snapshot::Snapshot;
 use std::sync::Arc;
@@ -73,7 +73,8 @@ fn act(state: &mut State, action: Action) -> Effect {
         Action::Focus(panel) => focus(state, panel.index()),
         Action::Move(by) => match state.overlay {
             Some(Overlay::Help | Overlay::Losses) => {
-                state.overlay_scroll = state.overlay_scroll.saturating_add_signed(by);
+                state.overlay_scroll =
+                    state.overlay_scroll.saturating_add_signed(by).min(overlay_lines(state));
             }
             _ => {
                 select(state, |position, _| position.map_or(0, |position| position.saturating_add_signed(by)))
@@ -142,6 +143,17 @@ fn focus(state: &mut State, index: usize) {
     }
 }
 
+/// About as many lines as the overlay has: scrolling ends there, or it would take as many presses to return.
+fn overlay_lines(state: &State) -> usize {
+    match (state.overlay, &state.snapshot) {
+        (Some(Overlay::Help), _) => KEYS.len(),
+        (Some(Overlay::Losses), Some(snapshot)) => {
+            snapshot.losses.dropped.len() + snapshot.losses.incomplete.len()
+        }
+        _ => 0,
+    }
+}
+
 /// Moves the selection of the focused panel to where `target` says, given the present and the last position.
 fn select(state: &mut State, target: impl FnOnce(Option<usize>, usize) -> usize) {
     let panel = state.focus;
@@ -163,5 +175,209 @@ fn pause(state: &mut State) {
     {
         state.snapshot = Some(held);
         state.refresh();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use crate::state::{Mode, Sort};
+    use pyapm_model::snapshot::Route;
+
+    fn shown(snapshot: Snapshot) -> State {
+        let mut state = State::default();
+        assert_eq!(update(&mut state, Message::Snapshot(Arc::new(snapshot))), Effect::Draw);
+        state
+    }
+
+    fn press(state: &mut State, actions: &[Action]) -> Effect {
+        actions.iter().map(|action| update(state, Message::Action(*action))).last().unwrap()
+    }
+
+    fn names(state: &State) -> Vec<String> {
+        let snapshot = state.snapshot.as_ref().unwrap();
+        state.table(Panel::Routes).order.iter().map(|&index| snapshot.routes[index].name.clone()).collect()
+    }
+
+    fn selected(state: &State) -> Option<String> {
+        let index = state.selected(state.focus)?;
+        Some(key(state.snapshot.as_ref().unwrap(), state.focus, index))
+    }
+
+    #[test]
+    fn quit_quits_and_escape_first_closes_what_is_open() {
+        let mut state = shown(fixture::shop());
+        assert_eq!(press(&mut state, &[Action::Quit]), Effect::Quit);
+        press(&mut state, &[Action::Filter, Action::Type('a'), Action::Accept, Action::Help]);
+        assert_eq!(press(&mut state, &[Action::Back]), Effect::Draw);
+        assert_eq!((state.overlay, state.filter.as_str()), (None, "a"));
+        assert_eq!(press(&mut state, &[Action::Back]), Effect::Draw);
+        assert_eq!(state.filter, "");
+        assert_eq!(press(&mut state, &[Action::Back]), Effect::Quit);
+    }
+
+    #[test]
+    fn the_selection_follows_its_row_when_rows_move() {
+        let mut state = shown(fixture::shop());
+        press(&mut state, &[Action::Move(1), Action::Move(2)]);
+        let row = selected(&state).unwrap();
+        let mut moved = fixture::shop();
+        moved.routes.reverse();
+        for (index, route) in moved.routes.iter_mut().enumerate() {
+            route.total_ns = 1_000 - index as u64;
+        }
+        update(&mut state, Message::Snapshot(Arc::new(moved)));
+        assert_eq!(selected(&state), Some(row));
+    }
+
+    #[test]
+    fn a_selected_row_that_leaves_is_not_replaced_by_its_neighbour() {
+        let mut state = shown(fixture::shop());
+        press(&mut state, &[Action::Last]);
+        let row = selected(&state).unwrap();
+        let mut fewer = fixture::shop();
+        fewer.routes.retain(|route| route.name != row);
+        update(&mut state, Message::Snapshot(Arc::new(fewer)));
+        assert_eq!(selected(&state), None);
+        update(&mut state, Message::Snapshot(Arc::new(fixture::shop())));
+        assert_eq!(selected(&state), Some(row));
+    }
+
+    #[test]
+    fn moving_stays_within_the_table() {
+        let mut state = shown(fixture::shop());
+        press(&mut state, &[Action::Move(-5)]);
+        assert_eq!(state.table(Panel::Routes).selection.as_ref().unwrap().position, 0);
+        press(&mut state, &[Action::Move(500)]);
+        assert_eq!(state.table(Panel::Routes).selection.as_ref().unwrap().position, 11);
+        let mut empty = shown(Snapshot::default());
+        press(&mut empty, &[Action::Move(1), Action::Last, Action::Details]);
+        assert_eq!((empty.table(Panel::Routes).selection.clone(), empty.overlay), (None, None));
+    }
+
+    #[test]
+    fn sorting_goes_through_every_column_and_comes_back() {
+        let mut state = shown(fixture::shop());
+        let default = names(&state);
+        for expected in Panel::Routes.sorts().iter().skip(1) {
+            press(&mut state, &[Action::Sort]);
+            assert_eq!(state.sort(Panel::Routes), *expected);
+        }
+        assert_eq!(state.sort(Panel::Routes), Sort::Name);
+        assert!(names(&state).is_sorted());
+        press(&mut state, &[Action::Sort]);
+        assert_eq!(names(&state), default);
+    }
+
+    #[test]
+    fn by_errors_the_worst_route_is_first_and_equal_ones_keep_their_order() {
+        let mut state = shown(fixture::shop());
+        press(&mut state, &[Action::Sort, Action::Sort]);
+        assert_eq!(state.sort(Panel::Routes), Sort::Errors);
+        assert_eq!(names(&state)[..2], ["POST /checkout", "GET /boom"]);
+        let without: Vec<String> = fixture::shop()
+            .routes
+            .into_iter()
+            .filter(|route| route.errors == 0)
+            .map(|route| route.name)
+            .collect();
+        assert!(names(&state).ends_with(&without));
+    }
+
+    #[test]
+    fn unknown_figures_sort_last() {
+        let mut state = shown(fixture::shop());
+        state.focus = Panel::Workers;
+        press(&mut state, &[Action::Sort, Action::Sort, Action::Sort]);
+        assert_eq!(state.sort(Panel::Workers), Sort::Cpu);
+        let last = *state.table(Panel::Workers).order.last().unwrap();
+        assert_eq!(state.snapshot.as_ref().unwrap().workers[last].cpu_cores, None);
+    }
+
+    #[test]
+    fn the_filter_narrows_routes_and_statements_without_regard_to_case() {
+        let mut state = shown(fixture::shop());
+        press(&mut state, &[Action::Focus(Panel::Workers), Action::Filter]);
+        assert_eq!((state.mode(), state.focus), (Mode::Filter, Panel::Routes));
+        press(&mut state, &"users".chars().map(Action::Type).collect::<Vec<_>>());
+        assert_eq!(names(&state), ["GET /users/{id}"]);
+        assert_eq!(state.table(Panel::Statements).order.len(), 1);
+        assert_eq!(state.table(Panel::Workers).order.len(), 5);
+        press(&mut state, &[Action::Erase, Action::Accept]);
+        assert_eq!((state.mode(), state.filter.as_str()), (Mode::Normal, "user"));
+        press(&mut state, &[Action::Filter, Action::Type('x'), Action::Cancel]);
+        assert_eq!((state.mode(), state.filter.as_str()), (Mode::Normal, "user"));
+    }
+
+    #[test]
+    fn a_filter_cannot_grow_without_bound() {
+        let mut state = shown(fixture::shop());
+        press(&mut state, &[Action::Filter]);
+        for _ in 0..1_000 {
+            press(&mut state, &[Action::Type('订')]);
+        }
+        assert!(state.filter.len() < FILTER_BOUND + 4);
+    }
+
+    #[test]
+    fn paused_figures_stand_still_and_the_newest_ones_come_back() {
+        let mut state = shown(fixture::shop());
+        press(&mut state, &[Action::Pause]);
+        for number in 1..4 {
+            let mut newer = fixture::shop();
+            newer.routes = vec![Route { name: format!("GET /{number}"), ..Route::default() }];
+            update(&mut state, Message::Snapshot(Arc::new(newer)));
+            assert_eq!(names(&state).len(), 12);
+        }
+        press(&mut state, &[Action::Pause]);
+        assert_eq!(names(&state), ["GET /3"]);
+        assert!(state.held.is_none());
+    }
+
+    #[test]
+    fn reset_drops_selection_order_and_filter() {
+        let mut state = shown(fixture::shop());
+        let default = names(&state);
+        press(&mut state, &[Action::Filter, Action::Type('c'), Action::Accept, Action::Sort, Action::Last]);
+        press(&mut state, &[Action::Reset]);
+        assert_eq!(
+            (names(&state), state.selected(Panel::Routes), state.filter.as_str()),
+            (default, None, "")
+        );
+    }
+
+    #[test]
+    fn panels_go_round_both_ways() {
+        let mut state = shown(fixture::shop());
+        press(&mut state, &[Action::PreviousPanel]);
+        assert_eq!(state.focus, Panel::Workers);
+        press(&mut state, &[Action::NextPanel, Action::NextPanel]);
+        assert_eq!(state.focus, Panel::Active);
+    }
+
+    #[test]
+    fn seconds_draw_only_where_they_are_shown() {
+        let mut state = State::default();
+        assert_eq!(update(&mut state, Message::Second), Effect::Draw);
+        let mut state = shown(fixture::shop());
+        assert_eq!(update(&mut state, Message::Second), Effect::Nothing);
+        for _ in 0..5 {
+            update(&mut state, Message::Second);
+        }
+        assert_eq!(update(&mut state, Message::Second), Effect::Draw);
+        update(&mut state, Message::Snapshot(Arc::new(fixture::shop())));
+        assert!(!state.is_stale());
+    }
+
+    #[test]
+    fn overlays_scroll_no_further_than_their_end() {
+        let mut state = shown(fixture::lossy());
+        press(&mut state, &[Action::Losses]);
+        for _ in 0..100 {
+            press(&mut state, &[Action::Move(1)]);
+        }
+        assert!(state.overlay_scroll <= 3);
+        assert!(state.table(Panel::Routes).selection.is_none());
     }
 }

@@ -155,7 +155,7 @@ fn statements(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Re
             format::duration(statement.max_ns),
             format::duration(statement.total_ns),
         ];
-        let call_site = format::known(statement.call_site.as_ref(), format::frame);
+        let call_site = format::known(statement.call_site.as_ref(), format::call_site);
         (vec![format::clean(&statement.text), call_site], figures)
     })
 }
@@ -281,5 +281,80 @@ impl Table {
         let count = self.texts.len().max(1);
         let room = room.saturating_sub(2 * (count - 1));
         (0..count).map(|index| room * (index + 1) / count - room * index / count).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shop() -> Snapshot {
+        serde_json::from_str(include_str!("../../../tui/fixtures/shop.json")).unwrap()
+    }
+
+    fn text(snapshot: &Snapshot, width: usize) -> String {
+        let mut out = Vec::new();
+        report(snapshot, &mut out, width).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn report_of_a_shop() {
+        let mut shop = shop();
+        shop.losses.dropped.insert("ring_full".to_owned(), 12);
+        shop.losses.delivered -= 12;
+        insta::assert_snapshot!("shop_80", text(&shop, 80));
+        insta::assert_snapshot!("shop_132", text(&shop, 132));
+    }
+
+    #[test]
+    fn report_of_nothing_says_unknown_not_zero() {
+        let text = text(&Snapshot { application: "shop".to_owned(), ..Snapshot::default() }, 80);
+        insta::assert_snapshot!("nothing", text);
+        assert!(text.contains("p50 -, p95 -, p99 -"));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_asked_and_none_ends_in_blanks() {
+        for width in [0, 60, 79, 80, 100, 132, 250] {
+            for line in text(&shop(), width).lines() {
+                assert!(format::width(line) <= width.max(MIN_WIDTH), "{width}: {line}");
+                assert_eq!(line, line.trim_end());
+            }
+        }
+    }
+
+    #[test]
+    fn long_lists_are_cut_and_the_rest_is_counted() {
+        let mut shop = shop();
+        shop.routes = vec![shop.routes[0].clone(); 1_000];
+        let text = text(&shop, 80);
+        assert!(text.contains("Transactions by route (1000)") && text.contains("  and 980 more"));
+        assert_eq!(text.matches("POST /checkout").count(), ROWS + 1, "twenty routes and one active");
+    }
+
+    #[test]
+    fn hostile_names_print_nothing_but_text() {
+        let mut shop = shop();
+        shop.routes[0].name = "GET /\x1b[2J\r\n\u{202e}gnp".to_owned();
+        shop.application = "订单服务".repeat(100);
+        let text = text(&shop, 80);
+        assert!(!text.contains(|character: char| character.is_control() && character != '\n'));
+        assert!(text.lines().all(|line| format::width(line) <= 80));
+    }
+
+    #[test]
+    fn a_closed_pipe_is_reported_as_such() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let error = report(&shop(), &mut Closed, 80).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 }

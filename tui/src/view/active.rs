@@ -13,12 +13,13 @@ pub(super) const VIEW: View = View {
     title: "Active",
     columns: &[text("name", 2, 0), figure("elapsed", 8, 0), figure("pid", 7, 20), text("doing now", 3, 30)],
     row,
+    severity,
     empty: "nothing in flight",
 };
 
 fn row(snapshot: &Snapshot, index: usize, theme: Theme) -> Option<Row> {
     let active = snapshot.active.get(index)?;
-    let severity = age(active.elapsed_ns);
+    let severity = severity(snapshot, index);
     Some(Row {
         severity,
         cells: vec![
@@ -37,8 +38,8 @@ fn row(snapshot: &Snapshot, index: usize, theme: Theme) -> Option<Row> {
     })
 }
 
-fn age(elapsed_ns: u64) -> Severity {
-    match elapsed_ns {
+fn severity(snapshot: &Snapshot, index: usize) -> Severity {
+    match snapshot.active.get(index).map_or(0, |active| active.elapsed_ns) {
         VERY_OLD_NS.. => Severity::Critical,
         OLD_NS.. => Severity::Warning,
         _ => Severity::Normal,

@@ -12,10 +12,11 @@ pub(super) const VIEW: View = View {
         text("name", 3, 0),
         figure("self %", 7, 0),
         figure("total %", 8, 12),
-        figure("samples", 8, 40),
+        figure("samples", 8, 60),
         text("file", 2, 24),
     ],
     row,
+    severity: |_, _| Severity::Normal,
     empty: "no samples on a CPU yet",
 };
 

@@ -8,6 +8,9 @@ use crate::theme::{Severity, Theme};
 use pyapm_model::snapshot::{Snapshot, Totals};
 use ratatui::text::{Line, Span};
 
+/// From this width on the first line has room for the length of the window.
+const WINDOW_FROM: usize = 76;
+
 /// Blank columns between two figures.
 const GAP: usize = 2;
 
@@ -27,7 +30,17 @@ fn identity(state: &State, snapshot: &Snapshot, theme: Theme, width: usize) -> L
         end.push(Span::styled(format!(" {flag} "), theme.flag()));
         end.push(Span::raw(" "));
     }
-    end.push(Span::styled(format!("up {}", format::whole_seconds(snapshot.elapsed_ns)), theme.label()));
+    let attached = format::whole_seconds(snapshot.elapsed_ns);
+    let window = format::whole_seconds(snapshot.window_ns);
+    end.push(Span::styled(
+        // The window that rates and percentiles are over is the first to give way.
+        if width < WINDOW_FROM || !end.is_empty() {
+            format!("attached {attached}")
+        } else {
+            format!("last {window} of {attached}")
+        },
+        theme.label(),
+    ));
     let room = width.saturating_sub(end.iter().map(Span::width).sum::<usize>() + 1);
 
     let application = format::fit(&format::clean(&snapshot.application), room);
@@ -82,7 +95,11 @@ fn vitals(snapshot: &Snapshot, theme: Theme) -> Vec<Vec<Span<'static>>> {
         percentile("p50", totals.p50_ns),
         percentile("p95", totals.p95_ns),
         percentile("p99", totals.p99_ns),
-        vec![label("CPU "), Span::styled(format::known(totals.cpu_cores, format::cores), theme.strong())],
+        vec![
+            label("CPU "),
+            Span::styled(format::known(totals.cpu_cores, format::cores), theme.strong()),
+            label(" cores"),
+        ],
     ]
 }
 

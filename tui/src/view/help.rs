@@ -39,7 +39,7 @@ pub(super) fn footer(state: &State, theme: Theme, width: usize) -> Line<'static>
 /// Every key, then what the marks on the screen mean.
 pub(super) fn help(theme: Theme) -> Vec<Line<'static>> {
     let entry = |name: &str, text: &'static str, style| {
-        Line::from(vec![Span::styled(format::left(name, 14), style), Span::raw(text)])
+        Line::from(vec![Span::styled(format::left(name, 15), style), Span::raw(text)])
     };
     let mut lines: Vec<Line<'static>> =
         KEYS.iter().map(|key| entry(key.names, key.help, theme.strong())).collect();
@@ -50,7 +50,7 @@ pub(super) fn help(theme: Theme) -> Vec<Line<'static>> {
     lines.push(entry("!", "5 % errors, a p95 of 5 s, or active for 5 s", critical));
     lines.push(entry("-", "not known", theme.strong()));
     lines.push(entry("▼", "sorted by this column", theme.strong()));
-    lines.push(entry("db time, calls", "mean per transaction", theme.strong()));
-    lines.push(entry("self, total %", "share of CPU samples in it; in it or below it", theme.strong()));
+    lines.push(entry("db, calls", "database: mean time and mean calls per transaction", theme.strong()));
+    lines.push(entry("self, total %", "share of CPU samples in it; in it or what it calls", theme.strong()));
     lines
 }

@@ -9,16 +9,15 @@ use std::collections::BTreeMap;
 /// The header's line. Losses of none are said, too: silence could mean that nobody counts.
 pub(super) fn line(losses: &Losses, theme: Theme, width: usize) -> Line<'static> {
     let lost: u64 = losses.dropped.values().fold(0, |sum, count| sum.saturating_add(*count));
-    let mut text = format!("losses {}", format::grouped(lost));
+    let mut text = format!("losses {} of {} events", format::grouped(lost), format::grouped(losses.seen));
     let style = if lost > 0 {
-        text.push_str(&format!(" ({}): ", format::percent_of(lost, losses.seen)));
-        text.push_str(&reasons(&losses.dropped));
+        text.push_str(&format!(" ({}): {}", format::percent_of(lost, losses.seen), reasons(&losses.dropped)));
         theme.severity(Severity::Critical)
     } else {
         theme.good()
     };
     let text = format::fit(&text, width);
-    let mut rest = format!("  of {} events", format::grouped(losses.seen));
+    let mut rest = String::new();
     if losses.incomplete.values().any(|count| *count > 0) {
         rest.push_str(&format!("  incomplete: {}", reasons(&losses.incomplete)));
     }
@@ -48,7 +47,7 @@ fn sorted(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = (&str, u64)> {
 pub(super) fn account(losses: &Losses, theme: Theme) -> Vec<Line<'static>> {
     let lost: u64 = losses.dropped.values().fold(0, |sum, count| sum.saturating_add(*count));
     let entry = |name: &str, count: u64, style| {
-        let name = format::left(&format::clean(name), 28);
+        let name = format::left(name, 34);
         Line::styled(format!("{name} {}", format::right(&format::grouped(count), 15)), style)
     };
     let alarm = |count: u64| if count > 0 { theme.severity(Severity::Critical) } else { theme.plain() };
@@ -58,7 +57,8 @@ pub(super) fn account(losses: &Losses, theme: Theme) -> Vec<Line<'static>> {
         entry("dropped", lost, alarm(lost)),
     ];
     lines.extend(
-        sorted(&losses.dropped).map(|(reason, count)| entry(&format!("  {reason}"), count, alarm(count))),
+        sorted(&losses.dropped)
+            .map(|(reason, count)| entry(&format!("  {}", format::clean(reason)), count, alarm(count))),
     );
     // Not an error by itself: records may be on their way at the moment of the snapshot.
     let open = losses.seen.saturating_sub(losses.delivered.saturating_add(lost));
@@ -66,7 +66,7 @@ pub(super) fn account(losses: &Losses, theme: Theme) -> Vec<Line<'static>> {
     lines.push(Line::default());
     lines.push(Line::styled("Delivered, but incomplete", theme.strong()));
     let incomplete: Vec<_> = sorted(&losses.incomplete)
-        .map(|(reason, count)| entry(&format!("  {reason}"), count, theme.plain()))
+        .map(|(reason, count)| entry(&format!("  {}", format::clean(reason)), count, theme.plain()))
         .collect();
     if incomplete.is_empty() {
         lines.push(Line::styled("  none", theme.label()));

@@ -14,6 +14,8 @@ pub(super) struct View {
     pub(super) title: &'static str,
     pub(super) columns: &'static [Column],
     pub(super) row: fn(&Snapshot, usize, Theme) -> Option<Row>,
+    /// The row's severity without the row: asked for each row, also those out of sight.
+    pub(super) severity: fn(&Snapshot, usize) -> Severity,
     pub(super) empty: &'static str,
 }
 
@@ -34,6 +36,7 @@ pub(super) fn draw(state: &State, panel: Panel, theme: Theme, area: Rect, buffer
         title: title(state, snapshot, panel),
         columns: view.columns,
         sorted: heading(state.sort(panel)),
+        ascending: matches!(state.sort(panel), Sort::Name | Sort::Pid),
         focused: state.focus == panel,
         rows: table.order.len(),
         selected: table.selection.as_ref().map(|selection| selection.position),
@@ -50,7 +53,8 @@ pub(super) fn draw(state: &State, panel: Panel, theme: Theme, area: Rect, buffer
     );
 }
 
-/// `1 Routes 3 of 12 /users`
+/// `1 Routes 12 !2`, `1 Routes 3 of 12 /users`: the critical rows are counted here because they may be out
+/// of sight.
 fn title(state: &State, snapshot: &Snapshot, panel: Panel) -> String {
     let (shown, all) = (state.table(panel).order.len(), state::rows(snapshot, panel));
     let title = view(panel).title;
@@ -58,7 +62,12 @@ fn title(state: &State, snapshot: &Snapshot, panel: Panel) -> String {
     if State::filters(panel) && !state.filter.is_empty() {
         format!("{number} {title} {shown} of {all} /{}", format::clean(&state.filter))
     } else {
-        format!("{number} {title} {all}")
+        let indices = state.table(panel).order.iter();
+        match indices.filter(|&&index| (view(panel).severity)(snapshot, index) == Severity::Critical).count()
+        {
+            0 => format!("{number} {title} {all}"),
+            critical => format!("{number} {title} {all} !{critical}"),
+        }
     }
 }
 
@@ -81,6 +90,9 @@ fn heading(sort: Sort) -> &'static str {
     match sort {
         Sort::Own => "self %",
         Sort::Total => "total %",
+        Sort::Errors => "err",
+        Sort::Database => "db",
+        Sort::Calls => "calls",
         other => other.label(),
     }
 }

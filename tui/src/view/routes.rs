@@ -16,19 +16,20 @@ pub(super) const VIEW: View = View {
     title: "Routes",
     columns: &[
         text("name", 1, 0),
-        figure("count", 6, 22),
-        figure("/s", 5, 12),
-        figure("errors", 7, 0),
-        figure("p50", 7, 20),
+        figure("count", 6, 19),
+        figure("/s", 5, 18),
+        figure("err", 5, 0),
+        figure("p50", 7, 17),
         figure("p95", 7, 10),
         figure("p99", 7, 14),
-        figure("max", 7, 50),
-        figure("db time", 8, 18),
-        figure("db calls", 8, 23),
-        figure("total time", 10, 56),
-        figure("4xx", 6, 60),
+        figure("max", 7, 36),
+        figure("db", 7, 15),
+        figure("calls", 6, 16),
+        figure("time", 7, 40),
+        figure("4xx", 6, 44),
     ],
     row,
+    severity,
     empty: "no transactions seen yet",
 };
 
@@ -36,7 +37,7 @@ fn row(snapshot: &Snapshot, index: usize, theme: Theme) -> Option<Row> {
     let route = snapshot.routes.get(index)?;
     let (errors, slow) = (errors(route), slowness(route.p95_ns));
     Some(Row {
-        severity: errors.max(slow),
+        severity: severity(snapshot, index),
         cells: vec![
             format::clean(&route.name).into(),
             format::count(route.count).into(),
@@ -52,6 +53,10 @@ fn row(snapshot: &Snapshot, index: usize, theme: Theme) -> Option<Row> {
             format::count(route.status_classes[3]).into(),
         ],
     })
+}
+
+fn severity(snapshot: &Snapshot, index: usize) -> Severity {
+    snapshot.routes.get(index).map_or(Severity::Normal, |route| errors(route).max(slowness(route.p95_ns)))
 }
 
 fn errors(route: &Route) -> Severity {

@@ -66,6 +66,7 @@ pub(crate) struct Table<'a> {
     pub(crate) columns: &'a [Column],
     /// Heading of the column that the rows are sorted by.
     pub(crate) sorted: &'static str,
+    pub(crate) ascending: bool,
     pub(crate) focused: bool,
     /// Rows in all.
     pub(crate) rows: usize,
@@ -130,11 +131,15 @@ impl Table<'_> {
             let column = &self.columns[placed.column];
             let width = usize::from(placed.width);
             let text = if placed.column == 0 {
-                let title =
-                    if marked { self.title.clone() } else { format!("{} by {}", self.title, self.sorted) };
-                format::fit(&title, width)
+                let sorted = format!("{} by {}", self.title, self.sorted);
+                let title = if marked || format::width(&sorted) > width { &self.title } else { &sorted };
+                format::fit(title, width)
             } else {
-                let mark = if column.heading == self.sorted { "▼" } else { "" };
+                let mark = match (column.heading == self.sorted, self.ascending) {
+                    (false, _) => "",
+                    (true, false) => "▼",
+                    (true, true) => "▲",
+                };
                 let heading = format!("{mark}{}", column.heading);
                 match column.width {
                     Width::Figure(_) => format::right(&heading, width),

@@ -18,6 +18,7 @@ pub(super) const VIEW: View = View {
         figure("threads", 8, 10),
     ],
     row,
+    severity: |_, _| Severity::Normal,
     empty: "no workers",
 };
 
