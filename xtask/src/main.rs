@@ -3,6 +3,7 @@
 
 mod bpf;
 mod kernels;
+mod setup;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +18,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Install what building, testing and the demo need and is missing
+    Setup {
+        /// Only this part
+        #[arg(long)]
+        only: Option<setup::command::Part>,
+    },
     /// Build the kernel half and put the object where the agent embeds it
     Bpf {
         /// Only prove that the committed object is what the sources build
@@ -27,6 +34,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Task::Setup { only } => setup::command::run(only),
         Task::Bpf { check } => bpf::command::run(check),
     };
     match result {
