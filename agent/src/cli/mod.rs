@@ -1,5 +1,9 @@
 //! The command line: one file per command; no clap type goes past this room.
 
+mod options;
+
+pub use options::{AttachOptions, DoctorOptions, Format, PsOptions};
+
 use std::process::ExitCode;
 
 /// Entry point of the binary.

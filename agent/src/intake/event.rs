@@ -94,8 +94,6 @@ pub enum Direction {
 pub struct Io<'a> {
     pub connection: ConnectionId,
     pub direction: Direction,
-    /// When the system call began.
-    pub began_ns: u64,
     /// Stream position of the first byte, in this direction, counted from when the connection was first
     /// seen. A jump against the position expected means that records were lost in between.
     pub offset: u64,

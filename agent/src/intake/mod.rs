@@ -1,7 +1,13 @@
 //! From the ring buffer's bytes to typed events. Drains and decodes; knows no process and keeps no state.
+//!
+//! Order: events of one thread come in the order in which the thread made them, and a fork before anything
+//! of the child, because ring space is reserved by the acting thread itself. Rooms further on rely on
+//! nothing more.
 
+mod decode;
 mod event;
+mod ring;
 
-pub use event::{
-    Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
-};
+pub use decode::{DecodeError, decode};
+pub use event::{Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement};
+pub use ring::{Delivered, Reader};

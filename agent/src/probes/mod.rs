@@ -1,1 +1,12 @@
-//! See docs/architecture.md.
+//! The kernel half, as userspace sees it: load, attach, and the one narrow door by which userspace writes
+//! kernel maps. Knows nothing of what the records mean.
+
+mod attach;
+mod load;
+mod site;
+mod tables;
+
+pub use attach::UprobeSite;
+pub use load::{Probes, ProbeError, Ring, Setup};
+pub use site::{Site, SiteError, find as find_site};
+pub use tables::{Counts, Tables};

@@ -1,1 +1,35 @@
-//! See docs/architecture.md.
+//! Everything that userspace knows about CPython: which version a process runs, where that version keeps
+//! its threads, frames and code objects, and how a code object gives a name, a file and a line. It reads
+//! target memory only through [`Memory`], changes nothing, and knows nothing of probes, requests or views.
+//!
+//! [`inspect`] is the way in: its [`Interpreter`] carries the `Layout` that the kernel half walks stacks
+//! with, and the [`ObjectOffsets`] that [`read_code`] needs to give them names.
+
+mod code;
+mod error;
+mod identity;
+mod lines;
+mod locate;
+mod memory;
+mod offsets;
+mod route;
+mod runtime;
+mod strings;
+mod threads;
+mod tls;
+mod version;
+
+pub use code::{Code, read_code, read_identity};
+pub use error::PythonError;
+pub use identity::{IdentityFields, identity};
+pub use lines::LineTable;
+pub use locate::Embedding;
+pub use memory::{BufferMemory, MAX_READ, Memory, MemoryError, ProcessMemory};
+pub use offsets::{
+    Cookie, DebugOffsets, DebugOffsetsError, LineFormat, ObjectOffsets, SUPPORTED_MINORS, table,
+};
+pub use runtime::{Inspector, Interpreter, OffsetsSource, inspect};
+pub use strings::{MAX_FILE, MAX_NAME, MAX_TABLE, ObjectError, read_bytes_object, read_string};
+pub use threads::{ThreadState, thread_states};
+pub use tls::{TlsAccess, returned_tls_word};
+pub use version::Version;

@@ -1,1 +1,24 @@
-//! See docs/architecture.md.
+//! Which processes are watched, and as what: from one pid to the whole application, and who joins and leaves it
+//! later. Knows `/proc` and command lines; knows nothing of interpreter state or of probes.
+
+mod application;
+mod discover;
+mod error;
+mod interpreter;
+mod invocation;
+mod libraries;
+mod process;
+mod procfs;
+mod registry;
+mod usage;
+
+pub use application::{Application, Member, Server};
+pub use discover::{Discovery, Survey};
+pub use error::TargetError;
+pub use interpreter::Interpreters;
+pub use invocation::printable;
+pub use libraries::{Libraries, Library, LibraryKind, libraries};
+pub use process::ProcessKey;
+pub use procfs::{Layout, ProcFs, Stat};
+pub use registry::{ApplicationId, Registry, Watched};
+pub use usage::{Usage, UsageMeter};

@@ -32,5 +32,9 @@ pub const RECORD_CAPTURE: u32 = 16 * 1024;
 /// Bytes from the end of a call that are copied when its head was cut short.
 pub const TAIL_CAPTURE: u32 = 64;
 
+/// What is captured of a call on a connection that does not begin like an inbound HTTP request, until a
+/// hint says otherwise.
+pub const DEFAULT_CAPTURE: u32 = 256;
+
 const _: () = assert!(size_of::<Key>() == 8);
 const _: () = assert!(size_of::<Hint>() == 32);

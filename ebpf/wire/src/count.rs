@@ -16,8 +16,8 @@ pub const STACK_TRUNCATED: u32 = 4;
 pub const TARGETS_FULL: u32 = 5;
 /// Connections that could not be followed because the connection map was full.
 pub const CONNECTIONS_FULL: u32 = 6;
-/// System calls that could not be followed because the in-flight map was full.
-pub const CALLS_FULL: u32 = 7;
+/// Driver calls that could not be followed because no scratch space was left for their thread.
+pub const SCRATCH_FULL: u32 = 7;
 /// Samples of threads without a Python thread state (native threads).
 pub const SAMPLE_NOT_PYTHON: u32 = 8;
 /// Bytes moved by calls whose payload was wanted but is not carried (sendfile, more than MAX_CAPTURE).
@@ -35,7 +35,7 @@ pub const NAMES: [&str; SLOTS as usize] = [
     "stack_truncated",
     "targets_full",
     "connections_full",
-    "calls_full",
+    "scratch_full",
     "sample_not_python",
     "payload_cut",
     "",

@@ -99,8 +99,6 @@ pub mod io {
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Io {
     pub header: Header,
-    /// `CLOCK_MONOTONIC` nanoseconds at which the system call began.
-    pub began_ns: u64,
     pub connection: u64,
     /// Position of the first byte in this direction's stream since the connection was first seen.
     pub offset: u64,
@@ -161,11 +159,14 @@ pub struct Stack {
     pub padding: u16,
 }
 
+/// Bytes of a statement's text that are captured at most.
+pub const STATEMENT_CAPTURE: u32 = 4096;
+
 const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Fork>() == 32);
 const _: () = assert!(size_of::<ConnectionOpened>() == 80);
 const _: () = assert!(size_of::<ConnectionClosed>() == 32);
-const _: () = assert!(size_of::<Io>() == 64);
+const _: () = assert!(size_of::<Io>() == 56);
 const _: () = assert!(size_of::<Statement>() == 56);
 const _: () = assert!(size_of::<Sample>() == 40);
 const _: () = assert!(size_of::<Stack>() == 40);

@@ -51,8 +51,17 @@ pub struct Layout {
     pub code_version_u32: u32,
     /// Bits that a pointer in a frame may carry as a tag (3 from 3.14 on, else 0).
     pub tag_mask: u32,
+    /// Bytes from a frame's start that hold all of the above: read at once. At most [`FRAME_BYTES`].
+    pub frame_bytes: u32,
+    /// Bytes from a code object's start that hold all of the above. At most [`CODE_BYTES`].
+    pub code_bytes: u32,
     pub padding: u32,
 }
+
+/// Most of a frame that is read.
+pub const FRAME_BYTES: usize = 128;
+/// Most of a code object that is read.
+pub const CODE_BYTES: usize = 256;
 
 /// One Python frame, unresolved.
 #[repr(C)]
@@ -86,5 +95,5 @@ pub mod status {
 /// Frames that one stack holds.
 pub const MAX_FRAMES: usize = 256;
 
-const _: () = assert!(size_of::<Layout>() == 80);
+const _: () = assert!(size_of::<Layout>() == 88);
 const _: () = assert!(size_of::<Frame>() == 16);

@@ -49,7 +49,8 @@ pub struct Settings {
     pub signal_live: u32,
     /// Bytes in the ring beyond which its reader is woken at once.
     pub wakeup_bytes: u32,
-    pub padding: u32,
+    /// `socket.type` (i16).
+    pub socket_type: u32,
 }
 
 const _: () = assert!(size_of::<Settings>() == 88);

@@ -8,12 +8,12 @@ use bytemuck::{Pod, Zeroable};
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq, Eq)]
 pub struct Target {
     pub layout: Layout,
-    /// Which application this is: an index that userspace chose; workers share their master's.
-    pub application: u32,
-    pub padding: u32,
+    /// Unique for this process's time as a target (`CLOCK_MONOTONIC` nanoseconds when it became one): tells
+    /// what an earlier process of the same pid left in a map from what is this one's.
+    pub generation: u64,
 }
 
 /// Processes that can be targets at once.
 pub const MAX_TARGETS: u32 = 4096;
 
-const _: () = assert!(size_of::<Target>() == 88);
+const _: () = assert!(size_of::<Target>() == 96);

@@ -1,0 +1,64 @@
+//! Where the kernel structs that the programs read have their members, on this kernel: the programs' settings,
+//! filled from BTF.
+
+use super::btf::{Btf, BtfError};
+use pyapm_wire::settings::Settings;
+
+/// Every offset field; what is a choice and not an offset (`wakeup_bytes`) stays 0.
+///
+/// # Errors
+/// When this kernel has no such struct or member: it is then one that this program does not know.
+pub fn settings(btf: &Btf) -> Result<Settings, BtfError> {
+    let offset = |structure: &str, path: &str| btf.member(structure, path).map(|member| member.offset);
+    Ok(Settings {
+        task_fsbase: offset("task_struct", "thread.fsbase")?,
+        task_tgid: offset("task_struct", "tgid")?,
+        task_pid: offset("task_struct", "pid")?,
+        task_files: offset("task_struct", "files")?,
+        files_fdt: offset("files_struct", "fdt")?,
+        fdtable_fd: offset("fdtable", "fd")?,
+        fdtable_max_fds: offset("fdtable", "max_fds")?,
+        file_inode: offset("file", "f_inode")?,
+        file_private_data: offset("file", "private_data")?,
+        inode_mode: offset("inode", "i_mode")?,
+        socket_sk: offset("socket", "sk")?,
+        sock_family: offset("sock", "__sk_common.skc_family")?,
+        sock_local_port: offset("sock", "__sk_common.skc_num")?,
+        sock_peer_port: offset("sock", "__sk_common.skc_dport")?,
+        sock_local_v4: offset("sock", "__sk_common.skc_rcv_saddr")?,
+        sock_peer_v4: offset("sock", "__sk_common.skc_daddr")?,
+        sock_local_v6: offset("sock", "__sk_common.skc_v6_rcv_saddr")?,
+        sock_peer_v6: offset("sock", "__sk_common.skc_v6_daddr")?,
+        task_signal: offset("task_struct", "signal")?,
+        signal_live: offset("signal_struct", "live")?,
+        wakeup_bytes: 0,
+        socket_type: offset("socket", "type")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_running_kernel() {
+        let btf = Btf::running_kernel().unwrap();
+        let settings = settings(&btf).unwrap();
+        assert_eq!(settings.sock_family, 16);
+        assert_eq!(settings.sock_peer_port, 12);
+        assert_eq!(settings.sock_local_port, 14);
+        assert_eq!(settings.sock_peer_v4, 0);
+        assert_eq!(settings.sock_local_v4, 4);
+        assert_eq!(settings.task_pid + 4, settings.task_tgid);
+        assert_eq!(settings.sock_local_v6, settings.sock_peer_v6 + 16);
+        assert!(settings.task_fsbase > settings.task_signal);
+        assert_eq!(settings.wakeup_bytes, 0);
+        // The types behind the offsets are those that the programs take them for.
+        let leads_to =
+            |structure: &str, path: &str| btf.structure_of(btf.member(structure, path).unwrap()).unwrap();
+        assert_eq!(leads_to("task_struct", "signal"), "signal_struct");
+        assert_eq!(leads_to("files_struct", "fdt"), "fdtable");
+        assert_eq!(leads_to("file", "f_inode"), "inode");
+        assert_eq!(leads_to("socket", "sk"), "sock");
+    }
+}

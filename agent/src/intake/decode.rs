@@ -1,0 +1,192 @@
+//! One ring record to one event: pure and total. A record that does not decode is an error of ours, and is
+//! counted as such; it can never panic.
+
+use super::event::{
+    Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
+};
+use bytemuck::Pod;
+use pyapm_wire::event::{self as wire, kind};
+use pyapm_wire::python::{Frame, status};
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DecodeError {
+    #[error("record of {0} bytes is shorter than its kind needs")]
+    Short(usize),
+    #[error("unknown record kind {0}")]
+    Kind(u16),
+    #[error("unknown stack status {0}")]
+    Status(u16),
+    #[error("unknown client library {0}")]
+    Library(u16),
+}
+
+/// # Errors
+/// When the record is shorter than its own fields say, or says something this version does not know.
+pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
+    let (header, _) = split::<wire::Header>(record)?;
+    let body = match header.kind {
+        kind::FORK => Body::Fork { child: split::<wire::Fork>(record)?.0.child_tgid },
+        kind::EXEC => Body::Exec,
+        kind::EXIT => Body::Exit,
+        kind::CONNECTION_OPENED => {
+            let (opened, _) = split::<wire::ConnectionOpened>(record)?;
+            Body::ConnectionOpened {
+                connection: ConnectionId(opened.connection),
+                fd: opened.fd,
+                local: Endpoint::new(opened.family, opened.local_address, opened.local_port),
+                peer: Endpoint::new(opened.family, opened.peer_address, opened.peer_port),
+            }
+        }
+        kind::CONNECTION_CLOSED => {
+            let (closed, _) = split::<wire::ConnectionClosed>(record)?;
+            Body::ConnectionClosed { connection: ConnectionId(closed.connection) }
+        }
+        kind::IO => Body::Io(io(record)?),
+        kind::STATEMENT => Body::Statement(statement(record)?),
+        kind::SAMPLE => {
+            let (sample, _) = split::<wire::Sample>(record)?;
+            Body::Sample { stack: stack_id(sample.stack), status: stack_status(sample.stack_status)? }
+        }
+        kind::STACK => stack(record)?,
+        other => return Err(DecodeError::Kind(other)),
+    };
+    Ok(Event { time_ns: header.time_ns, pid: header.tgid, tid: header.tid, body })
+}
+
+fn io(record: &[u8]) -> Result<Io<'_>, DecodeError> {
+    let (io, payload) = split::<wire::Io>(record)?;
+    let (head, rest) = take(payload, io.head, record)?;
+    let (tail, _) = take(rest, io.tail, record)?;
+    let flagged = |flag| io.header.flags & flag != 0;
+    Ok(Io {
+        connection: ConnectionId(io.connection),
+        direction: if flagged(wire::io::OUT) { Direction::Out } else { Direction::In },
+        offset: io.offset,
+        moved: io.moved,
+        head,
+        tail,
+        end_of_stream: flagged(wire::io::END_OF_STREAM),
+        failed: flagged(wire::io::FAILED),
+    })
+}
+
+fn statement(record: &[u8]) -> Result<Statement<'_>, DecodeError> {
+    let (statement, payload) = split::<wire::Statement>(record)?;
+    let (text, _) = take(payload, statement.captured, record)?;
+    Ok(Statement {
+        library: match statement.library {
+            wire::library::MYSQL => Library::Mysql,
+            other => return Err(DecodeError::Library(other)),
+        },
+        handle: statement.handle,
+        text,
+        text_len: statement.text_len,
+        stack: stack_id(statement.stack),
+        status: stack_status(statement.stack_status)?,
+    })
+}
+
+fn stack(record: &[u8]) -> Result<Body<'_>, DecodeError> {
+    let (stack, rest) = split::<wire::Stack>(record)?;
+    let bytes = (stack.frames as usize).saturating_mul(size_of::<Frame>());
+    let (frames, _) = take(rest, u32::try_from(bytes).unwrap_or(u32::MAX), record)?;
+    Ok(Body::Stack {
+        stack: stack_id(stack.stack).ok_or(DecodeError::Short(record.len()))?,
+        frames: frames.chunks_exact(size_of::<Frame>()).map(bytemuck::pod_read_unaligned).collect(),
+        status: stack_status(stack.stack_status)?,
+    })
+}
+
+/// The fixed part at the start, and what follows it.
+fn split<T: Pod>(record: &[u8]) -> Result<(T, &[u8]), DecodeError> {
+    let (fixed, rest) =
+        record.split_at_checked(size_of::<T>()).ok_or(DecodeError::Short(record.len()))?;
+    Ok((bytemuck::pod_read_unaligned(fixed), rest))
+}
+
+fn take<'a>(bytes: &'a [u8], length: u32, record: &[u8]) -> Result<(&'a [u8], &'a [u8]), DecodeError> {
+    bytes.split_at_checked(length as usize).ok_or(DecodeError::Short(record.len()))
+}
+
+fn stack_id(id: u64) -> Option<StackId> {
+    (id != 0).then_some(StackId(id))
+}
+
+fn stack_status(value: u16) -> Result<StackStatus, DecodeError> {
+    Ok(match value {
+        status::COMPLETE => StackStatus::Complete,
+        status::NO_LAYOUT => StackStatus::NoLayout,
+        status::NO_THREAD_STATE => StackStatus::NoThreadState,
+        status::NO_FRAME => StackStatus::NoFrame,
+        status::UNREADABLE => StackStatus::Unreadable,
+        status::TRUNCATED => StackStatus::Truncated,
+        other => return Err(DecodeError::Status(other)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::Zeroable;
+
+    fn header(kind: u16) -> wire::Header {
+        wire::Header { kind, flags: 0, len: 0, time_ns: 5, tgid: 7, tid: 8 }
+    }
+
+    fn bytes_of<T: Pod>(value: &T, rest: &[u8]) -> Vec<u8> {
+        [bytemuck::bytes_of(value), rest].concat()
+    }
+
+    #[test]
+    fn io_with_head_and_tail() {
+        let io = wire::Io {
+            header: wire::Header { flags: wire::io::OUT, ..header(kind::IO) },
+            connection: 9,
+            offset: 100,
+            moved: 1000,
+            head: 3,
+            tail: 2,
+            ..wire::Io::zeroed()
+        };
+        let record = bytes_of(&io, b"abcyz");
+        let event = decode(&record).unwrap();
+        let Body::Io(io) = event.body else { panic!("not an io event: {event:?}") };
+        assert_eq!((event.time_ns, event.pid, event.tid), (5, 7, 8));
+        assert_eq!((io.head, io.tail, io.direction), (&b"abc"[..], &b"yz"[..], Direction::Out));
+        assert_eq!((io.offset, io.moved, io.connection), (100, 1000, ConnectionId(9)));
+    }
+
+    #[test]
+    fn stack_frames() {
+        let frame = Frame { code: 1, instruction: -2, identity: 3 };
+        let stack = wire::Stack { header: header(kind::STACK), stack: 11, frames: 2, ..wire::Stack::zeroed() };
+        let record = bytes_of(&stack, &[bytemuck::bytes_of(&frame), bytemuck::bytes_of(&frame)].concat());
+        let body = decode(&record).unwrap().body;
+        assert_eq!(
+            body,
+            Body::Stack { stack: StackId(11), frames: vec![frame, frame], status: StackStatus::Complete }
+        );
+    }
+
+    /// Every prefix of a good record, and every single-byte change of it, decodes or fails; none panics.
+    #[test]
+    fn hostile_records() {
+        let io = wire::Io { header: header(kind::IO), head: 3, tail: 2, ..wire::Io::zeroed() };
+        let statement =
+            wire::Statement { header: header(kind::STATEMENT), captured: 5, library: 1, ..wire::Statement::zeroed() };
+        let stack = wire::Stack { header: header(kind::STACK), stack: 1, frames: 1, ..wire::Stack::zeroed() };
+        for record in [bytes_of(&io, b"abcyz"), bytes_of(&statement, b"abcyz"), bytes_of(&stack, &[0; 16])] {
+            assert!(decode(&record).is_ok());
+            for end in 0..record.len() {
+                assert_eq!(decode(&record[..end]), Err(DecodeError::Short(end)));
+            }
+            for index in 0..record.len() {
+                for value in [0, 1, 0x7f, 0xff] {
+                    let mut changed = record.clone();
+                    changed[index] = value;
+                    let _no_panic = decode(&changed);
+                }
+            }
+        }
+    }
+}

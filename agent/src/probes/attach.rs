@@ -1,0 +1,119 @@
+//! Attaches the programs, family by family. Only families that some target needs are attached.
+
+use super::load::{ProbeError, Probes};
+use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
+use aya::programs::uprobe::UProbeScope;
+use aya::programs::{PerfEvent, RawTracePoint, UProbe};
+use aya::util::online_cpus;
+use std::path::PathBuf;
+
+/// Program and raw tracepoint of the families that every target needs.
+const LIFECYCLE: [(&str, &str); 3] = [
+    ("process_fork", "sched_process_fork"),
+    ("process_exec", "sched_process_exec"),
+    ("process_exit", "sched_process_exit"),
+];
+const IO: [(&str, &str); 2] = [("syscall_enter", "sys_enter"), ("syscall_exit", "sys_exit")];
+
+/// Where a uprobe goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UprobeSite {
+    /// A path by which the file can be opened from here.
+    pub path: PathBuf,
+    pub file_offset: u64,
+}
+
+impl Probes {
+    /// Processes that come and go. Attached first: children of a target are followed from then on.
+    ///
+    /// # Errors
+    /// When the kernel refuses a program or an attachment.
+    pub fn attach_lifecycle(&mut self) -> Result<(), ProbeError> {
+        LIFECYCLE.iter().try_for_each(|(program, tracepoint)| self.raw_tracepoint(program, tracepoint))
+    }
+
+    /// Bytes on sockets.
+    ///
+    /// # Errors
+    /// As [`Self::attach_lifecycle`].
+    pub fn attach_io(&mut self) -> Result<(), ProbeError> {
+        IO.iter().try_for_each(|(program, tracepoint)| self.raw_tracepoint(program, tracepoint))
+    }
+
+    /// On-CPU samples, `rate_hz` a second on every CPU that is online.
+    ///
+    /// # Errors
+    /// As [`Self::attach_lifecycle`].
+    pub fn attach_sampling(&mut self, rate_hz: u32) -> Result<(), ProbeError> {
+        const PROGRAM: &str = "cpu_sample";
+        let failed = |what: String| {
+            move |source| ProbeError::Attach { program: PROGRAM, what, source: Box::new(source) }
+        };
+        let program: &mut PerfEvent = self.program(PROGRAM)?;
+        program.load().map_err(refused(PROGRAM))?;
+        let cpus = online_cpus()
+            .map_err(|(what, source)| ProbeError::Cpus { what: what.to_owned(), source })?;
+        for cpu in cpus {
+            program
+                .attach(
+                    PerfEventConfig::Software(SoftwareEvent::CpuClock),
+                    PerfEventScope::AllProcessesOneCpu { cpu },
+                    SamplePolicy::Frequency(u64::from(rate_hz)),
+                    false,
+                )
+                .map_err(failed(format!("the clock of CPU {cpu} at {rate_hz} Hz")))?;
+        }
+        Ok(())
+    }
+
+    /// Loads the program behind the MySQL client's entry points, so that it can be attached later.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program.
+    pub fn load_mysql(&mut self) -> Result<(), ProbeError> {
+        let program: &mut UProbe = self.program("mysql_query")?;
+        program.load().map_err(refused("mysql_query"))
+    }
+
+    /// Statements of the MySQL client library at this place, in every process that maps the file: workers
+    /// multiply, the probe does not, and processes that are no targets pay the pid test.
+    ///
+    /// # Errors
+    /// When the kernel refuses the attachment.
+    pub fn attach_mysql(&mut self, site: &UprobeSite) -> Result<(), ProbeError> {
+        const PROGRAM: &str = "mysql_query";
+        let program: &mut UProbe = self.program(PROGRAM)?;
+        program
+            .attach(site.file_offset, &site.path, UProbeScope::AllProcesses)
+            .map(|_kept_by_the_program| ())
+            .map_err(|source| ProbeError::Attach {
+                program: PROGRAM,
+                what: format!("`{}` at {:#x}", site.path.display(), site.file_offset),
+                source: Box::new(source),
+            })
+    }
+
+    fn raw_tracepoint(&mut self, name: &'static str, tracepoint: &'static str) -> Result<(), ProbeError> {
+        let program: &mut RawTracePoint = self.program(name)?;
+        program.load().map_err(refused(name))?;
+        program.attach(tracepoint).map(|_kept_by_the_program| ()).map_err(|source| ProbeError::Attach {
+            program: name,
+            what: format!("the raw tracepoint `{tracepoint}`"),
+            source: Box::new(source),
+        })
+    }
+
+    fn program<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T, ProbeError>
+    where
+        &'a mut T: TryFrom<&'a mut aya::programs::Program>,
+    {
+        self.ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(ProbeError::Missing { what: name })
+    }
+}
+
+fn refused(program: &'static str) -> impl FnOnce(aya::programs::ProgramError) -> ProbeError {
+    move |source| ProbeError::Program { program, source: Box::new(source) }
+}

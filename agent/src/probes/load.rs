@@ -1,0 +1,90 @@
+//! Loads the embedded BPF object: built from `ebpf/` by `cargo xtask bpf`, committed, proved to be what the
+//! source builds by `cargo xtask bpf --check`.
+
+use super::Tables;
+use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use aya::{Ebpf, EbpfLoader};
+use pyapm_wire::settings::Settings;
+use std::path::PathBuf;
+
+/// The object needs the alignment that ELF structs have in memory.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("pyapm.bpf.o");
+
+/// The ring buffer's reading end.
+pub type Ring = RingBuf<MapData>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    #[error("the kernel refused to load the BPF object")]
+    Load(#[source] aya::EbpfError),
+    #[error("the kernel refused the BPF program `{program}`")]
+    Program { program: &'static str, #[source] source: Box<aya::programs::ProgramError> },
+    #[error("the BPF program `{program}` could not be attached to {what}")]
+    Attach { program: &'static str, what: String, #[source] source: Box<aya::programs::ProgramError> },
+    #[error("cannot tell which CPUs are online (`{what}`)")]
+    Cpus { what: String, #[source] source: std::io::Error },
+    #[error("the BPF map `{map}` could not be opened or written")]
+    Map { map: &'static str, #[source] source: aya::maps::MapError },
+    #[error("the BPF object has no `{what}`: it was not built from this source")]
+    Missing { what: &'static str },
+    #[error("cannot use `{path}` for probes")]
+    Site { path: PathBuf, #[source] source: super::SiteError },
+}
+
+/// What holds for the whole run.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Kernel offsets; `wakeup_bytes` is filled in here.
+    pub settings: Settings,
+    /// Bytes of the ring buffer; rounded up to a power of two of at least a page.
+    pub ring_bytes: u32,
+}
+
+/// A loaded kernel half. Everything it attached goes with it, also when this process is killed: programs,
+/// links and perf events live only as long as their descriptors.
+pub struct Probes {
+    pub(super) ebpf: Ebpf,
+}
+
+impl Probes {
+    /// # Errors
+    /// When the kernel refuses the object; the verifier's words are in the error chain.
+    pub fn load(setup: Setup) -> Result<Self, ProbeError> {
+        let ring_bytes = setup.ring_bytes.clamp(4096, 1 << 30).next_power_of_two();
+        let mut settings = setup.settings;
+        // Wake the reader early only when a quarter is full; else its timer is soon enough.
+        settings.wakeup_bytes = ring_bytes / 4;
+        let bytes = bytemuck::bytes_of(&settings);
+        let mut loader = EbpfLoader::new();
+        loader.override_global("SETTINGS", bytes, true).map_max_entries("RING", ring_bytes);
+        let ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
+        Ok(Self { ebpf })
+    }
+
+    /// The ring's reading end. Once only.
+    ///
+    /// # Errors
+    /// When it was taken before.
+    pub fn ring(&mut self) -> Result<Ring, ProbeError> {
+        let map = self.ebpf.take_map("RING").ok_or(ProbeError::Missing { what: "RING" })?;
+        RingBuf::try_from(map).map_err(|source| ProbeError::Map { map: "RING", source })
+    }
+
+    /// The door by which userspace writes kernel maps. Once only.
+    ///
+    /// # Errors
+    /// When it was taken before.
+    pub fn tables(&mut self) -> Result<Tables, ProbeError> {
+        let targets = self.ebpf.take_map("TARGETS").ok_or(ProbeError::Missing { what: "TARGETS" })?;
+        let hints = self.ebpf.take_map("HINTS").ok_or(ProbeError::Missing { what: "HINTS" })?;
+        let stacks = self.ebpf.take_map("STACKS").ok_or(ProbeError::Missing { what: "STACKS" })?;
+        let counts = self.ebpf.take_map("COUNTS").ok_or(ProbeError::Missing { what: "COUNTS" })?;
+        let failed = |map| move |source| ProbeError::Map { map, source };
+        Ok(Tables::new(
+            HashMap::try_from(targets).map_err(failed("TARGETS"))?,
+            HashMap::try_from(hints).map_err(failed("HINTS"))?,
+            HashMap::try_from(stacks).map_err(failed("STACKS"))?,
+            PerCpuArray::try_from(counts).map_err(failed("COUNTS"))?,
+        ))
+    }
+}

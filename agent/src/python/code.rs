@@ -1,0 +1,99 @@
+//! A code object out of a target's memory: its name, its file, its lines and its identity. It is read as
+//! it is now; whether it is still the one that a stack was taken with, its identity says.
+
+use super::identity::{IdentityFields, identity};
+use super::lines::LineTable;
+use super::memory::Memory;
+use super::offsets::ObjectOffsets;
+use super::strings::{MAX_FILE, MAX_NAME, ObjectError, read_bytes_object, read_string, u32_at, u64_at};
+use std::sync::Arc;
+
+/// What is kept of one code object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// `co_qualname` where there is one (3.11 on), else `co_name`.
+    pub function: Arc<str>,
+    /// `co_filename`.
+    pub file: Arc<str>,
+    pub firstlineno: u32,
+    pub identity: u32,
+    pub lines: LineTable,
+}
+
+/// No field that is read lies beyond this many bytes, whatever the offsets say.
+const MAX_CODE: usize = 4096;
+
+/// Reads the code object at `address`.
+///
+/// # Errors
+/// When the memory cannot be read, or does not hold what a code object holds.
+pub fn read_code(memory: &dyn Memory, offsets: &ObjectOffsets, address: u64) -> Result<Code, ObjectError> {
+    let (block, fields) = read_fields(memory, offsets, address)?;
+    let name = match offsets.code_qualname {
+        Some(offset) => u64_at(&block, offset).unwrap_or(0),
+        None => fields.name,
+    };
+    Ok(Code {
+        function: read_string(memory, offsets, name, MAX_NAME)?.into(),
+        file: read_string(memory, offsets, fields.filename, MAX_FILE)?.into(),
+        firstlineno: fields.firstlineno,
+        identity: identity(fields),
+        lines: LineTable::new(
+            offsets.line_format,
+            fields.firstlineno,
+            read_bytes_object(memory, offsets, fields.linetable)?.into(),
+        ),
+    })
+}
+
+/// The identity alone, in one read.
+///
+/// # Errors
+/// When the memory cannot be read.
+pub fn read_identity(memory: &dyn Memory, offsets: &ObjectOffsets, address: u64) -> Result<u32, ObjectError> {
+    read_fields(memory, offsets, address).map(|(_, fields)| identity(fields))
+}
+
+fn read_fields(
+    memory: &dyn Memory,
+    offsets: &ObjectOffsets,
+    address: u64,
+) -> Result<(Vec<u8>, IdentityFields), ObjectError> {
+    let fields = [
+        offsets.code_firstlineno,
+        offsets.code_filename,
+        offsets.code_name,
+        offsets.code_linetable,
+        offsets.code_qualname.unwrap_or(0),
+        offsets.code_version.unwrap_or(0),
+    ];
+    let end = fields.into_iter().max().unwrap_or(0) as usize + 8;
+    let block = memory.read_bytes(address, end.min(MAX_CODE))?;
+    let fields = IdentityFields {
+        filename: u64_at(&block, offsets.code_filename).unwrap_or(0),
+        name: u64_at(&block, offsets.code_name).unwrap_or(0),
+        linetable: u64_at(&block, offsets.code_linetable).unwrap_or(0),
+        firstlineno: u32_at(&block, offsets.code_firstlineno).unwrap_or(0),
+        version: offsets.code_version.and_then(|offset| u32_at(&block, offset)).unwrap_or(0),
+    };
+    Ok((block, fields))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::BufferMemory;
+    use super::super::offsets::table;
+    use super::*;
+
+    #[test]
+    fn garbage_is_an_error() {
+        let mut memory = BufferMemory::new();
+        memory.add(0x1000, vec![0xff; 4096]);
+        for minor in 8..=15 {
+            let offsets = table(minor).unwrap();
+            assert!(read_code(&memory, offsets, 0x1000).is_err());
+            assert!(read_code(&memory, offsets, 0x10).is_err());
+            assert!(read_code(&memory, offsets, u64::MAX).is_err());
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! From a pid to everything that is needed to read its Python stacks. It looks once and keeps nothing but
+//! the tables of files that it has seen; the process is only read.
+
+use super::error::PythonError;
+use super::locate::{Embedding, Images, Located};
+use super::memory::{Memory, MemoryError, ProcessMemory};
+use super::offsets::{Cookie, DebugOffsets, DebugOffsetsError, ObjectOffsets, table};
+use super::route::{self, Libc, Route};
+use super::threads::{ThreadState, thread_states};
+use super::version::{Version, detect};
+use crate::binaries::mappings;
+use pyapm_wire::python::{ABSENT, Layout};
+use std::io;
+use std::path::PathBuf;
+
+/// Where the offsets of an [`Interpreter`] come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OffsetsSource {
+    /// The table of its minor version.
+    Table,
+    /// The interpreter's own `_Py_DebugOffsets`, and the table for what that does not say.
+    DebugOffsets,
+}
+
+/// An interpreter in a process, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interpreter {
+    pub version: Version,
+    /// The file that holds the interpreter, as the process sees it.
+    pub file: PathBuf,
+    pub embedding: Embedding,
+    /// Address of `_PyRuntime` in the process.
+    pub runtime_address: u64,
+    /// What the kernel half needs; its `route` is `NONE` when the thread state cannot be found.
+    pub layout: Layout,
+    pub offsets: ObjectOffsets,
+    pub offsets_source: OffsetsSource,
+    /// How a thread's state is found, in words.
+    pub thread_state_route: String,
+    /// What is unusual about it, each a sentence.
+    pub notes: Vec<String>,
+}
+
+/// Understands the interpreter of process `pid`.
+///
+/// # Errors
+/// See [`PythonError`]: each says which process, and what is wrong with it.
+pub fn inspect(pid: u32) -> Result<Interpreter, PythonError> {
+    Inspector::default().inspect(pid)
+}
+
+/// [`inspect`] for many processes: workers of one application share their files, which are read once.
+#[derive(Debug, Default)]
+pub struct Inspector {
+    images: Images,
+}
+
+impl Inspector {
+    /// As [`inspect`].
+    ///
+    /// # Errors
+    /// As [`inspect`].
+    pub fn inspect(&mut self, pid: u32) -> Result<Interpreter, PythonError> {
+        let mappings = mappings(pid).map_err(|source| mappings_error(pid, source))?;
+        let located = self.images.locate(pid, &mappings).ok_or_else(|| PythonError::NotPython {
+            pid,
+            executable: std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default(),
+        })?;
+        let memory = ProcessMemory::new(pid);
+        let runtime = located.runtime_address;
+        // Nothing that is read is worth anything if nothing can be read: say why first.
+        if let Some(address) = runtime {
+            memory.read_u64(address).map_err(|source| memory_error(pid, source))?;
+        }
+        let file = located.file.clone();
+        let version = detect(&memory, &located.image, located.bias, runtime, &file)
+            .ok_or_else(|| PythonError::VersionUnknown { pid, file: file.clone() })?;
+        let unsupported = || PythonError::Unsupported { pid, version, file: file.clone() };
+        let known = (version.major == 3).then(|| table(version.minor)).flatten().ok_or_else(unsupported)?;
+        let runtime_address = runtime.ok_or_else(unsupported)?;
+
+        let mut notes = Vec::new();
+        if version.micro.is_none() {
+            notes.push(format!("only the minor version could be told, from the name `{}`", file.display()));
+        }
+        if Cookie::read(&memory, runtime_address).is_ok_and(|cookie| cookie.free_threaded) {
+            return Err(PythonError::FreeThreaded { pid, version, file });
+        }
+        let (offsets, offsets_source) =
+            choose_offsets(&memory, runtime_address, located.runtime_size, version, known, &mut notes);
+        let libc = Libc::of(&mappings);
+        let (found, thread_state_route) =
+            find_route(&memory, pid, version, &offsets, &located, runtime_address, libc, &mut notes)?;
+        Ok(Interpreter {
+            version,
+            file,
+            embedding: located.embedding,
+            runtime_address,
+            layout: layout(&offsets, found),
+            offsets,
+            offsets_source,
+            thread_state_route,
+            notes,
+        })
+    }
+}
+
+fn mappings_error(pid: u32, source: io::Error) -> PythonError {
+    match (source.kind(), source.raw_os_error()) {
+        (io::ErrorKind::NotFound, _) | (_, Some(libc::ESRCH)) => PythonError::NoSuchProcess { pid },
+        (io::ErrorKind::PermissionDenied, _) => PythonError::Permission { pid },
+        _ => PythonError::Mappings { pid, source },
+    }
+}
+
+fn memory_error(pid: u32, source: MemoryError) -> PythonError {
+    match source {
+        MemoryError::Gone => PythonError::NoSuchProcess { pid },
+        MemoryError::Permission => PythonError::Permission { pid },
+        MemoryError::Unreadable { .. } | MemoryError::TooLong { .. } => PythonError::Memory { pid, source },
+    }
+}
+
+fn choose_offsets(
+    memory: &dyn Memory,
+    runtime_address: u64,
+    runtime_size: Option<u64>,
+    version: Version,
+    known: &ObjectOffsets,
+    notes: &mut Vec<String>,
+) -> (ObjectOffsets, OffsetsSource) {
+    let hex = version.hex.unwrap_or(0);
+    match DebugOffsets::read(memory, runtime_address, runtime_size, version.minor, hex, known) {
+        Ok(debug) => {
+            for (field, tabled, found) in &debug.disagreements {
+                notes.push(format!("`_Py_DebugOffsets` has `{field}` at {found}, the table at {tabled}"));
+            }
+            (debug.offsets, OffsetsSource::DebugOffsets)
+        }
+        // Versions before 3.13 have none.
+        Err(DebugOffsetsError::UnknownForm { .. }) => (*known, OffsetsSource::Table),
+        Err(error) => {
+            notes.push(format!("`_Py_DebugOffsets` is not used: {error}"));
+            (*known, OffsetsSource::Table)
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one step of `inspect`, given what the steps before it found")]
+fn find_route(
+    memory: &dyn Memory,
+    pid: u32,
+    version: Version,
+    offsets: &ObjectOffsets,
+    located: &Located,
+    runtime_address: u64,
+    libc: Libc,
+    notes: &mut Vec<String>,
+) -> Result<(Route, String), PythonError> {
+    let failed = |source| memory_error(pid, source);
+    let threads = thread_states(memory, offsets, runtime_address).unwrap_or_default();
+    let mut key = None;
+    let (proposed, what) = if offsets.runtime_auto_tss_key.is_some() {
+        let created = route::auto_tss_key(memory, offsets, runtime_address).map_err(failed)?;
+        let created = created.ok_or(PythonError::NotInitialised { pid, version })?;
+        key = Some(created);
+        (route::of_pthread_key(libc, created), format!("pthread key {created} (`autoTSSkey`)"))
+    } else {
+        let head = runtime_address.wrapping_add(u64::from(offsets.runtime_interpreters_head));
+        if memory.read_u64(head).map_err(failed)? == 0 {
+            return Err(PythonError::NotInitialised { pid, version });
+        }
+        (route::of_gilstate_variable(memory, located, libc), "TLS variable `_Py_tss_gilstate`".to_owned())
+    };
+    let Some(proposed) = proposed else {
+        let sentence = format!("{what}: its place could not be worked out, so there are no stacks");
+        notes.push(sentence.clone());
+        return Ok((Route::NONE, sentence));
+    };
+    Ok(confirm(memory, proposed, key, &what, libc, &threads, notes))
+}
+
+/// Holds the route against the threads that exist.
+fn confirm(
+    memory: &dyn Memory,
+    proposed: Route,
+    key: Option<u32>,
+    what: &str,
+    libc: Libc,
+    threads: &[ThreadState],
+    notes: &mut Vec<String>,
+) -> (Route, String) {
+    let of = threads.len();
+    let agreeing = route::agreeing(memory, &proposed, threads);
+    if agreeing > 0 {
+        let sentence = format!("{what} at {}, confirmed on {agreeing} of {of} threads", proposed.describe());
+        return (proposed, sentence);
+    }
+    if of == 0 {
+        notes.push("there was no thread to confirm the route to the thread state on".to_owned());
+        return (proposed, format!("{what} at {}, not confirmed", proposed.describe()));
+    }
+    let moved = match (libc, key) {
+        (Libc::Glibc, Some(key)) => route::search_first_block(memory, key, threads),
+        _ => None,
+    };
+    if let Some(moved) = moved {
+        notes.push(format!(
+            "this C library keeps pthread keys elsewhere than expected: found at {} instead of {}",
+            moved.describe(),
+            proposed.describe()
+        ));
+        return (moved, format!("{what} at {}, confirmed on {of} of {of} threads", moved.describe()));
+    }
+    let sentence = format!(
+        "{what} expected at {}, but none of {of} threads has its state there, so there are no stacks",
+        proposed.describe()
+    );
+    notes.push(sentence.clone());
+    (Route::NONE, sentence)
+}
+
+fn layout(offsets: &ObjectOffsets, route: Route) -> Layout {
+    Layout {
+        first: route.first,
+        second: route.second,
+        route: route.kind,
+        tstate_frame: offsets.tstate_frame,
+        cframe_current: offsets.cframe_current.unwrap_or(ABSENT),
+        frame_code: offsets.frame_code,
+        frame_previous: offsets.frame_previous,
+        frame_instruction: offsets.frame_instruction,
+        frame_owner: offsets.frame_owner.unwrap_or(ABSENT),
+        code_bytecode: offsets.code_bytecode.unwrap_or(ABSENT),
+        instruction_scale: offsets.instruction_scale,
+        code_firstlineno_u32: offsets.code_firstlineno,
+        code_filename_u64: offsets.code_filename,
+        code_name_u64: offsets.code_name,
+        code_linetable_u64: offsets.code_linetable,
+        code_version_u32: offsets.code_version.unwrap_or(ABSENT),
+        tag_mask: offsets.tag_mask,
+        frame_bytes: end_of(&[
+            Some(offsets.frame_code),
+            Some(offsets.frame_previous),
+            Some(offsets.frame_instruction),
+            offsets.frame_owner,
+        ]),
+        code_bytes: end_of(&[
+            Some(offsets.code_firstlineno),
+            Some(offsets.code_filename),
+            Some(offsets.code_name),
+            Some(offsets.code_linetable),
+            offsets.code_version,
+        ]),
+        padding: 0,
+    }
+}
+
+/// Bytes from an object's start that hold all these fields, none of which is longer than a pointer. Rounded
+/// down to the last field's own alignment would be exact; a pointer more stays inside every struct here.
+fn end_of(fields: &[Option<u32>]) -> u32 {
+    fields.iter().flatten().map(|offset| (offset & !7) + 8).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_that_are_not_python() {
+        assert!(matches!(inspect(u32::MAX), Err(PythonError::NoSuchProcess { .. })));
+        let own = std::process::id();
+        let error = inspect(own).unwrap_err();
+        assert!(matches!(error, PythonError::NotPython { .. }));
+        assert!(error.to_string().contains("is not a CPython process"), "{error}");
+        // A kernel thread has no mappings.
+        assert!(matches!(inspect(2), Err(PythonError::NotPython { .. } | PythonError::Permission { .. })));
+    }
+}

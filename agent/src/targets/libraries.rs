@@ -1,0 +1,164 @@
+//! The native libraries of interest in a process, found by what every executable mapping exports, not by
+//! file name: wheels bundle `libssl-8bd944e8.so.3`, and an extension module may hold a whole client inside.
+
+use crate::binaries::{FileId, Image, Mapping};
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+/// Files whose answers are kept; beyond that the memory starts anew.
+const MAX_FILES: usize = 16_384;
+
+/// What a library does for an application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LibraryKind {
+    /// libmariadb and libmysqlclient.
+    Mysql,
+    /// libpq.
+    Postgres,
+    Sqlite,
+    /// libssl.
+    Tls,
+}
+
+impl LibraryKind {
+    pub const ALL: [Self; 4] = [Self::Mysql, Self::Postgres, Self::Sqlite, Self::Tls];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mysql => "mysql",
+            Self::Postgres => "postgresql",
+            Self::Sqlite => "sqlite",
+            Self::Tls => "tls",
+        }
+    }
+
+    /// The export by which it is recognised.
+    #[must_use]
+    pub fn proof(self) -> &'static str {
+        match self {
+            Self::Mysql => "mysql_real_query",
+            Self::Postgres => "PQexec",
+            Self::Sqlite => "sqlite3_prepare_v2",
+            Self::Tls => "SSL_read",
+        }
+    }
+
+    /// Exports that are of use and may be missing, beside the proof.
+    #[must_use]
+    pub fn others(self) -> &'static [&'static str] {
+        match self {
+            Self::Mysql => &[
+                "mysql_query",
+                "mysql_send_query",
+                "mysql_stmt_prepare",
+                "mysql_stmt_execute",
+                "mysql_real_query_nonblocking",
+            ],
+            Self::Postgres => {
+                &["PQexecParams", "PQsendQuery", "PQsendQueryParams", "PQsendPrepare", "PQsendQueryPrepared"]
+            }
+            Self::Sqlite => &["sqlite3_prepare_v3", "sqlite3_step", "sqlite3_exec"],
+            Self::Tls => &["SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_set_fd", "SSL_set_bio"],
+        }
+    }
+}
+
+impl std::fmt::Display for LibraryKind {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+/// One file in one process that does one kind's work. A file that exports two kinds gives two of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Library {
+    pub kind: LibraryKind,
+    pub file: FileId,
+    /// One of the file's executable mappings.
+    pub mapping: Mapping,
+    /// A path by which the file can be opened from here: for [`Image::open`] and for probes.
+    pub image: PathBuf,
+    /// Exports found, the proof first.
+    pub symbols: Vec<&'static str>,
+}
+
+/// What one file holds, by kind.
+type Findings = Vec<(LibraryKind, Vec<&'static str>)>;
+
+/// Answers for files, kept for as long as this lives.
+#[derive(Debug, Default)]
+pub struct Libraries {
+    files: HashMap<FileId, Findings>,
+}
+
+impl Libraries {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// In the order of the mappings; each file once for a kind. A file that cannot be opened any more is
+    /// looked at again next time.
+    pub fn find(&mut self, pid: u32, mappings: &[Mapping]) -> Vec<Library> {
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
+        for mapping in mappings.iter().filter(|mapping| mapping.executable) {
+            let Some(file) = mapping.file.filter(|file| seen.insert(*file)) else { continue };
+            let image = mapping.reachable(pid);
+            if !self.files.contains_key(&file) {
+                let findings = match Image::open(&image) {
+                    Ok(image) => inspect(&image),
+                    Err(crate::binaries::ImageError::Parse { .. }) => Vec::new(),
+                    Err(crate::binaries::ImageError::Open { .. }) => continue,
+                };
+                if self.files.len() == MAX_FILES {
+                    self.files.clear();
+                }
+                self.files.insert(file, findings);
+            }
+            for (kind, symbols) in self.files.get(&file).into_iter().flatten() {
+                found.push(Library {
+                    kind: *kind,
+                    file,
+                    mapping: mapping.clone(),
+                    image: image.clone(),
+                    symbols: symbols.clone(),
+                });
+            }
+        }
+        found
+    }
+}
+
+/// The libraries of one process, without a memory for the next.
+#[must_use]
+pub fn libraries(pid: u32, mappings: &[Mapping]) -> Vec<Library> {
+    Libraries::new().find(pid, mappings)
+}
+
+fn inspect(image: &Image) -> Findings {
+    LibraryKind::ALL
+        .into_iter()
+        .filter(|kind| image.exported(kind.proof()).is_some())
+        .map(|kind| {
+            let others = kind.others().iter().copied().filter(|name| image.exported(name).is_some());
+            (kind, std::iter::once(kind.proof()).chain(others).collect())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binaries::mappings;
+
+    #[test]
+    fn this_test_has_none_and_a_dead_pid_neither() {
+        let pid = std::process::id();
+        let own = mappings(pid).unwrap();
+        assert_eq!(libraries(pid, &own), []);
+        // Its files cannot be opened through a process that does not exist.
+        assert_eq!(libraries(u32::MAX, &own), []);
+    }
+}

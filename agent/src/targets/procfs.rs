@@ -1,0 +1,330 @@
+//! The only place of this room that knows the strings of `/proc`. Reads one fact at a time about one
+//! process and judges nothing. It takes its root as a path, so that tests can hand in a tree of files.
+//!
+//! Everything read here is hostile: a process writes its own command line, title and environment. Reads are
+//! bounded, and what is not text is replaced.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// Longest command line or environment that is read.
+const MAX_BYTES: u64 = 256 * 1024;
+
+/// A `/proc`, real or made up.
+#[derive(Clone, Debug)]
+pub struct ProcFs {
+    root: PathBuf,
+}
+
+/// Where `execve` put a program: copied by fork, drawn anew by exec. Equal in two processes of which one is
+/// the other's child, it proves that there was no exec in between (address space layout randomisation
+/// makes chance equality improbable).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Layout {
+    pub start_code: u64,
+    pub start_stack: u64,
+    pub start_data: u64,
+    pub start_brk: u64,
+    pub arg_start: u64,
+    pub env_start: u64,
+}
+
+/// Parts of `/proc/PID/stat`, `proc(5)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    pub pid: u32,
+    /// At most 15 bytes; the process may have chosen it.
+    pub comm: String,
+    /// `R`, `S`, `D`, `Z` (zombie) ...
+    pub state: char,
+    pub ppid: u32,
+    /// Clock ticks.
+    pub user_time: u64,
+    /// Clock ticks.
+    pub system_time: u64,
+    pub threads: u64,
+    /// Clock ticks after boot.
+    pub start_time: u64,
+    pub rss_pages: u64,
+    /// `None` for kernel threads and zombies, which have no memory, and where the kernel withholds it from
+    /// us: addresses of other users' processes are shown to the privileged only.
+    pub layout: Option<Layout>,
+    flags: u64,
+}
+
+impl Stat {
+    /// Ended, and not yet collected by its parent.
+    #[must_use]
+    pub fn is_zombie(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x')
+    }
+
+    #[must_use]
+    pub fn is_kernel_thread(&self) -> bool {
+        /// `PF_KTHREAD`, include/linux/sched.h.
+        const PF_KTHREAD: u64 = 0x0020_0000;
+        self.flags & PF_KTHREAD != 0
+    }
+}
+
+impl Default for ProcFs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ProcFs {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::at("/proc")
+    }
+
+    #[must_use]
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn path(&self, pid: u32, name: &str) -> PathBuf {
+        let mut path = self.root.join(pid.to_string());
+        path.push(name);
+        path
+    }
+
+    fn read(&self, pid: u32, name: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match File::open(self.path(pid, name))?.take(MAX_BYTES).read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            // The process ended between open and read.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+                Err(io::Error::new(io::ErrorKind::NotFound, error))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every process, in ascending order of pid.
+    ///
+    /// # Errors
+    /// When the root cannot be listed.
+    pub fn pids(&self) -> io::Result<Vec<u32>> {
+        let mut pids: Vec<u32> = std::fs::read_dir(&self.root)?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect();
+        pids.sort_unstable();
+        Ok(pids)
+    }
+
+    /// # Errors
+    /// `NotFound` when there is no such process; `InvalidData` for a file of another shape.
+    pub fn stat(&self, pid: u32) -> io::Result<Stat> {
+        let text = self.read(pid, "stat")?;
+        parse_stat(&text).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("unexpected form of stat of process {pid}"))
+        })
+    }
+
+    /// Arguments, or the one title that the process wrote over them. Empty for kernel threads and zombies.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such process.
+    pub fn cmdline(&self, pid: u32) -> io::Result<Vec<String>> {
+        Ok(split_at_nul(&self.read(pid, "cmdline")?))
+    }
+
+    /// The executable, as the process sees it.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such process or it is a kernel thread, `PermissionDenied`.
+    pub fn exe(&self, pid: u32) -> io::Result<PathBuf> {
+        std::fs::read_link(self.path(pid, "exe"))
+    }
+
+    /// The working directory, as the process sees it.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such process, `PermissionDenied`.
+    pub fn cwd(&self, pid: u32) -> io::Result<PathBuf> {
+        std::fs::read_link(self.path(pid, "cwd"))
+    }
+
+    /// One variable of the environment that the program was started with. `None` when it is not set, and
+    /// when a title has been written over that memory.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such process, `PermissionDenied`.
+    pub fn variable(&self, pid: u32, name: &str) -> io::Result<Option<String>> {
+        let bytes = self.read(pid, "environ")?;
+        Ok(bytes.split(|byte| *byte == 0).find_map(|entry| {
+            let value = entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+            Some(String::from_utf8_lossy(value).into_owned())
+        }))
+    }
+
+    /// The process that this thread is of; a process's own pid gives itself (`Tgid` of
+    /// `/proc/PID/status`). `/proc` answers for threads too, though it does not list them.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such process or thread.
+    pub fn process_of_thread(&self, tid: u32) -> io::Result<u32> {
+        let bytes = self.read(tid, "status")?;
+        let text = String::from_utf8_lossy(&bytes);
+        let process = text.lines().find_map(|line| line.strip_prefix("Tgid:"));
+        process.and_then(|word| word.trim().parse().ok()).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("unexpected form of status of {tid}"))
+        })
+    }
+
+    /// Thread ids, in ascending order.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such process.
+    pub fn tasks(&self, pid: u32) -> io::Result<Vec<u32>> {
+        let mut tasks: Vec<u32> = std::fs::read_dir(self.path(pid, "task"))?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect();
+        tasks.sort_unstable();
+        Ok(tasks)
+    }
+
+    /// How many files are open.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such process, `PermissionDenied`.
+    pub fn open_files(&self, pid: u32) -> io::Result<u64> {
+        Ok(std::fs::read_dir(self.path(pid, "fd"))?.filter(Result::is_ok).map(|_| 1).sum())
+    }
+
+    /// The pid in each nested pid namespace, outermost first (`NSpid` of `/proc/PID/status`, Linux 4.1).
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such process.
+    pub fn namespace_pids(&self, pid: u32) -> io::Result<Vec<u32>> {
+        let bytes = self.read(pid, "status")?;
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(text
+            .lines()
+            .find_map(|line| line.strip_prefix("NSpid:"))
+            .map(|rest| rest.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect())
+            .unwrap_or_default())
+    }
+}
+
+/// A title written by the process may leave blanks or NULs behind itself; those are no arguments.
+fn split_at_nul(bytes: &[u8]) -> Vec<String> {
+    let end = bytes.iter().rposition(|byte| !matches!(byte, 0 | b' ')).map_or(0, |last| last + 1);
+    if end == 0 {
+        return Vec::new();
+    }
+    bytes[..end].split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+}
+
+/// The name in parentheses may itself hold blanks and parentheses: the last `)` ends it.
+fn parse_stat(bytes: &[u8]) -> Option<Stat> {
+    let open = bytes.iter().position(|byte| *byte == b'(')?;
+    let close = bytes.iter().rposition(|byte| *byte == b')')?;
+    let comm = String::from_utf8_lossy(bytes.get(open + 1..close)?).into_owned();
+    let pid = std::str::from_utf8(&bytes[..open]).ok()?.trim().parse().ok()?;
+    let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // `proc(5)` numbers from 1; the first field after the name is number 3.
+    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    // Where access is denied the kernel prints 0, and 1 for the two code addresses (fs/proc/array.c).
+    let start_stack = number(28)?;
+    let layout = if start_stack == 0 {
+        None
+    } else {
+        Some(Layout {
+            start_code: number(26)?,
+            start_stack,
+            start_data: number(45)?,
+            start_brk: number(47)?,
+            arg_start: number(48)?,
+            env_start: number(50)?,
+        })
+    };
+    Some(Stat {
+        pid,
+        comm,
+        state: fields.first()?.chars().next()?,
+        ppid: u32::try_from(number(4)?).ok()?,
+        flags: number(9)?,
+        user_time: number(14)?,
+        system_time: number(15)?,
+        threads: number(20)?,
+        start_time: number(22)?,
+        rss_pages: number(24)?,
+        layout,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_process() {
+        let procfs = ProcFs::new();
+        let pid = std::process::id();
+        let stat = procfs.stat(pid).unwrap();
+        assert_eq!(stat.pid, pid);
+        assert_eq!(stat.ppid, std::os::unix::process::parent_id());
+        assert!(stat.layout.is_some() && !stat.is_zombie() && !stat.is_kernel_thread());
+        assert_eq!(procfs.cmdline(pid).unwrap(), std::env::args().collect::<Vec<_>>());
+        assert_eq!(procfs.exe(pid).unwrap(), std::env::current_exe().unwrap());
+        assert_eq!(procfs.cwd(pid).unwrap(), std::env::current_dir().unwrap());
+        assert_eq!(procfs.variable(pid, "PATH").unwrap(), std::env::var("PATH").ok());
+        assert_eq!(procfs.variable(pid, "PAT").unwrap(), None);
+        assert!(procfs.tasks(pid).unwrap().contains(&pid));
+        assert!(procfs.open_files(pid).unwrap() >= 3);
+        assert_eq!(procfs.namespace_pids(pid).unwrap().last(), Some(&pid));
+        assert!(procfs.pids().unwrap().contains(&pid));
+    }
+
+    #[test]
+    fn name_with_parentheses_and_blanks() {
+        let line = b"7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 1234 1000 55 \
+            18446744073709551615 10 11 12 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 20 21 22 23 24 25 26 0\n";
+        let stat = parse_stat(line).unwrap();
+        assert_eq!((stat.pid, stat.comm.as_str(), stat.state, stat.ppid), (7, "a) b (c", 'S', 1));
+        assert_eq!((stat.user_time, stat.system_time, stat.threads), (5, 6, 9));
+        assert_eq!((stat.start_time, stat.rss_pages), (1234, 55));
+        let layout = stat.layout.unwrap();
+        assert_eq!((layout.start_code, layout.start_stack, layout.start_data), (10, 12, 20));
+        assert_eq!((layout.start_brk, layout.arg_start, layout.env_start), (22, 23, 25));
+    }
+
+    #[test]
+    fn garbage() {
+        for line in [&b""[..], b"(", b")(", b"1 (x", b"1 (x)", b"1 (x) S", b"x (x) S 1 2 3", &[0xff; 40]] {
+            assert_eq!(parse_stat(line), None);
+        }
+    }
+
+    #[test]
+    fn titles_and_empty_arguments() {
+        assert_eq!(split_at_nul(b"python\0-c\0\0"), ["python", "-c"]);
+        assert_eq!(split_at_nul(b"a\0\0b\0"), ["a", "", "b"]);
+        assert_eq!(split_at_nul(b"gunicorn: master [shop]\0\0\0   \0"), ["gunicorn: master [shop]"]);
+        assert_eq!(split_at_nul(b"\0\0"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn made_up_tree() {
+        let directory = tempfile::tempdir().unwrap();
+        let process = directory.path().join("12");
+        std::fs::create_dir(&process).unwrap();
+        std::fs::write(process.join("environ"), b"A=1\0OTEL_SERVICE_NAME=shop\0").unwrap();
+        std::fs::write(process.join("status"), b"Name:\tx\nNSpid:\t12\t3\n").unwrap();
+        let procfs = ProcFs::at(directory.path());
+        assert_eq!(procfs.pids().unwrap(), [12]);
+        assert_eq!(procfs.variable(12, "OTEL_SERVICE_NAME").unwrap().as_deref(), Some("shop"));
+        assert_eq!(procfs.namespace_pids(12).unwrap(), [12, 3]);
+        assert_eq!(procfs.stat(12).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

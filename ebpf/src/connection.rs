@@ -1,0 +1,135 @@
+//! Descriptors of targets: is it a stream socket, to whom, and how much of its bytes is wanted.
+
+use crate::emit;
+use crate::lifecycle::header;
+use crate::maps::{CONNECTIONS, Connection, HINTS, NEXT_CONNECTION, setting};
+use crate::memory::kernel;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_smp_processor_id};
+use pyapm_wire::connection::Key;
+use pyapm_wire::count;
+use pyapm_wire::event::{ConnectionClosed, ConnectionOpened, kind};
+
+/// What the first bytes made of a connection, until a hint says more.
+pub(crate) mod manner {
+    /// No byte seen yet.
+    pub(crate) const UNDECIDED: u32 = 0;
+    /// The peer spoke first, with three capital letters: it may be an HTTP request.
+    pub(crate) const REQUESTS: u32 = 1;
+    /// Anything else: only the first bytes of each call are carried.
+    pub(crate) const OTHER: u32 = 2;
+}
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+const SOCK_STREAM: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// The entry of a stream socket, made at its first use. `None` for any other descriptor.
+#[inline(always)]
+pub(crate) fn find(tgid: u32, fd: u32, generation: u64) -> Option<*mut Connection> {
+    let key = Key { tgid, fd };
+    if let Some(found) = CONNECTIONS.get_ptr_mut(key) {
+        // SAFETY: map values stay valid while the program runs.
+        let entry = unsafe { &*found };
+        if entry.generation == generation {
+            return (entry.is_stream != 0).then_some(found);
+        }
+    }
+    meet(key, generation)
+}
+
+/// Looks at the descriptor in the kernel's own tables and remembers what it is.
+#[inline(never)]
+fn meet(key: Key, generation: u64) -> Option<*mut Connection> {
+    let sock = stream_sock(key.fd);
+    let entry = Connection {
+        id: next_id()?,
+        generation,
+        in_offset: 0,
+        out_offset: 0,
+        is_stream: u32::from(sock.is_some()),
+        manner: manner::UNDECIDED,
+    };
+    if CONNECTIONS.insert(key, entry, 0).is_err() {
+        emit::add(count::CONNECTIONS_FULL, 1);
+        return None;
+    }
+    let sock = sock?;
+    let family = kernel::<u16>(sock + setting!(sock_family)).unwrap_or(0);
+    let mut opened = ConnectionOpened {
+        header: header(kind::CONNECTION_OPENED, size_of::<ConnectionOpened>()),
+        connection: entry.id,
+        fd: key.fd,
+        family,
+        local_port: 0,
+        peer_port: 0,
+        padding: [0; 6],
+        local_address: [0; 16],
+        peer_address: [0; 16],
+    };
+    if family == AF_INET || family == AF_INET6 {
+        opened.local_port = kernel::<u16>(sock + setting!(sock_local_port)).unwrap_or(0);
+        opened.peer_port = u16::from_be(kernel::<u16>(sock + setting!(sock_peer_port)).unwrap_or(0));
+    }
+    if family == AF_INET {
+        let local = kernel::<[u8; 4]>(sock + setting!(sock_local_v4)).unwrap_or([0; 4]);
+        let peer = kernel::<[u8; 4]>(sock + setting!(sock_peer_v4)).unwrap_or([0; 4]);
+        opened.local_address[..4].copy_from_slice(&local);
+        opened.peer_address[..4].copy_from_slice(&peer);
+    } else if family == AF_INET6 {
+        opened.local_address = kernel(sock + setting!(sock_local_v6)).unwrap_or([0; 16]);
+        opened.peer_address = kernel(sock + setting!(sock_peer_v6)).unwrap_or([0; 16]);
+    }
+    emit::send(&opened);
+    CONNECTIONS.get_ptr_mut(key)
+}
+
+/// Forgets a descriptor that is about to be closed.
+#[inline(always)]
+pub(crate) fn closed(tgid: u32, fd: u32) {
+    let key = Key { tgid, fd };
+    let Some(found) = CONNECTIONS.get_ptr(key) else { return };
+    // SAFETY: map values stay valid while the program runs.
+    let (id, is_stream) = unsafe { ((*found).id, (*found).is_stream) };
+    let _absent_is_fine = CONNECTIONS.remove(key);
+    if is_stream != 0 {
+        let _absent_is_fine = HINTS.remove(key);
+        let header = header(kind::CONNECTION_CLOSED, size_of::<ConnectionClosed>());
+        emit::send(&ConnectionClosed { header, connection: id });
+    }
+}
+
+#[inline(always)]
+fn next_id() -> Option<u64> {
+    let counter = NEXT_CONNECTION.get_ptr_mut(0)?;
+    // SAFETY: this CPU's slot; system call tracepoints run with preemption off.
+    unsafe {
+        *counter += 1;
+        Some(*counter << 12 | u64::from(bpf_get_smp_processor_id()) & 0xfff)
+    }
+}
+
+/// The `struct sock` behind a descriptor of the current process, if it is a stream socket. Follows
+/// `task->files->fdt->fd[fd]` (kernel `include/linux/fdtable.h`) and `file->private_data` (`net/socket.c`).
+#[inline(always)]
+fn stream_sock(fd: u32) -> Option<u64> {
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task() };
+    let files = kernel::<u64>(task + setting!(task_files))?;
+    let table = kernel::<u64>(files + setting!(files_fdt))?;
+    if fd >= kernel::<u32>(table + setting!(fdtable_max_fds))? {
+        return None;
+    }
+    let array = kernel::<u64>(table + setting!(fdtable_fd))?;
+    let file = kernel::<u64>(array + u64::from(fd) * 8)?;
+    let inode = kernel::<u64>(file + setting!(file_inode))?;
+    if kernel::<u16>(inode + setting!(inode_mode))? & S_IFMT != S_IFSOCK {
+        return None;
+    }
+    let socket = kernel::<u64>(file + setting!(file_private_data))?;
+    if kernel::<u16>(socket + setting!(socket_type))? != SOCK_STREAM {
+        return None;
+    }
+    kernel::<u64>(socket + setting!(socket_sk)).filter(|sock| *sock != 0)
+}

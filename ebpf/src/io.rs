@@ -1,0 +1,410 @@
+//! Bytes on sockets. Two raw tracepoints (Linux 4.17; kernel `include/trace/events/syscalls.h`):
+//!
+//! - `sys_exit(struct pt_regs *regs, long ret)`: what moved. The registers still hold the call's arguments,
+//!   so reads and writes need no program at their start.
+//! - `sys_enter(struct pt_regs *regs, long id)`: closes, and nothing else: once a close has returned,
+//!   another thread may already have the same descriptor anew.
+//!
+//! System call numbers are those of x86-64 (kernel `arch/x86/entry/syscalls/syscall_64.tbl`).
+
+use crate::connection::{self, manner};
+use crate::emit;
+use crate::lifecycle::header;
+use crate::maps::{Connection, HINTS, IO_SCRATCH, IoScratch, TARGETS};
+use crate::memory::{copy_user, kernel, opaque, user};
+use aya_ebpf::bindings::pt_regs;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use pyapm_wire::connection::{DEFAULT_CAPTURE, Key, MAX_CAPTURE, RECORD_CAPTURE, TAIL_CAPTURE};
+use pyapm_wire::count;
+use pyapm_wire::event::{Io, io, kind};
+
+const READ: u64 = 0;
+const WRITE: u64 = 1;
+const CLOSE: u64 = 3;
+const READV: u64 = 19;
+const WRITEV: u64 = 20;
+const DUP2: u64 = 33;
+const SENDFILE: u64 = 40;
+const SENDTO: u64 = 44;
+const RECVFROM: u64 = 45;
+const SENDMSG: u64 = 46;
+const RECVMSG: u64 = 47;
+const DUP3: u64 = 292;
+const CLOSE_RANGE: u64 = 436;
+
+const MSG_PEEK: u64 = 2;
+const EPIPE: i64 = -32;
+const ECONNRESET: i64 = -104;
+const ENOTCONN: i64 = -107;
+const ETIMEDOUT: i64 = -110;
+
+/// Vectors looked at in one call; servers use two or three.
+const MAX_VECTORS: u32 = 8;
+/// Most bytes taken of one vector.
+const VECTOR_CAPTURE: u64 = 4096;
+
+/// Values of [`Call::place`]: where a call's bytes lie.
+mod place {
+    /// In one buffer, at `address`.
+    pub(super) const BUFFER: u64 = 0;
+    /// In the `vectors` entries of the `struct iovec` array at `address`.
+    pub(super) const VECTORS: u64 = 1;
+    /// Not in user memory.
+    pub(super) const NOWHERE: u64 = 2;
+}
+
+/// One system call on its way through this file. It is kept in scratch memory and not in registers: what
+/// the verifier knows of a register on each path into a loop multiplies the states that it must walk.
+#[repr(C)]
+pub(crate) struct Call {
+    place: u64,
+    address: u64,
+    vectors: u64,
+    outbound: u64,
+    /// Bytes that moved.
+    length: u64,
+    /// Bytes from the start that are not wanted.
+    skip: u64,
+    /// Most bytes that are still wanted after those.
+    want: u64,
+    /// Bytes that records have spoken of so far.
+    done: u64,
+}
+
+#[raw_tracepoint(tracepoint = "sys_enter")]
+fn syscall_enter(context: RawTracePointContext) -> i32 {
+    let id: u64 = context.arg(1);
+    if id != CLOSE && id != DUP2 && id != DUP3 && id != CLOSE_RANGE {
+        return 0;
+    }
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(target) = TARGETS.get_ptr_mut(tgid) else { return 0 };
+    let registers: u64 = context.arg(0);
+    let (Some(first), Some(second)) = (register(registers, DI), register(registers, SI)) else { return 0 };
+    if id == CLOSE_RANGE {
+        // The usual use is "all from 3 up" in a child before its exec: every descriptor is met anew.
+        // SAFETY: map values stay valid while the program runs; the field is one aligned word.
+        unsafe { (*target).generation = bpf_ktime_get_ns() };
+    } else if id == CLOSE {
+        connection::closed(tgid, first as u32);
+    } else if first != second {
+        connection::closed(tgid, second as u32);
+    }
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn syscall_exit(context: RawTracePointContext) -> i32 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: entries are written whole by userspace.
+    let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return 0 };
+    let registers: u64 = context.arg(0);
+    let result = context.arg::<i64>(1);
+    let Some(id) = register(registers, ORIG_AX) else { return 0 };
+    let outbound = match id {
+        READ | READV | RECVFROM | RECVMSG => false,
+        WRITE | WRITEV | SENDTO | SENDMSG | SENDFILE => true,
+        _ => return 0,
+    };
+    if result < 0 && result != EPIPE && result != ECONNRESET && result != ENOTCONN && result != ETIMEDOUT {
+        return 0;
+    }
+    let Some(scratch) = IO_SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: map values stay valid while the program runs.
+    let call = unsafe { &mut (*scratch).call };
+    let Some(fd) = register(registers, DI) else { return 0 };
+    if locate(call, id, registers).is_none() {
+        return 0;
+    }
+    call.outbound = u64::from(outbound);
+    let Some(entry) = connection::find(tgid, fd as u32, target.generation) else { return 0 };
+    moved(Key { tgid, fd: fd as u32 }, entry, result, scratch);
+    0
+}
+
+/// Fills in where the call's bytes are; `None` for a call that moved none, whatever it returned.
+#[inline(always)]
+fn locate(call: &mut Call, id: u64, registers: u64) -> Option<()> {
+    let second = register(registers, SI)?;
+    let third = register(registers, DX)?;
+    call.vectors = 0;
+    match id {
+        READV | WRITEV => {
+            call.place = place::VECTORS;
+            call.address = second;
+            call.vectors = third;
+        }
+        SENDMSG | RECVMSG => {
+            if id == RECVMSG && third & MSG_PEEK != 0 {
+                return None;
+            }
+            // `struct user_msghdr`: name, namelen, iov at 16, iovlen at 24 (kernel include/linux/socket.h).
+            call.place = place::VECTORS;
+            call.address = user::<u64>(second + 16)?;
+            call.vectors = user::<u64>(second + 24)?;
+        }
+        SENDFILE => call.place = place::NOWHERE,
+        _ => {
+            if id == RECVFROM && register(registers, R10)? & MSG_PEEK != 0 {
+                return None;
+            }
+            if third == 0 {
+                return None; // Nothing was asked for; 0 does not mean the end.
+            }
+            call.place = place::BUFFER;
+            call.address = second;
+        }
+    }
+    Some(())
+}
+
+/// One call that moved `result` bytes (or ended the stream) on a stream socket.
+#[inline(always)]
+fn moved(key: Key, entry: *mut Connection, result: i64, scratch: *mut IoScratch) {
+    // SAFETY: map values stay valid while the program runs.
+    let (call, record, entry) = unsafe { (&mut (*scratch).call, &mut (*scratch).record, &mut *entry) };
+    let outbound = call.outbound != 0;
+    let offset = if outbound { entry.out_offset } else { entry.in_offset };
+    let mut header = header(kind::IO, size_of::<Io>());
+    header.flags = if outbound { io::OUT } else { 0 };
+    *record = Io { header, connection: entry.id, offset, moved: 0, head: 0, tail: 0, unreadable: 0 };
+    if result <= 0 {
+        if result < 0 {
+            record.header.flags |= io::FAILED;
+        } else if outbound {
+            return;
+        } else {
+            record.header.flags |= io::END_OF_STREAM;
+        }
+        emit::send(record);
+        return;
+    }
+    let length = result as u64;
+    call.length = length;
+    call.done = 0;
+    // Two threads that read one socket at once have no order to keep.
+    if outbound {
+        entry.out_offset = offset + length;
+    } else {
+        entry.in_offset = offset + length;
+    }
+    if entry.manner == manner::UNDECIDED {
+        entry.manner = judge(call);
+    }
+    wanted(key, entry, call, offset);
+    if call.skip >= call.length || call.want == 0 {
+        record.moved = length as u32;
+        emit::send(record);
+        return;
+    }
+    if call.place == place::BUFFER {
+        send_buffer(scratch, offset);
+    } else {
+        send_vectors(scratch);
+    }
+}
+
+/// Whether the first bytes of a connection could be an HTTP request that comes in.
+#[inline(always)]
+fn judge(call: &Call) -> u32 {
+    if call.outbound != 0 || call.place == place::NOWHERE {
+        return manner::OTHER;
+    }
+    if call.length < 3 {
+        // Too few to tell: assume that the request is trickling in.
+        return manner::REQUESTS;
+    }
+    let mut address = call.address;
+    if call.place == place::VECTORS {
+        let Some(first) = user::<u64>(address) else { return manner::REQUESTS };
+        address = first;
+    }
+    match user::<[u8; 3]>(address) {
+        Some([a, b, c]) if !(a.is_ascii_uppercase() && b.is_ascii_uppercase() && c.is_ascii_uppercase()) => {
+            manner::OTHER
+        }
+        _ => manner::REQUESTS,
+    }
+}
+
+/// Fills in which bytes of this call are wanted.
+#[inline(always)]
+fn wanted(key: Key, entry: &Connection, call: &mut Call, offset: u64) {
+    call.skip = 0;
+    call.want = u64::from(if entry.manner == manner::REQUESTS { MAX_CAPTURE } else { DEFAULT_CAPTURE });
+    let Some(hint) = HINTS.get_ptr(key) else { return };
+    // SAFETY: map values stay valid while the program runs; a hint changed under us only changes how much
+    // is copied.
+    let hint = unsafe { &*hint };
+    if hint.connection == entry.id {
+        let (until, want) = if call.outbound != 0 {
+            (hint.skip_out, hint.want_out)
+        } else {
+            (hint.skip_in, hint.want_in)
+        };
+        call.skip = until.saturating_sub(offset);
+        call.want = u64::from(if want > MAX_CAPTURE { MAX_CAPTURE } else { want });
+    }
+}
+
+/// Sends a call's bytes in as many records as its length and the wish for them need.
+#[inline(always)]
+fn send_buffer(scratch: *mut IoScratch, start: u64) {
+    // SAFETY: map values stay valid while the program runs, here and below.
+    unsafe {
+        if (*scratch).call.skip > 0 {
+            let skip = (*scratch).call.skip;
+            (*scratch).record.moved = skip as u32;
+            emit::send(&(*scratch).record);
+            (*scratch).call.done = skip;
+        }
+    }
+    // MAX_CAPTURE / RECORD_CAPTURE full records.
+    for _ in 0..MAX_CAPTURE / RECORD_CAPTURE {
+        // SAFETY: as above.
+        let (done, length, want) =
+            unsafe { ((*scratch).call.done, (*scratch).call.length, (*scratch).call.want) };
+        if done >= length {
+            return;
+        }
+        let left = length - done;
+        let mut take = if left > want { want } else { left };
+        if take > u64::from(RECORD_CAPTURE) {
+            take = u64::from(RECORD_CAPTURE);
+        }
+        // The last record of this call also speaks of what will not be copied, and carries its end.
+        let last = take == left || take == want;
+        // SAFETY: as above.
+        unsafe {
+            (*scratch).call.want = want - take;
+            (*scratch).record.offset = start + done;
+            (*scratch).record.moved = if last { left as u32 } else { take as u32 };
+            (*scratch).call.done = done + u64::from((*scratch).record.moved);
+            let address = (*scratch).call.address + done;
+            send_part(scratch, address, take);
+        }
+    }
+}
+
+/// One record: `head` bytes from `address`, and the last bytes of `record.moved` if the head leaves some out.
+///
+/// # Safety
+/// `scratch` is valid.
+#[inline(always)]
+unsafe fn send_part(scratch: *mut IoScratch, address: u64, head: u64) {
+    // SAFETY: promised by the caller, here and below.
+    let record = unsafe { &mut (*scratch).record };
+    let payload = unsafe { &raw mut (*scratch).payload }.cast::<u8>();
+    record.unreadable = 0;
+    let mut head = opaque(head);
+    if head > u64::from(RECORD_CAPTURE) {
+        head = u64::from(RECORD_CAPTURE);
+    }
+    // SAFETY: `head` is at most RECORD_CAPTURE, and the payload has room for that and a tail.
+    if !unsafe { copy_user(payload, head as u32, address) } {
+        emit::add(count::PAYLOAD_UNREADABLE, head);
+        record.unreadable = head as u32;
+        finish(scratch, 0, 0);
+        return;
+    }
+    let rest = u64::from(record.moved) - head;
+    let mut tail = opaque(rest);
+    if tail > u64::from(TAIL_CAPTURE) {
+        tail = u64::from(TAIL_CAPTURE);
+        emit::add(count::PAYLOAD_CUT, rest - u64::from(TAIL_CAPTURE));
+    }
+    if tail != 0 {
+        let from = address + u64::from(record.moved) - tail;
+        // SAFETY: `head + tail` fits the payload.
+        if !unsafe { copy_user(payload.add(head as usize), tail as u32, from) } {
+            emit::add(count::PAYLOAD_UNREADABLE, tail);
+            record.unreadable = tail as u32;
+            tail = 0;
+        }
+    }
+    finish(scratch, head, tail);
+}
+
+/// Gathers a vectored call into one record. A call whose bytes are not in user memory goes this way too,
+/// with no vectors.
+#[inline(always)]
+fn send_vectors(scratch: *mut IoScratch) {
+    // SAFETY: map values stay valid while the program runs, here and below.
+    let payload = unsafe { &raw mut (*scratch).payload }.cast::<u8>();
+    let length = unsafe { (*scratch).call.length };
+    unsafe {
+        (*scratch).record.moved = length as u32;
+        if (*scratch).call.want > u64::from(RECORD_CAPTURE) {
+            (*scratch).call.want = u64::from(RECORD_CAPTURE);
+        }
+    }
+    for index in 0..MAX_VECTORS {
+        // SAFETY: as above.
+        let (vectors, filled, want, array) = unsafe {
+            ((*scratch).call.vectors, (*scratch).call.done, (*scratch).call.want, (*scratch).call.address)
+        };
+        if u64::from(index) >= vectors || filled >= want || filled >= length {
+            break;
+        }
+        // `struct iovec { void *base; size_t length; }`
+        let Some([base, size]) = user::<[u64; 2]>(array + u64::from(index) * 16) else { break };
+        let room = if want < length { want - filled } else { length - filled };
+        let mut take = opaque(if size > room { room } else { size });
+        if take > VECTOR_CAPTURE {
+            take = VECTOR_CAPTURE;
+        }
+        let mut position = opaque(filled);
+        if position > u64::from(RECORD_CAPTURE + TAIL_CAPTURE) - VECTOR_CAPTURE {
+            break;
+        }
+        // SAFETY: `position + take` is at most the payload's size.
+        if !unsafe { copy_user(payload.add(position as usize), take as u32, base) } {
+            emit::add(count::PAYLOAD_UNREADABLE, take);
+            // SAFETY: as above.
+            unsafe { (*scratch).record.unreadable = take as u32 };
+            break;
+        }
+        position += take;
+        // SAFETY: as above.
+        unsafe { (*scratch).call.done = position };
+        if take < size {
+            break; // Bytes left out here: what follows would not be at its place.
+        }
+    }
+    // SAFETY: as above.
+    let filled = unsafe { (*scratch).call.done };
+    if filled < length {
+        emit::add(count::PAYLOAD_CUT, length - filled);
+    }
+    finish(scratch, filled, 0);
+}
+
+#[inline(always)]
+fn finish(scratch: *mut IoScratch, head: u64, tail: u64) {
+    let mut total = opaque(size_of::<Io>() as u64 + head + tail);
+    if total > (size_of::<Io>() + (RECORD_CAPTURE + TAIL_CAPTURE) as usize) as u64 {
+        total = size_of::<Io>() as u64;
+    }
+    // SAFETY: the payload lies directly behind the record, and `total` stays inside both.
+    unsafe {
+        (*scratch).record.head = head as u32;
+        (*scratch).record.tail = tail as u32;
+        (*scratch).record.header.len = total as u32;
+        emit::output((&raw const (*scratch).record).cast(), total);
+    }
+}
+
+/// Offsets in `struct pt_regs` (kernel `arch/x86/include/asm/ptrace.h`).
+const R10: u64 = core::mem::offset_of!(pt_regs, r10) as u64;
+const DX: u64 = core::mem::offset_of!(pt_regs, rdx) as u64;
+const SI: u64 = core::mem::offset_of!(pt_regs, rsi) as u64;
+const DI: u64 = core::mem::offset_of!(pt_regs, rdi) as u64;
+const ORIG_AX: u64 = core::mem::offset_of!(pt_regs, orig_rax) as u64;
+
+#[inline(always)]
+fn register(registers: u64, offset: u64) -> Option<u64> {
+    kernel(registers + offset)
+}
