@@ -1,1 +1,16 @@
-//! Test harness.
+//! What the tests, the demo and the benches stand on: servers that are started, awaited and always ended, a load
+//! generator with its own exact counts, and a look at a process from outside. It measures pyapm; it never does
+//! pyapm's work, so nothing here comes from the agent but the vocabulary of its JSON lines.
+
+pub mod bpf;
+pub mod guard;
+pub mod gunicorn;
+pub mod inspect;
+pub mod load;
+pub mod mariadb;
+pub mod place;
+pub mod pyapm;
+pub mod source;
+pub mod tmux;
+pub mod wait;
+pub mod workload;

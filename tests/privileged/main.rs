@@ -1,1 +1,1 @@
-//! Privileged tests.
+//! Tests that need root.

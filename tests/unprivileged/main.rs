@@ -1,1 +1,5 @@
-//! Unprivileged tests.
+//! Tests that need no root: the command line of the built binary, and the promises of the workloads that the
+//! privileged tests stand on.
+
+mod cli;
+mod shop;

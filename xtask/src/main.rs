@@ -1,2 +1,47 @@
-//! `cargo xtask`: one file per command.
-fn main() {}
+//! `cargo xtask`: everything around the product that a developer or CI runs, one file or folder per command.
+//! Progress goes to stderr. It is no part of the product and the product never calls it.
+
+mod bpf;
+mod kernels;
+mod setup;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Set-up, BPF build, demo, tests, benches and house rules")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building, testing and the demo need and is missing
+    Setup {
+        /// Only this part
+        #[arg(long)]
+        only: Option<setup::command::Part>,
+    },
+    /// Build the kernel half and put the object where the agent embeds it
+    Bpf {
+        /// Only prove that the committed object is what the sources build
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Task::Setup { only } => setup::command::run(only),
+        Task::Bpf { check } => bpf::command::run(check),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Where things are: the workspace, the workloads, the built binary, the Python environments of the set-up.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+
+/// The root of the workspace.
+#[must_use]
+pub fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package).to_path_buf()
+}
+
+/// `tests/workloads`.
+#[must_use]
+pub fn workloads() -> PathBuf {
+    root().join("tests/workloads")
+}
+
+/// The `pyapm` that is tested: `PYAPM_BINARY`, else the release build.
+///
+/// # Errors
+/// When it has not been built.
+pub fn binary() -> Result<PathBuf> {
+    let file = std::env::var_os("PYAPM_BINARY").map_or_else(|| target().join("release/pyapm"), PathBuf::from);
+    if !file.is_file() {
+        bail!("no `{}`; try `cargo build --release --package pyapm`", file.display());
+    }
+    Ok(file)
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// A Python environment that `cargo xtask setup` has made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Python {
+    /// `venv-3.11`
+    pub name: String,
+    folder: PathBuf,
+}
+
+impl Python {
+    /// All environments that are here, and to stderr the names of those that are not.
+    ///
+    /// # Errors
+    /// When there is none at all.
+    pub fn all() -> Result<Vec<Self>> {
+        let mut found = Vec::new();
+        for name in ["venv-3.11", "venv-debian-3.11", "venv-3.13"] {
+            match Self::named(name) {
+                Ok(python) => found.push(python),
+                Err(error) => eprintln!("NOT RUN on {name}: {error}"),
+            }
+        }
+        if found.is_empty() {
+            bail!("no Python environment at all; try `cargo xtask setup --only python`");
+        }
+        Ok(found)
+    }
+
+    /// The first environment that is here.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn first() -> Result<Self> {
+        Self::all()?.into_iter().next().context("no Python environment")
+    }
+
+    /// One environment.
+    ///
+    /// # Errors
+    /// When it is not here.
+    pub fn named(name: &str) -> Result<Self> {
+        let folder = root().join("target/pyapm").join(name);
+        if !folder.join("requirements.sha256").is_file() {
+            bail!("no environment `{}`; try `cargo xtask setup --only python`", folder.display());
+        }
+        Ok(Self { name: name.to_owned(), folder })
+    }
+
+    /// A program of the environment: `python`, `gunicorn`.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.folder.join("bin").join(name)
+    }
+}
+
+/// A program of the system, also where the path of ordinary users lacks `sbin`.
+///
+/// # Errors
+/// When it is nowhere.
+pub fn system_program(name: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/bin"].map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+        .with_context(|| format!("no `{name}` on this machine; try `cargo xtask setup`"))
+}

@@ -1,0 +1,144 @@
+//! Virtual environments for the workloads, one per build of Python that is worth telling apart: a shared
+//! libpython, Debian's static executable, and 3.13. It installs no interpreter but the distribution's.
+
+use crate::bpf::sources::hash_bytes;
+use crate::workspace;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// One build of Python: the name of its environment, and where to look for its interpreter.
+struct Build {
+    name: &'static str,
+    /// `3.11`
+    version: &'static str,
+    places: Places,
+    /// Whether a machine that has been set up always has it.
+    required: bool,
+}
+
+enum Places {
+    /// The distribution's own.
+    System,
+    /// What pyenv has built, else what is on the path.
+    Pyenv,
+}
+
+const BUILDS: [Build; 3] = [
+    Build { name: "venv-3.11", version: "3.11", places: Places::Pyenv, required: false },
+    Build { name: "venv-debian-3.11", version: "3.11", places: Places::System, required: true },
+    Build { name: "venv-3.13", version: "3.13", places: Places::Pyenv, required: false },
+];
+
+/// Where the environments are; the tests look for them there.
+#[must_use]
+pub fn folder() -> PathBuf {
+    workspace::root().join("target/pyapm")
+}
+
+/// The environment that the demo and the benches use: the first that is there.
+///
+/// # Errors
+/// When none is.
+pub fn first() -> Result<PathBuf> {
+    let environments = BUILDS.iter().map(|build| folder().join(build.name));
+    environments
+        .into_iter()
+        .find(|environment| environment.join("bin/gunicorn").is_file())
+        .context("no Python environment with gunicorn; try `cargo xtask setup --only python`")
+}
+
+/// Names of the builds that this machine does not have.
+#[must_use]
+pub fn not_here() -> Vec<&'static str> {
+    let gone = |build: &&Build| !folder().join(build.name).join("bin/python").exists();
+    BUILDS.iter().filter(gone).map(|build| build.name).collect()
+}
+
+/// Makes the environments that are missing or whose requirements have changed.
+///
+/// # Errors
+/// When the distribution's Python is missing, or pip fails.
+pub fn install() -> Result<()> {
+    let requirements = workspace::root().join("tests/workloads/requirements.txt");
+    let text = std::fs::read(&requirements)
+        .with_context(|| format!("could not read `{}`", requirements.display()))?;
+    for build in &BUILDS {
+        let Some(interpreter) = build.find() else {
+            anyhow::ensure!(!build.required, "no Python {} of the distribution", build.version);
+            eprintln!("setup: no interpreter for {}: tests of it will say so and not run", build.name);
+            continue;
+        };
+        environment(&folder().join(build.name), &interpreter, &requirements, &text)?;
+    }
+    Ok(())
+}
+
+fn environment(folder: &Path, interpreter: &Path, requirements: &Path, text: &[u8]) -> Result<()> {
+    let stamp = folder.join("requirements.sha256");
+    let wanted = format!("{}\n{}\n", interpreter.display(), hash_bytes(text));
+    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).with_context(|| format!("could not remove `{}`", folder.display()))?;
+    }
+    workspace::run(Command::new(interpreter).args(["-m", "venv"]).arg(folder))?;
+    // The driver's wheel would bring a library of its own; the distribution's is the one to be traced.
+    workspace::run(
+        Command::new(folder.join("bin/python"))
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args(["--no-binary", "mysqlclient", "--requirement"])
+            .arg(requirements),
+    )?;
+    std::fs::write(&stamp, wanted).with_context(|| format!("could not write `{}`", stamp.display()))
+}
+
+impl Build {
+    fn find(&self) -> Option<PathBuf> {
+        let name = format!("python{}", self.version);
+        match self.places {
+            Places::System => Some(Path::new("/usr/bin").join(name)).filter(|file| file.is_file()),
+            Places::Pyenv => self.in_pyenv().or_else(|| {
+                // The distribution's is another build, with an environment of its own.
+                workspace::find_program(&name).filter(|file| !is_below(file, "/usr/bin"))
+            }),
+        }
+    }
+
+    fn in_pyenv(&self) -> Option<PathBuf> {
+        let home = std::env::var_os("PYENV_ROOT")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".pyenv")))?;
+        let entries = std::fs::read_dir(home.join("versions")).ok()?;
+        let prefix = format!("{}.", self.version);
+        let mut found: Vec<PathBuf> = entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+            .map(|entry| entry.path().join("bin/python3"))
+            .filter(|file| file.is_file())
+            .collect();
+        found.sort();
+        found.pop()
+    }
+}
+
+fn is_below(file: &Path, folder: &str) -> bool {
+    std::fs::canonicalize(file).is_ok_and(|real| real.starts_with(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_with_its_stamp_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let stamp = format!("/no/such/python\n{}\n", hash_bytes(b"Django==5\n"));
+        std::fs::write(folder.path().join("requirements.sha256"), stamp).unwrap();
+        let interpreter = Path::new("/no/such/python");
+        environment(folder.path(), interpreter, Path::new("requirements.txt"), b"Django==5\n").unwrap();
+        // Other requirements: it would be made anew, which this interpreter cannot do.
+        environment(folder.path(), interpreter, Path::new("requirements.txt"), b"Django==6\n").unwrap_err();
+    }
+}
