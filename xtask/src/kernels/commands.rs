@@ -79,19 +79,27 @@ pub(super) fn pipe_to_file(command: &mut Command, input: &[u8], to: &Path) -> Re
         .with_context(|| cannot_start(command))?;
     let stdin = child.stdin.take();
     let written = stdin.map_or(Ok(()), |mut stdin| stdin.write_all(input));
-    let output = child.wait_with_output().with_context(|| format!("failed to wait for {command:?}"))?;
+    let output =
+        child.wait_with_output().with_context(|| format!("failed to wait for `{}`", shown(command)))?;
     checked(command, output)?;
     // A tool that succeeds without reading everything is not an error of ours.
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(error).with_context(|| format!("failed to write to {command:?}"))
+            Err(error).with_context(|| format!("failed to write to `{}`", shown(command)))
         }
         _ => Ok(()),
     }
 }
 
 fn cannot_start(command: &Command) -> String {
-    format!("failed to start {command:?}")
+    format!("failed to start `{}`", shown(command))
+}
+
+/// The command as one would type it, without its environment and directory.
+pub(super) fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words = std::iter::once(program).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 fn checked(command: &Command, output: Output) -> Result<Vec<u8>> {
@@ -101,7 +109,7 @@ fn checked(command: &Command, output: Output) -> Result<Vec<u8>> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = stderr.lines().filter(|line| !line.trim().is_empty()).collect();
     let quoted = lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n  ");
-    bail!("{command:?} ended with {}:\n  {quoted}", output.status)
+    bail!("`{}` ended with {}:\n  {quoted}", shown(command), output.status)
 }
 
 #[cfg(test)]
@@ -119,7 +127,10 @@ mod tests {
         let error =
             stdout_of(Command::new("sh").args(["-c", "echo no such suite >&2; exit 100"])).unwrap_err();
         let text = format!("{error:#}");
-        assert!(text.contains("no such suite") && text.contains("100") && text.contains("\"sh\""), "{text}");
+        assert!(
+            text.contains("no such suite") && text.contains("100") && text.contains("`sh -c echo"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! in the allocator or while the kernel patches its own text, which attaching probes makes it do. See
 //! docs/kernel-support.md.
 
-use super::commands::tool;
+use super::commands::{shown, tool};
 use super::packages::Kernel;
 use super::verdict::End;
 use anyhow::{Context, Result};
@@ -47,7 +47,7 @@ impl Machine<'_> {
             .stdout(log)
             .stderr(stderr)
             .spawn()
-            .with_context(|| format!("failed to start {command:?}"))?;
+            .with_context(|| format!("failed to start `{}`", shown(&command)))?;
         Guest(child).wait(limit)
     }
 

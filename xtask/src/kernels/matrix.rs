@@ -1,5 +1,6 @@
 //! Runs the matrix: gets `pyapm`, the image and the kernels, boots one guest per kernel and reports.
 
+use super::commands::shown;
 use super::image::{self, Contents};
 use super::initramfs;
 use super::machine::{LIMIT, Machine};
@@ -137,9 +138,9 @@ fn binary(workspace: &Path, target: &Path) -> Result<PathBuf> {
         "--bin",
         "pyapm",
     ]);
-    let status = build.status().with_context(|| format!("failed to start {build:?}"))?;
+    let status = build.status().with_context(|| format!("failed to start `{}`", shown(&build)))?;
     if !status.success() {
-        bail!("{build:?} ended with {status}");
+        bail!("`{}` ended with {status}", shown(&build));
     }
     Ok(target.join("release/pyapm"))
 }
@@ -255,7 +256,7 @@ mod tests {
         Outcome { kernel, attempts: attempts.collect() }
     }
 
-    fn shown(outcome: &Result<Outcome>) -> String {
+    fn report_of(outcome: &Result<Outcome>) -> String {
         let mut out = Vec::new();
         show("5.10", outcome, &mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -265,7 +266,7 @@ mod tests {
     fn a_pass_shows_its_notes_and_remarks_but_not_its_log() {
         let outcome = outcome(&[Verdict::Passed]);
         assert!(outcome.passed());
-        let text = shown(&Ok(outcome));
+        let text = report_of(&Ok(outcome));
         assert!(text.contains("(5.10.0-46-cloud-amd64): passed, 12.3 s\n    20 requests\n"), "{text}");
         assert!(text.contains("left out") && !text.contains("last words"), "{text}");
     }
@@ -274,20 +275,20 @@ mod tests {
     fn a_retry_is_said_and_the_last_guest_counts() {
         let retried = outcome(&[Verdict::Unproven("the kernel crashed".to_owned()), Verdict::Passed]);
         assert!(retried.passed());
-        let text = shown(&Ok(retried));
+        let text = report_of(&Ok(retried));
         assert!(text.contains("INFRASTRUCTURE FAILURE, retried: the kernel crashed"), "{text}");
         assert!(text.contains("| last words") && text.contains("passed"), "{text}");
 
         let twice = Verdict::Unproven("hung".to_owned());
         let twice = outcome(&[twice.clone(), twice]);
         assert!(!twice.passed());
-        assert!(shown(&Ok(twice)).contains("not retried again"));
+        assert!(report_of(&Ok(twice)).contains("not retried again"));
         assert!(!outcome(&[Verdict::Failed(1)]).passed());
     }
 
     #[test]
     fn a_kernel_that_cannot_be_had_is_a_failure() {
-        let text = shown(&Err(anyhow::anyhow!("no such suite")));
+        let text = report_of(&Err(anyhow::anyhow!("no such suite")));
         assert!(text.contains("FAILED, no guest ran: no such suite"), "{text}");
     }
 }

@@ -10,7 +10,8 @@ for mount in "tmpfs /tmp" "tmpfs /run" "tmpfs /var" "tracefs /sys/kernel/tracing
 done
 ip link set lo up
 cd /tmp
-python3 /t/kernel_guest.py --pyapm /t/pyapm
+python3 /t/kernel_guest.py serve --port 8000 &
+python3 /t/kernel_guest.py drive --pyapm /t/pyapm --pid $! --port 8000
 code=$?
 echo
 echo "@@ rc=$code"
