@@ -1,20 +1,22 @@
 //! One guest: the qemu command line and the time it may take. What its log means is `verdict`'s subject.
 //!
 //! The flags are measured on qemu 7.2: under emulation with several processors, or with `cmpxchg16b`, guests crash
-//! in the allocator or while the kernel patches its own text, which attaching probes makes it do. See
-//! docs/kernel-support.md.
+//! in the allocator or while the kernel patches its own text, which attaching probes makes it do.
 
 use super::commands::{shown, tool};
 use super::packages::Kernel;
 use super::verdict::End;
 use anyhow::{Context, Result};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Above the sum of the guest script's own limits, so that a `pyapm` which hangs is reported by the script and
-/// only a guest which hangs ends here.
+/// Above the 360 s that `guest/second.sh` gives its test, so that a `pyapm` which hangs is a failure reported from
+/// inside and only a guest which hangs ends here.
 pub(super) const LIMIT: Duration = Duration::from_secs(420);
 
 /// Overrides emulation on hosts whose KVM runs stock kernels: `kvm`. The mere presence of `/dev/kvm` says
@@ -42,12 +44,14 @@ impl Machine<'_> {
         let mut command = Command::new(tool("qemu-system-x86_64")?);
         command.args(self.arguments(&acceleration));
         let stderr = log.try_clone().context("failed to share the log")?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(stderr)
-            .spawn()
-            .with_context(|| format!("failed to start `{}`", shown(&command)))?;
+        command.stdin(Stdio::null()).stdout(log).stderr(stderr);
+        // SAFETY: the closure makes one system call, which is allowed between fork and exec, and touches no memory
+        // of the parent.
+        unsafe {
+            // However this program ends, the guest ends with it.
+            command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?));
+        }
+        let child = command.spawn().with_context(|| format!("failed to start `{}`", shown(&command)))?;
         Guest(child).wait(limit)
     }
 

@@ -47,6 +47,9 @@ const BINARY: &str = "PYAPM_BIN";
 /// Lines of a failed guest's log that are shown; the whole log stays in its file.
 const SHOWN_LINES: usize = 80;
 
+/// How `tempfile` names its directories (3.x).
+const SCRATCH: &str = ".tmp";
+
 /// A guest that proves nothing is started once more.
 const ATTEMPTS: usize = 2;
 
@@ -73,6 +76,7 @@ fn run_matrix(wanted: &[Wanted], workspace: &Path, target: &Path, out: &mut dyn 
         writeln!(out, "kernels: waiting for another run")?;
         lock.lock().context("failed to take the lock")?;
     }
+    remove_leftovers(&home)?;
     let pyapm = binary(workspace, target)?;
     let entries = sources::read(Path::new("/etc/apt"))?;
     let script = workspace.join("tests/workloads/kernel_guest.py");
@@ -111,6 +115,21 @@ fn run_matrix(wanted: &[Wanted], workspace: &Path, target: &Path, out: &mut dyn 
     writeln!(out, "kernels: {} passed, {} failed", wanted.len() - failed.len(), failed.len())?;
     if !failed.is_empty() {
         bail!("kernels: pyapm is not proved on {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// Removes the scratch directories of a run that was killed. The lock is held: nobody else's are removed.
+fn remove_leftovers(home: &Path) -> Result<()> {
+    for directory in [home.to_owned(), home.join("unpacked")] {
+        let Ok(items) = fs::read_dir(&directory) else { continue };
+        for item in items {
+            let item = item?;
+            if item.file_name().to_string_lossy().starts_with(SCRATCH) {
+                fs::remove_dir_all(item.path())
+                    .with_context(|| format!("failed to remove `{}`", item.path().display()))?;
+            }
+        }
     }
     Ok(())
 }
@@ -284,6 +303,18 @@ mod tests {
         assert!(!twice.passed());
         assert!(report_of(&Ok(twice)).contains("not retried again"));
         assert!(!outcome(&[Verdict::Failed(1)]).passed());
+    }
+
+    #[test]
+    fn only_scratch_directories_are_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let unpacked = home.path().join("unpacked");
+        fs::create_dir_all(unpacked.join("5.10-5.10.223-1")).unwrap();
+        let scratch = tempfile::tempdir_in(&unpacked).unwrap().keep();
+        let other = tempfile::tempdir_in(home.path()).unwrap().keep();
+        remove_leftovers(home.path()).unwrap();
+        assert!(!scratch.exists() && !other.exists());
+        assert!(unpacked.join("5.10-5.10.223-1").exists());
     }
 
     #[test]

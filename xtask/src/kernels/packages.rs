@@ -67,7 +67,7 @@ pub(super) fn fetch(wanted: &Wanted, entries: &[Entry], home: &Path) -> Result<K
         let suite = Suite { name, archive, home: home.join("apt").join(name), entries };
         match suite.find(wanted.line, false) {
             Ok(release) => found.push(release),
-            Err(error) => remarks.push(format!("suite `{name}` is left out: {error:#}")),
+            Err(error) => remarks.push(left_out(name, &error)),
         }
     }
     found.sort_by(|left, right| compare(&right.version, &left.version));
@@ -78,7 +78,7 @@ pub(super) fn fetch(wanted: &Wanted, entries: &[Entry], home: &Path) -> Result<K
                 remove_others(&unpacked, wanted.label, &directory)?;
                 return Kernel::open(wanted.label, &directory, remarks);
             }
-            Err(error) => remarks.push(format!("suite `{name}` is left out: {error:#}")),
+            Err(error) => remarks.push(left_out(name, &error)),
         }
     }
     let Some(kept) = directories_of(&unpacked, wanted.label)?.pop() else {
@@ -86,6 +86,12 @@ pub(super) fn fetch(wanted: &Wanted, entries: &[Entry], home: &Path) -> Result<K
     };
     remarks.push("the release unpacked by an earlier run is used".to_owned());
     Kernel::open(wanted.label, &kept, remarks)
+}
+
+/// On one line: apt explains itself on several.
+fn left_out(suite: &str, error: &anyhow::Error) -> String {
+    let why = format!("{error:#}");
+    format!("suite `{suite}` is left out: {}", why.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 fn directory_of(unpacked: &Path, label: &str, version: &str) -> PathBuf {
@@ -293,6 +299,19 @@ mod tests {
         assert!(!unpacked.path().join("6.1-6.1.190-1").exists());
         assert!(unpacked.path().join("6.1-6.1.192-1").exists());
         assert!(unpacked.path().join("6.12-6.12.107-1").exists());
+    }
+
+    #[test]
+    fn a_kernel_of_an_earlier_run_serves_when_no_suite_can_be_asked() {
+        let home = tempfile::tempdir().unwrap();
+        let kept = home.path().join("unpacked/5.10-5.10.223-1");
+        touch(&kept, "boot/vmlinuz-5.10.0-32-cloud-amd64");
+        touch(&kept, "lib/modules/5.10.0-32-cloud-amd64/modules.order");
+        let wanted =
+            Wanted { label: "5.10", line: Line::Series("5.10"), suites: &[(Archive::Main, "bullseye")] };
+        let kernel = fetch(&wanted, &[], home.path()).unwrap();
+        assert_eq!(kernel.release, "5.10.0-32-cloud-amd64");
+        assert!(kernel.remarks.last().unwrap().contains("earlier run"), "{:?}", kernel.remarks);
     }
 
     #[test]
