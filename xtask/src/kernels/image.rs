@@ -1,5 +1,5 @@
-//! The guest's root: one squashfs with busybox, a Python with its standard library, `pyapm` and the test script.
-//! The host's own executables run on every kernel of the matrix, so the same image serves them all.
+//! The guest's root: one squashfs with busybox, a Python with its standard library, `pyapm` and the test
+//! script. The host's own executables run on every kernel of the matrix, so the same image serves them all.
 
 use super::commands::{stdout_of, text_of, tool};
 use super::initramfs::static_busybox;
@@ -110,7 +110,8 @@ impl Root {
         Ok(())
     }
 
-    /// Copies a Python to the path it has on the host, so that it finds its library. Returns its extension modules.
+    /// Copies a Python to the path it has on the host, so that it finds its library. Returns its extension
+    /// modules.
     fn add_python(&self, python: &Python) -> Result<Vec<PathBuf>> {
         self.copy(&python.executable)?;
         let mut extensions = Vec::new();
@@ -146,8 +147,8 @@ impl Root {
         Ok(())
     }
 
-    /// Copies what the path leads to, under the same path with links in its directories resolved. Keeps the time
-    /// of modification: Python compares it with the one in the cached bytecode.
+    /// Copies what the path leads to, under the same path with links in its directories resolved. Keeps the
+    /// time of modification: Python compares it with the one in the cached bytecode.
     fn copy(&self, source: &Path) -> Result<()> {
         let failed = || format!("failed to copy `{}`", source.display());
         let (parent, name) = source.parent().zip(source.file_name()).with_context(failed)?;
@@ -180,7 +181,8 @@ impl Root {
     }
 }
 
-/// Paths in ldd's output: `libc.so.6 => /lib/libc.so.6 (0x...)` and the loader's `/lib64/ld-linux.so.2 (0x...)`.
+/// Paths in ldd's output: `libc.so.6 => /lib/libc.so.6 (0x...)` and the loader's `/lib64/ld-linux.so.2
+/// (0x...)`.
 fn mapped(listed: &str) -> Vec<PathBuf> {
     listed
         .lines()

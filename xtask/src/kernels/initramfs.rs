@@ -1,5 +1,5 @@
-//! First stage of the guest: a compressed cpio archive of static busybox, `guest/init.sh` and the modules that
-//! this kernel needs to see and mount its disk, in the order in which they must be inserted.
+//! First stage of the guest: a compressed cpio archive of static busybox, `guest/init.sh` and the modules
+//! that this kernel needs to see and mount its disk, in the order in which they must be inserted.
 
 use super::commands::{pipe_to_file, stdout_of, text_of, tool};
 use super::packages::Kernel;

@@ -1,7 +1,7 @@
 //! One guest: the qemu command line and the time it may take. What its log means is `verdict`'s subject.
 //!
-//! The flags are measured on qemu 7.2: under emulation with several processors, or with `cmpxchg16b`, guests crash
-//! in the allocator or while the kernel patches its own text, which attaching probes makes it do.
+//! The flags are measured on qemu 7.2: under emulation with several processors, or with `cmpxchg16b`, guests
+//! crash in the allocator or while the kernel patches its own text, which attaching probes makes it do.
 
 use super::commands::{shown, tool};
 use super::packages::Kernel;
@@ -15,8 +15,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Above the 360 s that `guest/second.sh` gives its test, so that a `pyapm` which hangs is a failure reported from
-/// inside and only a guest which hangs ends here.
+/// Above the 360 s that `guest/second.sh` gives its test, so that a `pyapm` which hangs is a failure reported
+/// from inside and only a guest which hangs ends here.
 pub(super) const LIMIT: Duration = Duration::from_secs(420);
 
 /// Overrides emulation on hosts whose KVM runs stock kernels: `kvm`. The mere presence of `/dev/kvm` says
@@ -45,8 +45,8 @@ impl Machine<'_> {
         command.args(self.arguments(&acceleration));
         let stderr = log.try_clone().context("failed to share the log")?;
         command.stdin(Stdio::null()).stdout(log).stderr(stderr);
-        // SAFETY: the closure makes one system call, which is allowed between fork and exec, and touches no memory
-        // of the parent.
+        // SAFETY: the closure makes one system call, which is allowed between fork and exec, and touches no
+        // memory of the parent.
         unsafe {
             // However this program ends, the guest ends with it.
             command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?));

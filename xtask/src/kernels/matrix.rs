@@ -53,8 +53,8 @@ const SCRATCH: &str = ".tmp";
 /// A guest that proves nothing is started once more.
 const ATTEMPTS: usize = 2;
 
-/// Boots every kernel of the matrix and tests the release `pyapm` on it: 5.10 and the newest, with `all` also 6.1
-/// and 6.12. The report goes to stdout.
+/// Boots every kernel of the matrix and tests the release `pyapm` on it: 5.10 and the newest, with `all` also
+/// 6.1 and 6.12. The report goes to stdout.
 ///
 /// # Errors
 /// A kernel cannot be had, a guest cannot be built or proves nothing twice, or the test fails in one.

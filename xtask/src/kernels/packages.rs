@@ -53,8 +53,8 @@ struct Found<'a> {
 
 /// Finds the wanted kernel, downloads and unpacks it below `home`, unless that version is there already.
 ///
-/// The newest release of all its suites is taken. One that is listed but cannot be downloaded gives way to the next
-/// suite's, and to the release unpacked by an earlier run at last; `remarks` says so.
+/// The newest release of all its suites is taken. One that is listed but cannot be downloaded gives way to
+/// the next suite's, and to the release unpacked by an earlier run at last; `remarks` says so.
 ///
 /// # Errors
 /// No suite gives it and none was unpacked before.
@@ -167,8 +167,8 @@ impl<'a> Suite<'a> {
     }
 }
 
-/// apt.conf(5), apt 2.6. Read after the system's own configuration, so proxies and credentials still hold, while
-/// the system's hooks after an update are cleared: they would tidy and reindex the system's own lists.
+/// apt.conf(5), apt 2.6. Read after the system's own configuration, so proxies and credentials still hold,
+/// while the system's hooks after an update are cleared: they would tidy and reindex the system's own lists.
 fn configuration(home: &Path) -> String {
     let home = home.display();
     format!(
@@ -187,8 +187,8 @@ fn configuration(home: &Path) -> String {
 }
 
 impl Found<'_> {
-    /// Returns the directory with this release, or, should the archive have replaced it since its list was fetched,
-    /// with the one that came after it.
+    /// Returns the directory with this release, or, should the archive have replaced it since its list was
+    /// fetched, with the one that came after it.
     fn obtain(self, wanted: &Wanted, unpacked: &Path) -> Result<PathBuf> {
         let directory = directory_of(unpacked, wanted.label, &self.version);
         if directory.is_dir() {
@@ -204,7 +204,8 @@ impl Found<'_> {
         Ok(directory)
     }
 
-    /// Downloads and unpacks into a temporary neighbour of `directory`, which gets its name only when complete.
+    /// Downloads and unpacks into a temporary neighbour of `directory`, which gets its name only when
+    /// complete.
     fn unpack_into(&self, directory: &Path) -> Result<()> {
         let parent =
             directory.parent().with_context(|| format!("`{}` has no parent", directory.display()))?;
@@ -222,8 +223,8 @@ impl Found<'_> {
 }
 
 impl Kernel {
-    /// Finds kernel and modules in an unpacked package: `/boot` and `/lib/modules` up to 6.1, `/usr/lib/modules` from
-    /// 6.12 on, and from 7.2 on the kernel beside its modules.
+    /// Finds kernel and modules in an unpacked package: `/boot` and `/lib/modules` up to 6.1,
+    /// `/usr/lib/modules` from 6.12 on, and from 7.2 on the kernel beside its modules.
     fn open(label: &'static str, directory: &Path, remarks: Vec<String>) -> Result<Self> {
         let (modules_root, release) = [directory.join("usr"), directory.to_owned()]
             .into_iter()

@@ -47,8 +47,9 @@ pub(super) enum Archive {
 impl Entry {
     /// Which Debian archive this entry names, or `None` when it is somebody else's.
     ///
-    /// Other people's archives use Debian's suite names too, so three things must agree: the component `main`, a
-    /// suite of Debian's, and either Debian's own key ring or, without any key given, Debian's directory name.
+    /// Other people's archives use Debian's suite names too, so three things must agree: the component
+    /// `main`, a suite of Debian's, and either Debian's own key ring or, without any key given, Debian's
+    /// directory name.
     fn archive(&self) -> Option<Archive> {
         if !self.components.iter().any(|component| component == "main") {
             return None;
@@ -206,7 +207,8 @@ fn entries_of(stanza: &[(String, String)]) -> Vec<Entry> {
     if disabled || !words("types").iter().any(|kind| kind == "deb") {
         return Vec::new();
     }
-    // An embedded key has several lines: it cannot be written in a one-line entry, and Debian's own is not one.
+    // An embedded key has several lines: it cannot be written in a one-line entry, and Debian's own is not
+    // one.
     let signed_by = field("signed-by")
         .filter(|value| !value.is_empty())
         .map(|value| if value.contains('\n') { "embedded".to_owned() } else { value.to_owned() });

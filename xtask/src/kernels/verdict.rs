@@ -1,5 +1,5 @@
-//! What a guest's serial log proves. Only a clean run to `@@ rc=0` is a pass; a kernel that crashed, a log without
-//! a result or a guest that never ended prove nothing, neither way.
+//! What a guest's serial log proves. Only a clean run to `@@ rc=0` is a pass; a kernel that crashed, a log
+//! without a result or a guest that never ended prove nothing, neither way.
 
 use std::time::Duration;
 
@@ -70,8 +70,9 @@ fn marked<'a>(log: &'a str, kind: &'a str) -> impl Iterator<Item = &'a str> {
     log.lines().filter_map(move |line| line.strip_prefix(MARK)?.strip_prefix(kind)).map(str::trim)
 }
 
-/// Whether the kernel wrote this line while crashing. Its lines begin with a time stamp, which keeps a program's
-/// own words in the guest from being taken for a crash; a panic is believed anywhere, since it may cut a line short.
+/// Whether the kernel wrote this line while crashing. Its lines begin with a time stamp, which keeps a
+/// program's own words in the guest from being taken for a crash; a panic is believed anywhere, since it may
+/// cut a line short.
 fn is_crash(line: &str) -> bool {
     let from_kernel = line
         .trim_start()

@@ -1,4 +1,5 @@
-//! Which package of a suite holds the wanted kernel: reads the names that apt found, no version is written down.
+//! Which package of a suite holds the wanted kernel: reads the names that apt found, no version is written
+//! down.
 
 use anyhow::{Context, Result};
 use std::cmp::Ordering;
@@ -47,8 +48,9 @@ pub(super) fn choose(line: Line, names: &[&str]) -> Result<Choice> {
 
 /// What the package `name` gives, if it is the best one for its release.
 ///
-/// From 7.2 on the kernel is in `linux-binary-R`, its modules in `linux-modules-R`, the list of what is built in
-/// in `linux-base-R`, and `linux-image-R` only depends on them. Before, `linux-image-R-unsigned` has both, and is not held back by the signing service.
+/// From 7.2 on the kernel is in `linux-binary-R`, its modules in `linux-modules-R`, the list of what is built
+/// in in `linux-base-R`, and `linux-image-R` only depends on them. Before, `linux-image-R-unsigned` has both,
+/// and is not held back by the signing service.
 fn choice_of(name: &str, names: &[&str]) -> Option<Choice> {
     let has = |other: &str| names.contains(&other);
     let (release, packages) = if let Some(release) = name.strip_prefix("linux-binary-") {
