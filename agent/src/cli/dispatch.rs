@@ -27,9 +27,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(request: Request) -> anyhow::Result<ExitCode> {
-    let instruments = Instruments { inspect: &inspect, load_programs: None };
+    let instruments = Instruments { inspect: &inspect, load_programs: Some(&crate::pipeline::try_load) };
     match request {
-        Request::Attach(_options) => anyhow::bail!("attach is not built yet"),
+        Request::Attach(options) => {
+            crate::pipeline::attach(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Request::Ps(options) => {
             ps::run(options, &instruments, &mut io::stdout().lock(), &mut io::stderr().lock())?;
             Ok(ExitCode::SUCCESS)
@@ -48,8 +51,18 @@ fn run(request: Request) -> anyhow::Result<ExitCode> {
 }
 
 /// The place where the room `python` is joined to the commands.
-fn inspect(_pid: u32) -> Inspection {
-    Inspection { version: None, thread_state: Err("this build does not look into interpreters".to_owned()) }
+fn inspect(pid: u32) -> Inspection {
+    match crate::python::inspect(pid) {
+        Ok(interpreter) => Inspection {
+            version: Some(interpreter.version.to_string()),
+            thread_state: if interpreter.layout.route == pyapm_wire::python::route::NONE {
+                Err(interpreter.thread_state_route)
+            } else {
+                Ok(interpreter.thread_state_route)
+            },
+        },
+        Err(error) => Inspection { version: None, thread_state: Err(error.to_string()) },
+    }
 }
 
 /// <https://no-color.org>: any value that is not empty turns colours off.

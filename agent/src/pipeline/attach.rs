@@ -3,7 +3,8 @@
 use super::engine::{Engine, Lines};
 use super::start::start;
 use crate::cli::{AttachOptions, Format};
-use crate::outputs::{JsonLines, Reading, report};
+use crate::outputs::json::{JsonLines, Reading};
+use crate::outputs::text::report;
 use anyhow::Context;
 use pyapm_model::line::{Attached, Line};
 use pyapm_model::snapshot::Snapshot;
@@ -59,13 +60,13 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
     let mut second = interval(SECOND);
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lines = Lines::new();
-    loop {
+    let end = loop {
         let mut tick = false;
         tokio::select! {
             biased;
-            () = stop.told() => break,
-            () = sleep_until(deadline) => break,
-            () = face.closed() => break,
+            () = stop.told() => break End::Told,
+            () = sleep_until(deadline) => break End::Told,
+            () = face.closed() => break End::Told,
             _ = second.tick() => tick = true,
             _ = drain.tick() => {}
             ready = ring.readable() => ready.context("cannot wait for the ring buffer")?.clear_ready(),
@@ -74,21 +75,33 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
         if tick {
             engine.housekeeping(&mut lines);
         }
-        if face.lines(&mut lines)? == Reading::Gone || engine.is_over() {
-            break;
+        if face.lines(&mut lines)? == Reading::Closed {
+            break End::Told;
+        }
+        if engine.is_over() {
+            break End::ApplicationEnded;
         }
         if tick && face.wants_snapshot() {
             let snapshot = engine.snapshot();
-            if face.snapshot(snapshot)? == Reading::Gone {
-                break;
+            if face.snapshot(snapshot)? == Reading::Closed {
+                break End::Told;
             }
         }
         if more {
             tokio::task::yield_now().await;
         }
-    }
+    };
     engine.stop(&mut lines);
-    face.close(&mut lines, &mut engine).await
+    face.close(&mut lines, &mut engine, end, &mut stop).await
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// By a signal, the deadline, the user, or a reader that went away.
+    Told,
+    /// Nothing of the application lives any more.
+    ApplicationEnded,
 }
 
 /// Trace and span ids grow from this.
@@ -129,7 +142,19 @@ impl Stop {
 enum Face {
     Json(JsonLines<std::io::Stdout>),
     Text { last: Option<Instant> },
-    View { snapshots: watch::Sender<Arc<Snapshot>>, done: oneshot::Receiver<anyhow::Result<()>> },
+    View(View),
+}
+
+/// The view runs as its own task; it reads snapshots and nothing else.
+struct View {
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    /// Dropped to have it leave.
+    stay: oneshot::Sender<()>,
+    done: oneshot::Receiver<anyhow::Result<()>>,
+    /// Its answer, once it has left.
+    result: Option<anyhow::Result<()>>,
+    /// Log lines wait until the terminal is the shell's again.
+    _log: crate::telemetry::Held,
 }
 
 impl Face {
@@ -142,8 +167,9 @@ impl Face {
             Format::View | Format::Auto => Self::view(options.color),
         };
         if let Self::Json(json) = &mut face {
-            json.write(attached).context("cannot write to stdout")?;
-            json.flush().context("cannot write to stdout")?;
+            // A reader that has gone already is met again at the first line.
+            let _nobody_may_read = json.write(attached).context("cannot write to stdout")?;
+            let _nobody_may_read = json.flush().context("cannot write to stdout")?;
         }
         Ok(face)
     }
@@ -151,20 +177,25 @@ impl Face {
     fn view(color: bool) -> Self {
         let (snapshots, source) = watch::channel(Arc::new(Snapshot::default()));
         let (tell, done) = oneshot::channel();
+        let (stay, told_to_leave) = oneshot::channel::<()>();
+        let palette = if color { pyapm_tui::Palette::Sixteen } else { pyapm_tui::Palette::None };
+        let options = pyapm_tui::ViewOptions { palette, leave_when_source_ends: false };
         tokio::spawn(async move {
-            let options = pyapm_tui::ViewOptions::new(color);
-            let result = pyapm_tui::run(source, options, std::future::pending()).await;
-            // Nobody listens when the engine ended first.
+            let leave = async {
+                let _dropped_to_leave = told_to_leave.await;
+            };
+            let result = pyapm_tui::run(source, options, leave).await;
+            // Nobody listens when this process is already on its way out.
             let _nobody_listens = tell.send(result.map(|_exit| ()));
         });
-        Self::View { snapshots, done }
+        Self::View(View { snapshots, stay, done, result: None, _log: crate::telemetry::hold_log() })
     }
 
     /// Resolves when the user has closed the view.
     async fn closed(&mut self) {
         match self {
-            Self::View { done, .. } if !done.is_terminated() => {
-                let _how = done.await;
+            Self::View(view) if view.result.is_none() => {
+                view.result = Some((&mut view.done).await.unwrap_or(Ok(())));
             }
             _ => std::future::pending().await,
         }
@@ -179,8 +210,8 @@ impl Face {
             return Ok(Reading::Open);
         }
         for line in lines.drain(..) {
-            if json.write(&line).context("cannot write to stdout")? == Reading::Gone {
-                return Ok(Reading::Gone);
+            if json.write(&line).context("cannot write to stdout")? == Reading::Closed {
+                return Ok(Reading::Closed);
             }
         }
         json.flush().context("cannot write to stdout")
@@ -190,7 +221,7 @@ impl Face {
         match self {
             Self::Json(_) => false,
             Self::Text { last } => last.is_none_or(|last| last.elapsed() >= REPORT),
-            Self::View { .. } => true,
+            Self::View(_) => true,
         }
     }
 
@@ -204,29 +235,49 @@ impl Face {
                     return print_report(&snapshot);
                 }
             }
-            Self::View { snapshots, .. } => {
-                let _replaced = snapshots.send_replace(Arc::new(snapshot));
+            Self::View(view) => {
+                let _replaced = view.snapshots.send_replace(Arc::new(snapshot));
             }
         }
         Ok(Reading::Open)
     }
 
     /// The last words: the summary in JSON, a report in text, the terminal as it was from the view.
-    async fn close(mut self, lines: &mut Lines, engine: &mut Engine) -> anyhow::Result<()> {
-        self.lines(lines)?;
+    async fn close(
+        mut self,
+        lines: &mut Lines,
+        engine: &mut Engine,
+        end: End,
+        stop: &mut Stop,
+    ) -> anyhow::Result<()> {
+        let _nobody_may_read = self.lines(lines)?;
         match self {
             Self::Json(mut json) => {
-                json.write(&Line::Summary(engine.summary())).context("cannot write to stdout")?;
-                json.flush().context("cannot write to stdout")?;
+                let _nobody_may_read =
+                    json.write(&Line::Summary(engine.summary())).context("cannot write to stdout")?;
+                let _nobody_may_read = json.flush().context("cannot write to stdout")?;
             }
             Self::Text { .. } => {
-                print_report(&engine.snapshot())?;
+                let _nobody_may_read = print_report(&engine.snapshot())?;
             }
-            Self::View { snapshots, done } => {
-                // Without a source the view ends, and gives the terminal back.
-                drop(snapshots);
-                if let Ok(result) = done.await {
-                    result?;
+            Self::View(View { snapshots, stay, done, result, _log }) => {
+                if end == End::ApplicationEnded {
+                    // The last figures stay on the screen, marked as such, until the user has seen them.
+                    drop(snapshots);
+                    let answer = match result {
+                        Some(answer) => answer,
+                        None => tokio::select! {
+                            answer = done => answer.unwrap_or(Ok(())),
+                            () = stop.told() => Ok(()),
+                        },
+                    };
+                    drop(stay);
+                    return answer;
+                }
+                drop(stay);
+                match result {
+                    Some(answer) => answer?,
+                    None => done.await.unwrap_or(Ok(()))?,
                 }
             }
         }
@@ -241,7 +292,7 @@ fn print_report(snapshot: &Snapshot) -> anyhow::Result<Reading> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(&text).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(Reading::Open),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Reading::Gone),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Reading::Closed),
         Err(error) => Err(error).context("cannot write to stdout"),
     }
 }

@@ -23,7 +23,7 @@ impl Drivers {
         // A process that has ended meanwhile has nothing to follow.
         let Ok(mappings) = mappings(pid) else { return };
         for library in self.libraries.find(pid, &mappings) {
-            if library.kind != LibraryKind::MysqlClient || !self.attached.insert(library.file) {
+            if library.kind != LibraryKind::Mysql || !self.attached.insert(library.file) {
                 continue;
             }
             let path = library.mapping.path.display();

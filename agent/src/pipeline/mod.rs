@@ -17,4 +17,4 @@ mod snapshot;
 mod start;
 
 pub use attach::attach;
-pub use start::StartError;
+pub use start::{StartError, try_load};

@@ -64,6 +64,16 @@ pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, 
     Ok(Started { application, interpreters, inspector, discovery, probes, tables, drivers })
 }
 
+/// Has the kernel verify and load every program, attaches none, and lets them go again: for the doctor.
+///
+/// # Errors
+/// What the kernel said.
+pub fn try_load() -> anyhow::Result<()> {
+    let settings = settings(&Btf::running_kernel()?)?;
+    Probes::load(Setup { settings, ring_bytes: 1 << 16 })?.load_all()?;
+    Ok(())
+}
+
 fn watch(
     application: &Application,
     inspector: &mut Inspector,

@@ -3,4 +3,4 @@
 
 mod logging;
 
-pub use logging::start_logging;
+pub use logging::{Held, LOG_VARIABLE, hold_log, start_logging};
