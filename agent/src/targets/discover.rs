@@ -13,6 +13,8 @@ use std::io;
 
 /// Parents climbed from one process at most; also stops at a table that is no tree.
 const MAX_DEPTH: usize = 64;
+/// Launchers, one started by the other, that are looked below for a Python process.
+const MAX_LAUNCHERS: usize = 4;
 
 /// Finds applications. Keep it: it remembers which files hold an interpreter.
 #[derive(Debug, Default)]
@@ -67,7 +69,8 @@ impl Discovery {
         }
         if !self.interpreters.is_python(pid).map_err(|source| TargetError::reading(pid, source))? {
             let exe = self.procfs.exe(pid).map_err(|source| TargetError::reading(pid, source))?;
-            return Err(TargetError::NotPython { pid, exe });
+            let mut table = self.table()?;
+            return Err(TargetError::NotPython { pid, exe, below: self.python_below(&mut table, pid) });
         }
         let mut table = self.table()?;
         if !table.stats.contains_key(&pid) {
@@ -197,6 +200,23 @@ impl Discovery {
             started.titled_server().is_some() && started.titled_server() == starter.titled_server();
         let reloaded = started.names_program() && started == starter;
         same_title || reloaded
+    }
+
+    /// The nearest Python process among the descendants: `pid` may be a shell or a launcher.
+    fn python_below(&mut self, table: &mut Table, pid: u32) -> Option<u32> {
+        let mut seen = HashSet::from([pid]);
+        let mut level = vec![pid];
+        for _ in 0..MAX_LAUNCHERS {
+            level = level
+                .iter()
+                .flat_map(|pid| table.children.get(pid).cloned().unwrap_or_default())
+                .filter(|child| seen.insert(*child))
+                .collect();
+            if let Some(found) = level.iter().find(|pid| self.is_python(table, **pid)) {
+                return Some(*found);
+            }
+        }
+        None
     }
 
     fn assemble(&mut self, table: &mut Table, master: u32) -> Option<Application> {

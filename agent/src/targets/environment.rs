@@ -24,7 +24,7 @@ impl Environments {
     /// read is not set.
     pub(super) fn first(&mut self, procfs: &ProcFs, pid: u32, names: &[&str]) -> Option<(usize, String)> {
         let at_start = procfs.environment(pid).ok()?;
-        if let Some(found) = first_of(at_start.iter().map(Vec::as_slice), names) {
+        if let Some(found) = first_of(&at_start, names) {
             return Some(found);
         }
         // Every entry of an environment has a `=`. One without was written over.
@@ -33,7 +33,7 @@ impl Environments {
             return None;
         }
         let now = self.current(procfs, pid)?;
-        first_of(now.iter().map(Vec::as_slice), names)
+        first_of(&now, names)
     }
 
     /// The C library's list as it is now. `None` when there is no C library to be found, as in a statically
@@ -74,12 +74,12 @@ impl Environments {
     }
 }
 
-fn first_of<'a>(entries: impl Iterator<Item = &'a [u8]> + Clone, names: &[&str]) -> Option<(usize, String)> {
+fn first_of(entries: &[Vec<u8>], names: &[&str]) -> Option<(usize, String)> {
     names.iter().enumerate().find_map(|(place, name)| {
-        let mut values = entries.clone().filter_map(|entry| {
+        let value = entries.iter().find_map(|entry| {
             entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=").filter(|value| !value.is_empty())
-        });
-        Some((place, String::from_utf8_lossy(values.next()?).into_owned()))
+        })?;
+        Some((place, String::from_utf8_lossy(value).into_owned()))
     })
 }
 
@@ -123,9 +123,9 @@ time.sleep(600)
 
     #[test]
     fn order_of_names_decides_and_empty_is_not_set() {
-        let entries = [&b"B=2"[..], b"A=1", b"C=", b"=", b"AB=3"];
-        assert_eq!(first_of(entries.into_iter(), &["A", "B"]), Some((0, "1".to_owned())));
-        assert_eq!(first_of(entries.into_iter(), &["C", "B"]), Some((1, "2".to_owned())));
-        assert_eq!(first_of(entries.into_iter(), &["C", "D"]), None);
+        let entries = [&b"B=2"[..], b"A=1", b"C=", b"=", b"AB=3"].map(<[u8]>::to_vec);
+        assert_eq!(first_of(&entries, &["A", "B"]), Some((0, "1".to_owned())));
+        assert_eq!(first_of(&entries, &["C", "B"]), Some((1, "2".to_owned())));
+        assert_eq!(first_of(&entries, &["C", "D"]), None);
     }
 }
