@@ -49,7 +49,11 @@ fn run(request: Request) -> anyhow::Result<ExitCode> {
 
 /// The place where the room `python` is joined to the commands.
 fn inspect(_pid: u32) -> Inspection {
-    Inspection { version: None, thread_state: Err("this build does not look into interpreters".to_owned()) }
+    Inspection {
+        version: None,
+        thread_state: Err("this build does not look into interpreters".to_owned()),
+        notes: Vec::new(),
+    }
 }
 
 /// <https://no-color.org>: any value that is not empty turns colours off.
