@@ -150,6 +150,7 @@ pub(super) fn process(pid: u32, inspection: &Inspection, libraries: &[Library]) 
         Ok(route) => Check::ok("thread state", route.clone()),
         Err(reason) => Check::problem("thread state", format!("no stacks: {reason}"), None),
     });
+    checks.extend(inspection.notes.iter().map(|note| Check::new("interpreter", Status::Note, note.clone())));
     for kind in LibraryKind::ALL {
         let found: Vec<&Library> = libraries.iter().filter(|library| library.kind == kind).collect();
         if found.is_empty() {
@@ -192,8 +193,11 @@ fn missing(kind: LibraryKind) -> Option<Check> {
 mod tests {
     use super::*;
 
-    const GOOD: fn(u32) -> Inspection =
-        |_| Inspection { version: Some("3.11.7".to_owned()), thread_state: Ok("by a route".to_owned()) };
+    const GOOD: fn(u32) -> Inspection = |_| Inspection {
+        version: Some("3.11.7".to_owned()),
+        thread_state: Ok("by a route".to_owned()),
+        notes: Vec::new(),
+    };
 
     fn problems(checks: &[Check]) -> Vec<&str> {
         checks.iter().filter(|c| c.status == Status::Problem).map(|c| c.subject.as_str()).collect()
@@ -232,10 +236,15 @@ mod tests {
 
     #[test]
     fn process_without_stacks_and_without_a_driver() {
-        let inspection = Inspection { version: None, thread_state: Err("no table for 3.6".to_owned()) };
+        let inspection = Inspection {
+            version: None,
+            thread_state: Err("no table for 3.6".to_owned()),
+            notes: vec!["it is a debug build".to_owned()],
+        };
         let checks = process(std::process::id(), &inspection, &[]);
         assert_eq!(problems(&checks), ["thread state"]);
         assert!(checks.iter().any(|c| c.subject == "mysql" && c.status == Status::Note));
         assert!(checks.iter().all(|c| c.subject != "sqlite"));
+        assert!(checks.iter().any(|c| c.detail == "it is a debug build" && c.status == Status::Note));
     }
 }

@@ -60,8 +60,11 @@ fn inspect(pid: u32) -> Inspection {
             } else {
                 Ok(interpreter.thread_state_route)
             },
+            notes: interpreter.notes,
         },
-        Err(error) => Inspection { version: None, thread_state: Err(error.to_string()) },
+        Err(error) => {
+            Inspection { version: None, thread_state: Err(error.to_string()), notes: Vec::new() }
+        }
     }
 }
 

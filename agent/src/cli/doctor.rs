@@ -179,7 +179,11 @@ an attach will not work
 
     #[test]
     fn host_is_told_even_when_the_pid_is_none() {
-        let inspect = |_| Inspection { version: None, thread_state: Err("not looked at".to_owned()) };
+        let inspect = |_| Inspection {
+            version: None,
+            thread_state: Err("not looked at".to_owned()),
+            notes: Vec::new(),
+        };
         let instruments = Instruments { inspect: &inspect, load_programs: None };
         let mut out = Vec::new();
         let options = DoctorOptions { pid: Some(u32::MAX), json: false };

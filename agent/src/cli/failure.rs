@@ -40,7 +40,7 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
     let mut hints = Vec::new();
     for cause in error.chain() {
         if let Some(hint) = cause.downcast_ref::<TargetError>().and_then(TargetError::hint) {
-            hints.push(hint.to_owned());
+            hints.push(hint);
         }
         if let Some(Obstacles(obstacles)) = cause.downcast_ref() {
             hints.extend(obstacles.iter().map(|obstacle| obstacle.remedy.to_owned()));

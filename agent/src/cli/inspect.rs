@@ -10,6 +10,8 @@ pub struct Inspection {
     pub version: Option<String>,
     /// By which route a thread finds its thread state, or why its stacks cannot be read.
     pub thread_state: Result<String, String>,
+    /// What is unusual about it, each a sentence.
+    pub notes: Vec<String>,
 }
 
 /// What the commands are given to look into processes with.

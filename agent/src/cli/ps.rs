@@ -219,8 +219,8 @@ no stacks of 4711: the version is not supported
 
     #[test]
     fn one_readable_process_is_enough() {
-        let good = Inspection { version: None, thread_state: Ok("route".to_owned()) };
-        let bad = Inspection { version: None, thread_state: Err("why".to_owned()) };
+        let good = Inspection { version: None, thread_state: Ok("route".to_owned()), notes: Vec::new() };
+        let bad = Inspection { version: None, thread_state: Err("why".to_owned()), notes: Vec::new() };
         assert_eq!(stacks(&[bad.clone(), good]), Sight::yes());
         assert_eq!(stacks(&[bad]), Sight::no("why".to_owned()));
         assert!(!stacks(&[]).yes);
@@ -228,7 +228,11 @@ no stacks of 4711: the version is not supported
 
     #[test]
     fn of_this_host() {
-        let inspect = |_| Inspection { version: None, thread_state: Err("not looked at".to_owned()) };
+        let inspect = |_| Inspection {
+            version: None,
+            thread_state: Err("not looked at".to_owned()),
+            notes: Vec::new(),
+        };
         let instruments = Instruments { inspect: &inspect, load_programs: None };
         let (mut out, mut notes) = (Vec::new(), Vec::new());
         run(PsOptions { json: true }, &instruments, &mut out, &mut notes).unwrap();

@@ -3,6 +3,7 @@
 
 mod application;
 mod discover;
+mod environment;
 mod error;
 mod interpreter;
 mod invocation;

@@ -115,7 +115,9 @@ time.sleep(600)
     assert_eq!(application.pids(), [tree.pids[0]]);
     assert!(!discovery.belongs(tree.pids[0], tree.pids[1]).unwrap());
     match discovery.application(tree.pid()).unwrap_err() {
-        TargetError::NotPython { pid, .. } => assert_eq!(pid, tree.pid()),
+        TargetError::NotPython { pid, below, .. } => {
+            assert_eq!((pid, below), (tree.pid(), Some(tree.pids[0])));
+        }
         other => panic!("{other}"),
     }
 }
@@ -195,10 +197,33 @@ fn what_is_no_target() {
     let exe = std::env::current_exe().unwrap();
     let expected = format!("process {own} is not a Python process: it runs `{}`", exe.display());
     assert_eq!(error.to_string(), expected);
-    assert!(error.hint().unwrap().contains("pyapm ps"));
+    assert!(matches!(error, TargetError::NotPython { .. }));
     for pid in [u32::MAX, 0] {
         let error = discovery.application(pid).unwrap_err();
         assert_eq!(error.to_string(), format!("no process has the pid {pid}"));
+    }
+}
+
+/// Workers come and go while the tree is read: the answer is an application all the same.
+#[test]
+fn in_the_midst_of_forks_and_exits() {
+    let tree = Tree::python(
+        "churn",
+        "
+import os
+print(os.getpid(), flush=True)
+while True:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+",
+    );
+    let mut discovery = Discovery::new();
+    for _ in 0..50 {
+        let application = discovery.application(tree.pid()).unwrap();
+        assert_eq!((application.master.pid, application.name.as_str()), (tree.pid(), "churn"));
+        assert!(application.members.len() <= 2, "{application:?}");
     }
 }
 
