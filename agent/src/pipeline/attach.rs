@@ -11,6 +11,7 @@ use pyapm_model::snapshot::Snapshot;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -54,7 +55,9 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
     });
     let mut face = Face::open(options, &attached)?;
     let deadline = Instant::now() + options.duration.unwrap_or(FOREVER);
-    let ring = AsyncFd::new(engine.ring_fd()?).context("cannot wait for the ring buffer")?;
+    // SAFETY: the `AsyncFd` owns this descriptor, so it stays open for as long as it is registered.
+    let ring = unsafe { AsyncFd::register_with_interest(engine.ring_fd()?, Interest::READABLE) }
+        .context("cannot wait for the ring buffer")?;
     let mut drain = interval(DRAIN);
     drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut second = interval(SECOND);
