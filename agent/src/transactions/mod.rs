@@ -9,11 +9,24 @@
 //! - [`sql`]: statements without their values.
 //! - [`Transactions`]: puts them together.
 
+pub mod callsite;
 pub mod http;
+pub mod mysql;
+pub mod name;
+pub mod sql;
 
+mod assemble;
+mod connection;
 mod counts;
+mod finish;
 mod ids;
 mod settings;
+mod thread;
+mod work;
 
+pub use assemble::Transactions;
 pub use counts::Counts;
 pub use settings::{Clock, FinishedTransaction, Hint, Limits, Output, Settings};
+
+#[cfg(test)]
+mod tests;

@@ -125,6 +125,11 @@ impl<W: Default> Server<W> {
         self.open.iter()
     }
 
+    /// As [`Self::open`], to change what rides along.
+    pub fn open_mut(&mut self) -> impl Iterator<Item = &mut Exchange<W>> {
+        self.open.iter_mut()
+    }
+
     /// The connection speaks something else from here on.
     #[must_use]
     pub fn is_ignored(&self) -> bool {
