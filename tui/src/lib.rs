@@ -10,6 +10,7 @@
 //! One loop ([`run`]) owns the state; everything reaches it as a message, and it draws at most once a turn.
 
 pub mod format;
+mod keyboard;
 pub mod keys;
 mod run;
 mod source;

@@ -1,6 +1,7 @@
 //! The one loop: input, snapshots, time and shutdown in; at most one drawing a turn out. It decides
 //! nothing: [`update`](crate::update) does, and [`view`](crate::view) draws.
 
+use crate::keyboard::Keyboard;
 use crate::keys;
 use crate::source::SnapshotSource;
 use crate::state::State;
@@ -9,25 +10,15 @@ use crate::theme::{Palette, Theme};
 use crate::update::{Effect, Message, update};
 use crate::view;
 use anyhow::Context;
-use crossterm::event::{self, Event};
+use crossterm::event::Event;
 use ratatui::Terminal;
 use ratatui::backend::Backend;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
-
-/// Key presses waiting for the loop. When it is full the reading thread waits, and further presses stay
-/// in the terminal's own buffer: none is lost.
-const INPUT_BOUND: usize = 64;
-
-/// How long the reading thread may sleep before it looks whether it should end.
-const INPUT_POLL: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ViewOptions {
@@ -73,10 +64,9 @@ pub async fn run(
     let mut guard = Guard::take().context(
         "cannot take over the terminal; without one, the plain text output shows the same figures",
     )?;
-    let (sender, input) = mpsc::channel(INPUT_BOUND);
     // Declared after the guard, so that the thread has stopped reading before the terminal is given back:
     // what the user types next belongs to the shell.
-    let _reader = Reader::start(sender).context("cannot start the thread that reads the keyboard")?;
+    let (_reader, input) = Keyboard::start().context("cannot start the thread that reads the keyboard")?;
     drive(&mut guard.terminal, input, source, options, shutdown).await
 }
 
@@ -146,44 +136,6 @@ fn handle(state: &mut State, event: &Event) -> Effect {
     }
 }
 
-/// The thread that reads the keyboard: reading blocks, so it cannot live on the runtime's own threads.
-struct Reader {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Reader {
-    fn start(sender: mpsc::Sender<io::Result<Event>>) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("pyapm-keyboard".to_owned()).spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                let event = match event::poll(INPUT_POLL) {
-                    Ok(false) => continue,
-                    Ok(true) => event::read(),
-                    Err(error) => Err(error),
-                };
-                let failed = event.is_err();
-                // The receiver is gone when the view is leaving; after an error there is nothing to read.
-                if sender.blocking_send(event).is_err() || failed {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // It ends within `INPUT_POLL`. It can only have failed by a panic, which the hook has shown.
-            let _ = thread.join();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +144,7 @@ mod tests {
     use pyapm_model::snapshot::Snapshot;
     use ratatui::backend::TestBackend;
     use std::future::{pending, ready};
+    use std::sync::Arc;
     use tokio::sync::watch;
 
     /// Never drawn by the loop; in the channel because a `watch` needs a first value.

@@ -65,9 +65,10 @@ impl Theme {
         Style::new()
     }
 
-    /// Labels and units around the figures. Dim is not used: many terminals draw it illegibly or not at all.
+    /// Labels and units around the figures, which are bold. Not dim and not grey: on half of the terminals
+    /// (light ones, the console) that is illegible.
     pub(crate) fn label(self) -> Style {
-        self.coloured(Color::Gray)
+        Style::new()
     }
 
     pub(crate) fn strong(self) -> Style {

@@ -68,7 +68,7 @@ fn act(state: &mut State, action: Action) -> Effect {
         Action::Details => details(state),
         Action::NextPanel => focus(state, (state.focus.index() + 1) % Panel::ALL.len()),
         Action::PreviousPanel => {
-            focus(state, (state.focus.index() + Panel::ALL.len() - 1) % Panel::ALL.len())
+            focus(state, (state.focus.index() + Panel::ALL.len() - 1) % Panel::ALL.len());
         }
         Action::Focus(panel) => focus(state, panel.index()),
         Action::Move(by) => match state.overlay {
@@ -77,7 +77,9 @@ fn act(state: &mut State, action: Action) -> Effect {
                     state.overlay_scroll.saturating_add_signed(by).min(overlay_lines(state));
             }
             _ => {
-                select(state, |position, _| position.map_or(0, |position| position.saturating_add_signed(by)))
+                select(state, |position, _| {
+                    position.map_or(0, |position| position.saturating_add_signed(by))
+                });
             }
         },
         Action::First => select(state, |_, _| 0),

@@ -239,17 +239,24 @@ mod tests {
     }
 
     /// Counts the writes that reach it and fails on demand.
+    #[derive(Default)]
+    struct Ends {
+        written: Vec<u8>,
+        writes: usize,
+        failure: Option<ErrorKind>,
+    }
+
     #[derive(Clone, Default)]
-    struct Pipe(Rc<RefCell<(Vec<u8>, usize, Option<ErrorKind>)>>);
+    struct Pipe(Rc<RefCell<Ends>>);
 
     impl Write for Pipe {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let mut pipe = self.0.borrow_mut();
-            if let Some(kind) = pipe.2 {
+            if let Some(kind) = pipe.failure {
                 return Err(kind.into());
             }
-            pipe.0.extend_from_slice(bytes);
-            pipe.1 += 1;
+            pipe.written.extend_from_slice(bytes);
+            pipe.writes += 1;
             Ok(bytes.len())
         }
 
@@ -267,35 +274,35 @@ mod tests {
         let pipe = Pipe::default();
         let mut lines = JsonLines::new(pipe.clone());
         let _ = lines.write(&worker(1)).unwrap();
-        assert_eq!(pipe.0.borrow().1, 0);
+        assert_eq!(pipe.0.borrow().writes, 0);
         let _ = lines.flush().unwrap();
-        assert_eq!(pipe.0.borrow().1, 1);
+        assert_eq!(pipe.0.borrow().writes, 1);
         for pid in 0..5_000 {
             let _ = lines.write(&worker(pid)).unwrap();
         }
-        assert!(pipe.0.borrow().1 > 1, "a full buffer does not wait");
+        assert!(pipe.0.borrow().writes > 1, "a full buffer does not wait");
         assert!(lines.buffer.len() < BUFFER_BYTES);
         let _ = lines.flush().unwrap();
-        assert_eq!(pipe.0.borrow().0.iter().filter(|&&byte| byte == b'\n').count(), 5_001);
+        assert_eq!(pipe.0.borrow().written.iter().filter(|&&byte| byte == b'\n').count(), 5_001);
     }
 
     #[test]
     fn a_closed_pipe_is_an_outcome_and_stays_one() {
         let pipe = Pipe::default();
-        pipe.0.borrow_mut().2 = Some(ErrorKind::BrokenPipe);
+        pipe.0.borrow_mut().failure = Some(ErrorKind::BrokenPipe);
         let mut lines = JsonLines::new(pipe.clone());
         assert_eq!(lines.write(&worker(1)).unwrap(), Reading::Open);
         assert_eq!(lines.flush().unwrap(), Reading::Closed);
-        pipe.0.borrow_mut().2 = None;
+        pipe.0.borrow_mut().failure = None;
         assert_eq!(lines.write(&worker(2)).unwrap(), Reading::Closed);
         assert_eq!(lines.flush().unwrap(), Reading::Closed);
-        assert_eq!(pipe.0.borrow().1, 0);
+        assert_eq!(pipe.0.borrow().writes, 0);
     }
 
     #[test]
     fn another_failure_is_an_error() {
         let pipe = Pipe::default();
-        pipe.0.borrow_mut().2 = Some(ErrorKind::StorageFull);
+        pipe.0.borrow_mut().failure = Some(ErrorKind::StorageFull);
         let mut lines = JsonLines::new(pipe);
         let _ = lines.write(&worker(1)).unwrap();
         assert_eq!(lines.flush().unwrap_err().kind(), ErrorKind::StorageFull);

@@ -40,23 +40,20 @@ fn header(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result
     );
     writeln!(out, "{}", format::fit(&about, width))?;
     let percentile = |value| format::known(value, format::duration);
-    for line in format::wrap(
-        &format!(
-            "last {}: {}/s, {} transactions, {} errors ({}), p50 {}, p95 {}, p99 {}, CPU {} cores",
-            format::whole_seconds(snapshot.window_ns),
-            format::rate(totals.per_second),
-            format::grouped(totals.transactions),
+    let vitals = [
+        format!("last {}: {}/s", format::whole_seconds(snapshot.window_ns), format::rate(totals.per_second)),
+        format!("{} transactions", format::grouped(totals.transactions)),
+        format!(
+            "{} errors ({})",
             format::grouped(totals.errors),
-            format::percent_of(totals.errors, totals.transactions),
-            percentile(totals.p50_ns),
-            percentile(totals.p95_ns),
-            percentile(totals.p99_ns),
-            format::known(totals.cpu_cores, format::cores),
+            format::percent_of(totals.errors, totals.transactions)
         ),
-        width,
-    ) {
-        writeln!(out, "{}", line.trim_end())?;
-    }
+        format!("p50 {}", percentile(totals.p50_ns)),
+        format!("p95 {}", percentile(totals.p95_ns)),
+        format!("p99 {}", percentile(totals.p99_ns)),
+        format!("CPU {} cores", format::known(totals.cpu_cores, format::cores)),
+    ];
+    writeln!(out, "{}", joined(&vitals, width))?;
     writeln!(
         out,
         "since the start: {} transactions, {} errors ({})",
@@ -66,6 +63,24 @@ fn header(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result
     )
 }
 
+/// The parts with commas between them, on lines of at most `width` columns; a part is never broken.
+fn joined(parts: &[String], width: usize) -> String {
+    let mut text = String::new();
+    let mut used = 0;
+    for (index, part) in parts.iter().enumerate() {
+        // The comma that may follow counts, too.
+        let wide = format::width(part) + 1;
+        if index > 0 {
+            let breaks = used + 1 + wide > width;
+            text.push_str(if breaks { ",\n  " } else { ", " });
+            used = if breaks { 2 } else { used + 1 };
+        }
+        text.push_str(part);
+        used += wide;
+    }
+    text
+}
+
 fn routes(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result<()> {
     let table = Table {
         title: "Transactions by route",
@@ -73,15 +88,16 @@ fn routes(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result
         figures: &[
             ("count", 6),
             ("/s", 5),
-            ("errors", 6),
+            ("err", 5),
             ("p50", 7),
             ("p95", 7),
             ("p99", 7),
-            ("db time", 7),
-            ("db calls", 8),
+            ("db", 7),
+            ("calls", 5),
         ],
         // The figures that fewest decisions hang on.
-        narrow_without: &["db calls", "p50", "/s"],
+        narrow_without: &["/s", "p50", "calls"],
+        text: 20,
     };
     table.write(snapshot.routes.len(), out, width, |index| {
         let route = &snapshot.routes[index];
@@ -105,6 +121,7 @@ fn active(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result
         texts: &["name", "doing now"],
         figures: &[("elapsed", 7), ("pid", 7)],
         narrow_without: &[],
+        text: 20,
     };
     table.write(snapshot.active.len(), out, width, |index| {
         let active = &snapshot.active[index];
@@ -126,6 +143,7 @@ fn functions(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Res
         texts: &["function", "file"],
         figures: &[("self %", 6), ("total %", 7), ("samples", 7)],
         narrow_without: &["samples"],
+        text: 20,
     };
     table.write(snapshot.functions.len(), out, width, |index| {
         let function = &snapshot.functions[index];
@@ -143,8 +161,9 @@ fn statements(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Re
     let table = Table {
         title: "Statements by total time",
         texts: &["statement", "called from"],
-        figures: &[("count", 6), ("errors", 6), ("mean", 7), ("max", 7), ("total", 7)],
-        narrow_without: &["errors", "max"],
+        figures: &[("count", 6), ("err", 5), ("mean", 7), ("max", 7), ("total", 7)],
+        narrow_without: &["max", "err"],
+        text: 26,
     };
     table.write(snapshot.statements.len(), out, width, |index| {
         let statement = &snapshot.statements[index];
@@ -161,13 +180,16 @@ fn statements(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Re
 }
 
 fn workers(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result<()> {
+    // The master is in the list, but does not count: it serves nothing.
+    let count = snapshot.workers.iter().filter(|worker| !worker.is_master).count();
     let table = Table {
         title: "Workers",
         texts: &["role"],
         figures: &[("pid", 7), ("count", 7), ("active", 6), ("CPU", 5), ("memory", 7), ("threads", 7)],
         narrow_without: &[],
+        text: 6,
     };
-    table.write(snapshot.workers.len(), out, width.min(MIN_WIDTH), |index| {
+    table.write_counted(count, snapshot.workers.len(), out, width.min(MIN_WIDTH), |index| {
         let worker = &snapshot.workers[index];
         let figures = vec![
             worker.pid.to_string(),
@@ -196,7 +218,8 @@ fn losses(losses: &Losses, out: &mut impl Write) -> io::Result<()> {
 
 fn reasons(what: &str, counts: &BTreeMap<String, u64>, out: &mut impl Write) -> io::Result<()> {
     for (reason, count) in counts.iter().filter(|(_, count)| **count > 0) {
-        writeln!(out, "  {what} {} {}", format::left(&format::clean(reason), 28), format::grouped(*count))?;
+        let name = format::left(&format!("{what} {}", format::clean(reason)), 36);
+        writeln!(out, "  {name} {}", format::right(&format::grouped(*count), 13))?;
     }
     Ok(())
 }
@@ -208,12 +231,11 @@ struct Table {
     figures: &'static [(&'static str, usize)],
     /// Figures that give way when the texts would otherwise get too little, in this order.
     narrow_without: &'static [&'static str],
+    /// Columns that each text should have before figures give way.
+    text: usize,
 }
 
 impl Table {
-    /// Columns that each text should have before figures give way.
-    const TEXT: usize = 20;
-
     fn write(
         &self,
         rows: usize,
@@ -221,7 +243,19 @@ impl Table {
         width: usize,
         row: impl Fn(usize) -> (Vec<String>, Vec<String>),
     ) -> io::Result<()> {
-        writeln!(out, "\n{} ({rows})", self.title)?;
+        self.write_counted(rows, rows, out, width, row)
+    }
+
+    /// As [`Table::write`], where the heading's count is not the number of rows.
+    fn write_counted(
+        &self,
+        count: usize,
+        rows: usize,
+        out: &mut impl Write,
+        width: usize,
+        row: impl Fn(usize) -> (Vec<String>, Vec<String>),
+    ) -> io::Result<()> {
+        writeln!(out, "\n{} ({count})", self.title)?;
         if rows == 0 {
             return writeln!(out, "  none");
         }
@@ -268,7 +302,7 @@ impl Table {
         let mut shown: Vec<usize> = (0..self.figures.len()).collect();
         for name in self.narrow_without {
             let taken: usize = shown.iter().map(|&index| self.figures[index].1 + 1).sum();
-            if taken + 2 + self.texts.len() * Self::TEXT <= width {
+            if taken + 2 + self.texts.len() * self.text + 2 * (self.texts.len() - 1) <= width {
                 break;
             }
             shown.retain(|&index| self.figures[index].0 != *name);

@@ -19,13 +19,25 @@ pub(super) fn details(state: &State, theme: Theme, width: usize) -> Option<Vec<L
     for (label, text) in texts(snapshot, state.focus, index) {
         entry(&mut lines, label, &text, theme, width);
     }
+    // Texts are above, uncut.
     for (column, cell) in view(state.focus).columns.iter().zip(&row.cells).skip(1) {
-        // Texts are above, uncut.
         if matches!(column.width, super::table::Width::Figure(_)) {
-            entry(&mut lines, column.heading, &cell.text, theme, width);
+            entry(&mut lines, label(column.heading), &cell.text, theme, width);
         }
     }
     Some(lines)
+}
+
+/// A column's heading where there is room to write it out.
+fn label(heading: &'static str) -> &'static str {
+    match heading {
+        "/s" => "per second",
+        "err" => "errors",
+        "db" => "db time",
+        "calls" => "db calls",
+        "time" => "total time",
+        other => other,
+    }
 }
 
 fn texts(snapshot: &Snapshot, panel: Panel, index: usize) -> Vec<(&'static str, String)> {

@@ -56,7 +56,14 @@ pub(super) fn draw(state: &State, panel: Panel, theme: Theme, area: Rect, buffer
 /// `1 Routes 12 !2`, `1 Routes 3 of 12 /users`: the critical rows are counted here because they may be out
 /// of sight.
 fn title(state: &State, snapshot: &Snapshot, panel: Panel) -> String {
-    let (shown, all) = (state.table(panel).order.len(), state::rows(snapshot, panel));
+    let (shown, all) = match panel {
+        // The master is in the list, but does not count: it serves nothing.
+        Panel::Workers => {
+            let workers = snapshot.workers.iter().filter(|worker| !worker.is_master).count();
+            (workers, workers)
+        }
+        _ => (state.table(panel).order.len(), state::rows(snapshot, panel)),
+    };
     let title = view(panel).title;
     let number = panel.index() + 1;
     if State::filters(panel) && !state.filter.is_empty() {

@@ -78,6 +78,7 @@ fn overlay(state: &State, theme: Theme, area: Rect, frame: &mut Frame<'_>) {
     if hidden > scroll {
         block = block.title_bottom(format!(" {} more below ", hidden - scroll));
     }
+    block = block.title_bottom(Line::from(" Esc closes ").right_aligned());
     frame.render_widget(Clear, place);
     let text = Paragraph::new(lines).scroll((scroll as u16, 0));
     frame.render_widget(block, place);
