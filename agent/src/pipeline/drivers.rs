@@ -49,7 +49,7 @@ impl Drivers {
             }
             let site = find_site(&image, entry)?;
             if !site.emulated {
-                tracing::warn!("no cheap place for a probe in `{entry}` of `{}`", path.display());
+                tracing::info!("no cheap place for a probe in `{entry}` of `{}`", path.display());
             }
             // Two names of one function need one probe.
             if probed.insert(site.file_offset) {

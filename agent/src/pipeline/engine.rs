@@ -10,7 +10,7 @@ use crate::python::{Inspector, Interpreter, ProcessMemory};
 use crate::store::Store;
 use crate::symbols::{self, Symbols};
 use crate::targets::{Application, ApplicationId, Discovery, Registry, UsageMeter};
-use crate::transactions::{self, Output, Settings, Transactions};
+use crate::transactions::{self, Clock, Output, Settings, Transactions};
 use pyapm_model::line::{Frame, Line, Summary, Worker};
 use pyapm_wire::connection::Hint;
 use pyapm_wire::count;
@@ -40,7 +40,8 @@ pub(super) struct Engine {
     pub(super) usage: UsageMeter,
     pub(super) symbols: Symbols,
     pub(super) interpreters: HashMap<u32, Arc<Interpreter>>,
-    pub(super) started_ns: u64,
+    /// As of the last housekeeping: the wall clock may be set.
+    pub(super) clock: Clock,
     reader: Reader,
     tables: Tables,
     /// `None` once detached.
@@ -69,13 +70,14 @@ impl Engine {
         let Started { application, interpreters, inspector, discovery, mut probes, tables, drivers } = started;
         let reader = Reader::new(probes.ring()?);
         let logs = probes.logs();
+        let clock = clock::offset();
         let mut registry = Registry::new();
         for member in &application.members {
             let _already_reported = registry.add(APPLICATION, member.key.pid, member.is_master, 0);
         }
         let settings = Settings {
             application: application.name.clone(),
-            clock: clock::offset(),
+            clock,
             seed,
             limits: transactions::Limits::default(),
         };
@@ -83,11 +85,11 @@ impl Engine {
             application,
             registry,
             transactions: Transactions::new(settings),
-            store: Store::new(crate::store::Limits::default()),
+            store: Store::new(crate::store::Limits::default(), clock.wall_ns(clock::monotonic_ns())),
+            clock,
             usage: UsageMeter::default(),
             symbols: Symbols::new(symbols::Limits::default()),
             interpreters,
-            started_ns: clock::monotonic_ns(),
             reader,
             tables,
             probes: Some(probes),
@@ -118,6 +120,7 @@ impl Engine {
             store: &mut self.store,
             symbols: &mut self.symbols,
             interpreters: &mut self.interpreters,
+            clock: self.clock,
             tables: &mut self.tables,
             pending: &mut self.pending,
             output: &mut self.output,
@@ -134,6 +137,8 @@ impl Engine {
         if let Some(logs) = &mut self.logs {
             logs.pass_on();
         }
+        self.clock = clock::offset();
+        self.transactions.set_clock(self.clock);
         self.look_at_pending(lines);
         // A library that was imported since: one member each of the application's programs would do, but
         // workers import on their own, and the tables of files are remembered.
@@ -240,6 +245,7 @@ struct Rooms<'a> {
     store: &'a mut Store,
     symbols: &'a mut Symbols,
     interpreters: &'a mut HashMap<u32, Arc<Interpreter>>,
+    clock: Clock,
     tables: &'a mut Tables,
     pending: &'a mut Vec<Pending>,
     output: &'a mut Output,
@@ -263,7 +269,7 @@ impl Rooms<'_> {
             Body::Sample { stack: id, .. } => {
                 stack = self.stack(event.pid, *id);
                 if let Some(frames) = &stack {
-                    self.store.sample(event.time_ns, frames);
+                    self.store.sample(self.clock.wall_ns(event.time_ns), frames);
                 }
             }
             Body::Statement(statement) => stack = self.stack(event.pid, statement.stack),
@@ -310,6 +316,7 @@ impl Rooms<'_> {
 
     fn exit(&mut self, event: &Event<'_>) {
         let notice = self.registry.exit(event.pid, event.time_ns);
+        self.store.worker_exited(event.pid);
         self.forget(event.pid);
         self.notices(notice);
     }
@@ -328,7 +335,7 @@ impl Rooms<'_> {
     fn flush_finished(&mut self) -> u64 {
         let mut written = 0;
         for finished in self.output.finished.drain(..) {
-            self.store.record(finished.ended_ns, &finished.transaction);
+            self.store.record(&finished.transaction);
             self.lines.push(Line::Transaction(Box::new(finished.transaction)));
             written += 1;
         }

@@ -16,12 +16,10 @@ impl Engine {
         active.sort_by_key(|active| std::cmp::Reverse(active.elapsed_ns));
         self.look_at_parked(&mut active);
         let workers = self.workers(now, &active);
-        let mut snapshot = self.store.snapshot(now);
+        let mut snapshot = self.store.snapshot(self.clock.wall_ns(now));
         snapshot.application.clone_from(&self.application.name);
         snapshot.server = self.application.server.map(|server| server.to_string());
         snapshot.python = self.python_version();
-        snapshot.taken_ns = clock::offset().wall_ns(now);
-        snapshot.elapsed_ns = now.saturating_sub(self.started_ns);
         snapshot.totals.cpu_cores =
             workers.iter().filter_map(|worker| worker.cpu_cores).reduce(|sum, cores| sum + cores);
         snapshot.active = active;
@@ -65,7 +63,7 @@ impl Engine {
                 Worker {
                     pid: *pid,
                     is_master: self.registry.get(*pid).is_some_and(|watched| watched.is_master),
-                    transactions: self.store.transactions_of(*pid),
+                    transactions: self.store.worker_transactions(*pid),
                     active: in_flight.get(pid).copied().unwrap_or(0),
                     cpu_cores: usage.and_then(|usage| usage.cpu_cores),
                     rss_bytes: usage.map(|usage| usage.rss_bytes),
