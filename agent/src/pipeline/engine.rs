@@ -228,6 +228,8 @@ impl Engine {
         incomplete.insert("stacks_unknown".to_owned(), self.stacks_unknown);
         incomplete.extend(self.symbols.counts().named().map(|(name, value)| (name.to_owned(), value)));
         incomplete.extend(self.transactions.counts().view().into_iter().map(|(name, value)| (name.to_owned(), value)));
+        // What was counted to the good is no loss.
+        incomplete.remove("transactions");
         incomplete.retain(|_, value| *value != 0);
         pyapm_model::snapshot::Losses {
             seen: counts.get(count::SEEN),

@@ -55,12 +55,13 @@ pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, 
     let application = discovery.application(pid)?;
     watch(&application, &mut inspector, &mut interpreters, &mut tables)?;
 
-    probes.attach_io()?;
     let mut drivers = Drivers::default();
     for member in &application.members {
         drivers.follow(&mut probes, member.key.pid);
     }
     probes.attach_sampling(rate_hz)?;
+    // Last: a transaction that is seen at all is then seen with its spans and samples.
+    probes.attach_io()?;
     Ok(Started { application, interpreters, inspector, discovery, probes, tables, drivers })
 }
 
