@@ -115,3 +115,41 @@ fn waiting_threads_of_every_interpreter() {
         println!("{}", check(&interpreter));
     }
 }
+
+/// A thread that sleeps for moments at a time: what is given of it is always one of the two stacks that
+/// exist, never a mixture.
+#[test]
+fn no_stack_is_torn() {
+    const SHALLOW: &[(&str, u32)] = &[("shallow", 6), ("flutter", 23), ("<module>", 28)];
+    const DEEP: &[(&str, u32)] =
+        &[("deepest", 18), ("deeper", 14), ("deep", 10), ("flutter", 24), ("<module>", 28)];
+    for interpreter in all() {
+        let running = Running::start(python(&interpreter, &script("fluttering.py")));
+        let pid = running.pid();
+        let found = inspect(pid).unwrap();
+        let memory = ProcessMemory::new(pid);
+        let mut symbols = Symbols::new(Limits::default());
+        let (mut shallow, mut deep, mut refused) = (0, 0, 0);
+        for attempt in 0..20_000 {
+            let Some(frames) = parked_stack(pid, pid, &found, &memory) else {
+                refused += 1;
+                continue;
+            };
+            let named = symbols.resolve(pid, &found, &memory, &frames);
+            let stack: Vec<(&str, u32)> =
+                named.iter().map(|frame| (frame.function.as_str(), frame.line.unwrap())).collect();
+            match &*stack {
+                SHALLOW => shallow += 1,
+                DEEP => deep += 1,
+                // The script had said `ready` and was not there yet.
+                [("<module>", 27)] if shallow + deep == 0 => {}
+                other => panic!("{}: {other:?} is no stack of this program", found.version),
+            }
+            if attempt > 3000 && shallow > 20 && deep > 20 {
+                break;
+            }
+        }
+        println!("{}: {shallow} shallow, {deep} deep, {refused} refused, 0 torn", found.version);
+        assert!(shallow > 20 && deep > 20, "{}", found.version);
+    }
+}
