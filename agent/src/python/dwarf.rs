@@ -253,6 +253,12 @@ fn wanted(o: &ObjectOffsets) -> Vec<Wanted> {
     const FRAME: &[&str] = &["_PyInterpreterFrame"];
     const ASCII: &[&str] = &["PyASCIIObject"];
     let frame = if o.frame_owner.is_some() { FRAME } else { FRAME_OBJECT };
+    // 3.10 has both `frame` and a `cframe` that serves tracing only.
+    let tstate_frame: &[&[&str]] = match (o.frame_owner, o.cframe_current) {
+        (None, _) => &[&["frame"]],
+        (Some(_), Some(_)) => &[&["cframe"]],
+        (Some(_), None) => &[&["current_frame"]],
+    };
     let rows: Vec<Row> = vec![
         (RUNTIME, &[&["interpreters", "head"]], Some(o.runtime_interpreters_head)),
         (RUNTIME, &[&["autoTSSkey"], &["gilstate", "autoTSSkey"]], o.runtime_auto_tss_key),
@@ -262,7 +268,7 @@ fn wanted(o: &ObjectOffsets) -> Vec<Wanted> {
         (TSTATE, &[&["interp"]], Some(o.tstate_interpreter)),
         (TSTATE, &[&["thread_id"]], Some(o.tstate_thread_id)),
         (TSTATE, &[&["native_thread_id"]], o.tstate_native_thread_id),
-        (TSTATE, &[&["current_frame"], &["cframe"], &["frame"]], Some(o.tstate_frame)),
+        (TSTATE, tstate_frame, Some(o.tstate_frame)),
         (CFRAME, &[&["current_frame"]], o.cframe_current),
         (frame, &[&["f_executable"], &["f_code"]], Some(o.frame_code)),
         (frame, &[&["previous"], &["f_back"]], Some(o.frame_previous)),

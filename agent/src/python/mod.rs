@@ -8,6 +8,8 @@
 mod code;
 mod dwarf;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod identity;
 mod lines;
 mod locate;

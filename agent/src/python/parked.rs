@@ -18,7 +18,8 @@ const GLIBC_TID: u64 = 720;
 /// Threads of a process whose identity is looked at.
 const MAX_STATUS: u64 = 64 * 1024;
 
-/// The frames of thread `tid` of process `pid` (both in the initial pid namespace), innermost first.
+/// The frames of thread `tid` of process `pid` (both in the initial pid namespace), innermost first; of a
+/// deeper stack the innermost `MAX_FRAMES`, as the kernel half has them.
 ///
 /// `None` when the thread ran meanwhile, is not asleep, or has no Python frame that could be read. Up to
 /// 3.10 a thread is recognised by what glibc keeps of it; with another C library only in a process that has

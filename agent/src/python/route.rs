@@ -52,12 +52,15 @@ impl Route {
     }
 
     pub(super) fn describe(&self) -> String {
+        let signed = |offset: i64| {
+            let sign = if offset < 0 { '-' } else { '+' };
+            format!("{sign}{:#x}", offset.unsigned_abs())
+        };
+        let (first, second) = (signed(self.first), signed(self.second));
         match self.kind {
-            route::DIRECT => format!("`fs:{:#x}`", self.first),
-            route::INDIRECT => format!("`fs:{:#x}`, then {:+#x}", self.first, self.second),
-            route::DTV => {
-                format!("the dynamic thread vector (entry {}), then {:+#x}", self.first / 16, self.second)
-            }
+            route::DIRECT => format!("`*(fs{first})`"),
+            route::INDIRECT => format!("`*(*(fs{first}){second})`"),
+            route::DTV => format!("`*(dtv[{first}]{second})` of the dynamic thread vector"),
             _ => "no route".to_owned(),
         }
     }

@@ -6,12 +6,16 @@ use super::locate::{Embedding, Images, Located};
 use super::memory::{Memory, MemoryError, ProcessMemory};
 use super::offsets::{Cookie, DebugOffsets, DebugOffsetsError, ObjectOffsets, table};
 use super::route::{self, Libc, Route};
+use super::stack::read_stack;
 use super::threads::{ThreadState, thread_states};
 use super::version::{Version, detect};
 use crate::binaries::mappings;
 use pyapm_wire::python::{ABSENT, Layout};
 use std::io;
 use std::path::PathBuf;
+
+/// `PyObject.ob_type`, in every build with the GIL.
+const OB_TYPE: u64 = 8;
 
 /// Where the offsets of an [`Interpreter`] come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,10 +66,7 @@ impl Inspector {
     /// As [`inspect`].
     pub fn inspect(&mut self, pid: u32) -> Result<Interpreter, PythonError> {
         let mappings = mappings(pid).map_err(|source| mappings_error(pid, source))?;
-        let located = self.images.locate(pid, &mappings).ok_or_else(|| PythonError::NotPython {
-            pid,
-            executable: std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default(),
-        })?;
+        let located = self.images.locate(pid, &mappings).ok_or_else(|| not_python(pid))?;
         let memory = ProcessMemory::new(pid);
         let runtime = located.runtime_address;
         // Nothing that is read is worth anything if nothing can be read: say why first.
@@ -103,6 +104,20 @@ impl Inspector {
             notes,
         })
     }
+}
+
+/// A process without an interpreter, or one that has ended and only waits for its parent to notice.
+fn not_python(pid: u32) -> PythonError {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the name, which is in parentheses and may hold any byte (`proc(5)`).
+    let after_name = stat.iter().rposition(|byte| *byte == b')').and_then(|at| stat.get(at + 2));
+    if matches!(after_name, None | Some(b'Z' | b'X')) {
+        return PythonError::NoSuchProcess { pid };
+    }
+    let executable = std::fs::read_link(format!("/proc/{pid}/exe"))
+        .or_else(|_| std::fs::read_to_string(format!("/proc/{pid}/comm")).map(|name| name.trim_end().into()))
+        .unwrap_or_default();
+    PythonError::NotPython { pid, executable }
 }
 
 fn mappings_error(pid: u32, source: io::Error) -> PythonError {
@@ -158,7 +173,13 @@ fn find_route(
     notes: &mut Vec<String>,
 ) -> Result<(Route, String), PythonError> {
     let failed = |source| memory_error(pid, source);
-    let threads = thread_states(memory, offsets, runtime_address).unwrap_or_default();
+    let threads = steady_thread_states(memory, offsets, runtime_address);
+    if frames_hold_code(memory, located, offsets, &threads) == Some(false) {
+        notes.push(
+            "no thread's frames lead to code objects: this build may lay out its structs otherwise"
+                .to_owned(),
+        );
+    }
     let mut key = None;
     let (proposed, what) = if offsets.runtime_auto_tss_key.is_some() {
         let created = route::auto_tss_key(memory, offsets, runtime_address).map_err(failed)?;
@@ -178,6 +199,41 @@ fn find_route(
         return Ok((Route::NONE, sentence));
     };
     Ok(confirm(memory, proposed, key, &what, libc, &threads, notes))
+}
+
+/// The lists may change while they are read; that seldom lasts.
+fn steady_thread_states(
+    memory: &dyn Memory,
+    offsets: &ObjectOffsets,
+    runtime_address: u64,
+) -> Vec<ThreadState> {
+    (0..5).find_map(|_| thread_states(memory, offsets, runtime_address).ok()).unwrap_or_default()
+}
+
+/// Whether what the offsets say is a code object is one, by its type; `None` when no thread has a frame.
+/// Threads may run meanwhile, so one stack that is right says enough, and one that is not says nothing.
+fn frames_hold_code(
+    memory: &dyn Memory,
+    located: &Located,
+    offsets: &ObjectOffsets,
+    threads: &[ThreadState],
+) -> Option<bool> {
+    let code_type = located.image.exported("PyCode_Type")?.address.wrapping_add(located.bias);
+    let mut any = None;
+    for _ in 0..5 {
+        for thread in threads.iter().take(64) {
+            let Ok(frames) = read_stack(memory, offsets, thread.address) else {
+                any = any.or(Some(false));
+                continue;
+            };
+            let Some(frame) = frames.last() else { continue };
+            any = any.or(Some(false));
+            if memory.read_u64(frame.code.wrapping_add(OB_TYPE)) == Ok(code_type) {
+                return Some(true);
+            }
+        }
+    }
+    any
 }
 
 /// Holds the route against the threads that exist.

@@ -31,13 +31,15 @@ pub fn thread_states(
 ) -> Result<Vec<ThreadState>, MemoryError> {
     let at = |base: u64, offset: u32| base.wrapping_add(u64::from(offset));
     let mut threads = Vec::new();
+    let mut visited = 0;
     let mut interpreter = memory.read_u64(at(runtime_address, offsets.runtime_interpreters_head))?;
     for _ in 0..MAX_INTERPRETERS {
         if interpreter == 0 {
             break;
         }
         let mut address = memory.read_u64(at(interpreter, offsets.interpreter_threads_head))?;
-        while address != 0 && threads.len() < MAX_THREADS {
+        while address != 0 && visited < MAX_THREADS {
+            visited += 1;
             let owner = memory.read_u64(at(address, offsets.tstate_interpreter))?;
             if owner == interpreter {
                 threads.push(ThreadState {

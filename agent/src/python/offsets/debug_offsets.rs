@@ -353,6 +353,17 @@ mod tests {
     }
 
     #[test]
+    fn free_threaded_builds_say_so() {
+        let (form, minor, hex) = forms()[0];
+        let mut words = agreeing(form, minor, hex);
+        words[2] = 1;
+        let mut memory = BufferMemory::new();
+        memory.add(RUNTIME_ADDRESS, words.iter().flat_map(|word| word.to_le_bytes()).collect());
+        let cookie = Cookie::read(&memory, RUNTIME_ADDRESS).unwrap();
+        assert_eq!(cookie, Cookie { version: u64::from(hex), free_threaded: true });
+    }
+
+    #[test]
     fn wrong_beginnings() {
         let (form, minor, hex) = forms()[0];
         let mut words = agreeing(form, minor, hex);
