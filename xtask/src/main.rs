@@ -4,6 +4,8 @@
 mod bpf;
 mod kernels;
 mod setup;
+mod suites;
+mod tidy;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -30,12 +32,24 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Run all checks and tests, or one suite
+    Test {
+        /// Only this suite, after the set-up
+        suite: Option<suites::command::Suite>,
+        /// Every kernel of the matrix, not only the oldest and the newest
+        #[arg(long)]
+        all: bool,
+    },
+    /// Hold the house rules
+    Tidy,
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Task::Setup { only } => setup::command::run(only),
         Task::Bpf { check } => bpf::command::run(check),
+        Task::Test { suite, all } => suites::command::run(suite, all),
+        Task::Tidy => tidy::command::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -81,7 +81,8 @@ fn environment(folder: &Path, interpreter: &Path, requirements: &Path, text: &[u
         return Ok(());
     }
     if folder.exists() {
-        std::fs::remove_dir_all(folder).with_context(|| format!("could not remove `{}`", folder.display()))?;
+        std::fs::remove_dir_all(folder)
+            .with_context(|| format!("could not remove `{}`", folder.display()))?;
     }
     workspace::run(Command::new(interpreter).args(["-m", "venv"]).arg(folder))?;
     // The driver's wheel would bring a library of its own; the distribution's is the one to be traced.
