@@ -33,7 +33,7 @@ fn mysql_query(context: ProbeContext) -> u32 {
     // The statement began now, not after the walk.
     let mut header = header(kind::STATEMENT, 0);
     // SAFETY: `scratch` is this thread's own entry.
-    let walked = stack::take(&target.layout, tgid, unsafe { &raw mut (*scratch).stack });
+    let walked = stack::take(target, unsafe { &raw mut (*scratch).stack });
     let mut captured = opaque(length);
     if captured > u64::from(STATEMENT_CAPTURE) {
         captured = u64::from(STATEMENT_CAPTURE);

@@ -32,8 +32,9 @@ pub(crate) unsafe fn output(record: *const u8, length: u64) -> bool {
     add(count::SEEN, 1);
     let flags = if RING.query(AVAILABLE_DATA) > setting!(wakeup_bytes) { FORCE_WAKEUP } else { NO_WAKEUP };
     // SAFETY: promised by the caller; the map outlives every program.
-    let status =
-        unsafe { bpf_ringbuf_output((&raw const RING).cast_mut().cast(), record.cast_mut().cast(), length, flags) };
+    let status = unsafe {
+        bpf_ringbuf_output((&raw const RING).cast_mut().cast(), record.cast_mut().cast(), length, flags)
+    };
     if status != 0 {
         add(count::RING_FULL, 1);
     }

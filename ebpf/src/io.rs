@@ -72,6 +72,8 @@ pub(crate) struct Call {
     want: u64,
     /// Bytes that records have spoken of so far.
     done: u64,
+    /// 1 when all bytes are wanted: what is left out then is a loss, and is counted.
+    all_wanted: u64,
 }
 
 #[raw_tracepoint(tracepoint = "sys_enter")]
@@ -235,19 +237,18 @@ fn judge(call: &Call) -> u32 {
 fn wanted(key: Key, entry: &Connection, call: &mut Call, offset: u64) {
     call.skip = 0;
     call.want = u64::from(if entry.manner == manner::REQUESTS { MAX_CAPTURE } else { DEFAULT_CAPTURE });
-    let Some(hint) = HINTS.get_ptr(key) else { return };
-    // SAFETY: map values stay valid while the program runs; a hint changed under us only changes how much
-    // is copied.
-    let hint = unsafe { &*hint };
-    if hint.connection == entry.id {
-        let (until, want) = if call.outbound != 0 {
-            (hint.skip_out, hint.want_out)
-        } else {
-            (hint.skip_in, hint.want_in)
-        };
+    if let Some(hint) = HINTS.get_ptr(key)
+        // SAFETY: map values stay valid while the program runs; a hint changed under us only changes how
+        // much is copied.
+        && let hint = unsafe { &*hint }
+        && hint.connection == entry.id
+    {
+        let (until, want) =
+            if call.outbound != 0 { (hint.skip_out, hint.want_out) } else { (hint.skip_in, hint.want_in) };
         call.skip = until.saturating_sub(offset);
         call.want = u64::from(if want > MAX_CAPTURE { MAX_CAPTURE } else { want });
     }
+    call.all_wanted = u64::from(call.want == u64::from(MAX_CAPTURE));
 }
 
 /// Sends a call's bytes in as many records as its length and the wish for them need.
@@ -314,7 +315,10 @@ unsafe fn send_part(scratch: *mut IoScratch, address: u64, head: u64) {
     let mut tail = opaque(rest);
     if tail > u64::from(TAIL_CAPTURE) {
         tail = u64::from(TAIL_CAPTURE);
-        emit::add(count::PAYLOAD_CUT, rest - u64::from(TAIL_CAPTURE));
+        // SAFETY: as above.
+        if unsafe { (*scratch).call.all_wanted } != 0 {
+            emit::add(count::PAYLOAD_CUT, rest - u64::from(TAIL_CAPTURE));
+        }
     }
     if tail != 0 {
         let from = address + u64::from(record.moved) - tail;
@@ -375,8 +379,8 @@ fn send_vectors(scratch: *mut IoScratch) {
         }
     }
     // SAFETY: as above.
-    let filled = unsafe { (*scratch).call.done };
-    if filled < length {
+    let (filled, all_wanted) = unsafe { ((*scratch).call.done, (*scratch).call.all_wanted) };
+    if filled < length && all_wanted != 0 {
         emit::add(count::PAYLOAD_CUT, length - filled);
     }
     finish(scratch, filled, 0);

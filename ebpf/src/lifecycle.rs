@@ -10,10 +10,11 @@
 use crate::emit;
 use crate::maps::{TARGETS, THREAD_SCRATCH, setting};
 use crate::memory::kernel;
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
+use aya_log_ebpf::warn;
 use pyapm_wire::count;
 use pyapm_wire::event::{Fork, Header, kind};
 
@@ -45,6 +46,7 @@ fn process_fork(context: RawTracePointContext) -> i32 {
     child.generation = unsafe { bpf_ktime_get_ns() };
     if TARGETS.insert(tgid, child, 0).is_err() {
         emit::add(count::TARGETS_FULL, 1);
+        warn!(&context, "the target map is full: process {} is not followed", tgid);
         return 0;
     }
     let header = header(kind::FORK, size_of::<Fork>());

@@ -1,14 +1,14 @@
 //! Every map, with its size's reason and who writes it.
 
+use crate::io::Call;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
-use crate::io::Call;
 use pyapm_wire::connection::{Hint, Key, RECORD_CAPTURE, TAIL_CAPTURE};
+use pyapm_wire::count;
 use pyapm_wire::event::{Io, STATEMENT_CAPTURE, Stack, Statement};
 use pyapm_wire::python::{CODE_BYTES, FRAME_BYTES, Frame, MAX_FRAMES};
 use pyapm_wire::settings::Settings;
 use pyapm_wire::target::{MAX_TARGETS, Target};
-use pyapm_wire::count;
 
 /// Processes that are watched. Written by userspace at attach, by the fork, exec and exit programs after.
 #[map]

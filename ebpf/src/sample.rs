@@ -18,7 +18,7 @@ fn cpu_sample(_context: PerfEventContext) -> i32 {
     // SAFETY: entries are written whole; a value changed under us can only spoil this one sample.
     let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return 0 };
     let Some(scratch) = SAMPLE_SCRATCH.get_ptr_mut(0) else { return 0 };
-    let walked = stack::take(&target.layout, tgid, scratch);
+    let walked = stack::take(target, scratch);
     if walked.status == status::NO_THREAD_STATE {
         emit::add(count::SAMPLE_NOT_PYTHON, 1);
     }

@@ -2,13 +2,14 @@
 //! cannot move under it. No CPython version is known here; offsets come with the target.
 
 use crate::emit;
+use crate::lifecycle::header;
 use crate::maps::{STACKS, StackScratch, setting};
 use crate::memory::{copy_user, kernel, opaque, user};
-use crate::lifecycle::header;
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
 use pyapm_wire::python::{ABSENT, CODE_BYTES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, route, status};
+use pyapm_wire::target::Target;
 
 /// From 3.12 on, frames with this owner or a higher one are the interpreter's own (shims and sentinels);
 /// CPython `Include/internal/pycore_frame.h`, `enum _frameowner`.
@@ -25,8 +26,8 @@ pub(crate) struct Walked {
 
 /// Walks, and sends the frames if this stack has not been sent before.
 #[inline(always)]
-pub(crate) fn take(layout: &Layout, tgid: u32, scratch: *mut StackScratch) -> Walked {
-    let status = walk(layout, scratch);
+pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Walked {
+    let status = walk(&target.layout, scratch);
     // SAFETY: `scratch` is valid; `walk` has stored both there.
     let (frames, hash) = unsafe { ((*scratch).record.frames, (*scratch).hash) };
     if status == status::UNREADABLE {
@@ -39,7 +40,8 @@ pub(crate) fn take(layout: &Layout, tgid: u32, scratch: *mut StackScratch) -> Wa
     if status == status::TRUNCATED {
         emit::add(count::STACK_TRUNCATED, 1);
     }
-    let stack = (hash ^ (u64::from(tgid) << 32) ^ u64::from(status)) | 1;
+    // The generation keeps two processes apart that had one pid, or one address space layout.
+    let stack = fold(hash ^ target.generation, u64::from(status)) | 1;
     if STACKS.get_ptr(stack).is_none() {
         let length = size_of::<Stack>() as u64 + u64::from(frames) * size_of::<Frame>() as u64;
         let length = opaque(length);
@@ -143,10 +145,11 @@ fn step(layout: &Layout, scratch: *mut StackScratch) -> Step {
     };
     // SAFETY: `index` is below the length of `frames`.
     unsafe {
-        (&raw mut (*scratch).frames)
-            .cast::<Frame>()
-            .add(index as usize)
-            .write(Frame { code, instruction, identity });
+        (&raw mut (*scratch).frames).cast::<Frame>().add(index as usize).write(Frame {
+            code,
+            instruction,
+            identity,
+        });
         let place = u64::from(instruction as u32) << 32 | u64::from(identity);
         (*scratch).hash = fold(fold((*scratch).hash, code), place);
         (*scratch).record.frames = index as u32 + 1;

@@ -1,1 +1,28 @@
-//! The live terminal view.
+//! The live terminal view: draws [`Snapshot`](pyapm_model::snapshot::Snapshot)s, one after the other, and
+//! lets a person sort, filter and pause them. It knows the model only: not how anything was measured, not
+//! where a snapshot comes from ([`SnapshotSource`]), and it keeps no figures of its own.
+//!
+//! ```text
+//! keyboard --keys--> Message --update--> State --view--> screen
+//! SnapshotSource ----^
+//! ```
+//!
+//! One loop ([`run`]) owns the state; everything reaches it as a message, and it draws at most once a turn.
+
+pub mod format;
+mod keyboard;
+pub mod keys;
+mod run;
+mod source;
+pub mod state;
+mod terminal;
+mod theme;
+pub mod update;
+mod view;
+
+#[cfg(test)]
+mod fixture;
+
+pub use run::{Exit, ViewOptions, run};
+pub use source::SnapshotSource;
+pub use theme::Palette;

@@ -1,13 +1,16 @@
-//! The command line: one file per command; no clap type goes past this room.
+//! The command line: one file per command; no clap type goes past `args`. Data goes to stdout, everything else to
+//! stderr.
 
+mod args;
+mod checks;
+mod dispatch;
+mod doctor;
+mod failure;
+mod inspect;
 mod options;
+mod ps;
 
+pub use dispatch::main;
+pub use failure::Advice;
+pub use inspect::{Inspection, Instruments};
 pub use options::{AttachOptions, DoctorOptions, Format, PsOptions};
-
-use std::process::ExitCode;
-
-/// Entry point of the binary.
-#[must_use]
-pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
-}

@@ -4,7 +4,7 @@
 use super::decode::decode;
 use super::event::Event;
 use aya::maps::{MapData, RingBuf};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// What the reader itself counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,8 +53,8 @@ impl Reader {
 }
 
 /// Readable when the kernel half thinks that the reader should not wait for its timer.
-impl AsRawFd for Reader {
-    fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+impl AsFd for Reader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
     }
 }

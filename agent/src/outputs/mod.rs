@@ -1,1 +1,6 @@
-//! See docs/architecture.md.
+//! The readers of what was measured: [`json`] writes it for machines, line by line as it happens; [`text`]
+//! writes a snapshot for people where there is no terminal. They format and write; they count, keep and
+//! decide nothing. The live view is the package `pyapm-tui`.
+
+pub mod json;
+pub mod text;

@@ -93,6 +93,20 @@ impl Probes {
             })
     }
 
+    /// Has the kernel verify every program without attaching any.
+    ///
+    /// # Errors
+    /// When the kernel refuses one.
+    pub fn load_all(&mut self) -> Result<(), ProbeError> {
+        for (name, _) in LIFECYCLE.into_iter().chain(IO) {
+            let program: &mut RawTracePoint = self.program(name)?;
+            program.load().map_err(refused(name))?;
+        }
+        let program: &mut PerfEvent = self.program("cpu_sample")?;
+        program.load().map_err(refused("cpu_sample"))?;
+        self.load_mysql()
+    }
+
     fn raw_tracepoint(&mut self, name: &'static str, tracepoint: &'static str) -> Result<(), ProbeError> {
         let program: &mut RawTracePoint = self.program(name)?;
         program.load().map_err(refused(name))?;

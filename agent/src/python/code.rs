@@ -29,8 +29,23 @@ const MAX_CODE: usize = 4096;
 /// When the memory cannot be read, or does not hold what a code object holds.
 pub fn read_code(memory: &dyn Memory, offsets: &ObjectOffsets, address: u64) -> Result<Code, ObjectError> {
     let (block, fields) = read_fields(memory, offsets, address)?;
+    let code = read_parts(memory, offsets, &block, fields)?;
+    // Name, file and table were read later than their addresses: they belong to this code object only if
+    // it is still there.
+    if read_identity(memory, offsets, address)? != code.identity {
+        return Err(ObjectError::Changed { address });
+    }
+    Ok(code)
+}
+
+fn read_parts(
+    memory: &dyn Memory,
+    offsets: &ObjectOffsets,
+    block: &[u8],
+    fields: IdentityFields,
+) -> Result<Code, ObjectError> {
     let name = match offsets.code_qualname {
-        Some(offset) => u64_at(&block, offset).unwrap_or(0),
+        Some(offset) => u64_at(block, offset).unwrap_or(0),
         None => fields.name,
     };
     Ok(Code {

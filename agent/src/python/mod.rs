@@ -6,20 +6,24 @@
 //! with, and the [`ObjectOffsets`] that [`read_code`] needs to give them names.
 
 mod code;
+mod dwarf;
 mod error;
 mod identity;
 mod lines;
 mod locate;
 mod memory;
 mod offsets;
+mod parked;
 mod route;
 mod runtime;
+mod stack;
 mod strings;
 mod threads;
 mod tls;
 mod version;
 
 pub use code::{Code, read_code, read_identity};
+pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;
 pub use identity::{IdentityFields, identity};
 pub use lines::LineTable;
@@ -28,7 +32,9 @@ pub use memory::{BufferMemory, MAX_READ, Memory, MemoryError, ProcessMemory};
 pub use offsets::{
     Cookie, DebugOffsets, DebugOffsetsError, LineFormat, ObjectOffsets, SUPPORTED_MINORS, table,
 };
+pub use parked::parked_stack;
 pub use runtime::{Inspector, Interpreter, OffsetsSource, inspect};
+pub use stack::read_stack;
 pub use strings::{MAX_FILE, MAX_NAME, MAX_TABLE, ObjectError, read_bytes_object, read_string};
 pub use threads::{ThreadState, thread_states};
 pub use tls::{TlsAccess, returned_tls_word};

@@ -20,6 +20,8 @@ pub enum ObjectError {
     NotAString { address: u64, state: u32, length: u64 },
     #[error("the object at {address:#x} has {length} bytes, more than the maximum of {MAX_TABLE}")]
     TooLarge { address: u64, length: u64 },
+    #[error("the object at {address:#x} was replaced while it was read")]
+    Changed { address: u64 },
 }
 
 /// Bits of `PyASCIIObject.state`, the same in 3.8 to 3.15: `interned:2, kind:3, compact:1, ascii:1`.

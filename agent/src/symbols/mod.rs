@@ -1,1 +1,9 @@
-//! See docs/architecture.md.
+//! Names for frames: a bounded memory of the code objects and stacks of every process that was seen. It asks
+//! the room `python` to read what it does not know, and never names a frame by a code object that is not
+//! provably the one that the frame ran.
+
+mod cache;
+mod clock;
+mod resolver;
+
+pub use resolver::{Counts, Limits, Symbols, UNKNOWN};

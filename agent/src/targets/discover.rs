@@ -2,6 +2,7 @@
 //! once into a table and decides on that; what it decides by is in [`Discovery::same_application`].
 
 use super::application::{Application, Member, Server};
+use super::environment::Environments;
 use super::error::TargetError;
 use super::interpreter::Interpreters;
 use super::invocation::{Invocation, printable};
@@ -12,12 +13,15 @@ use std::io;
 
 /// Parents climbed from one process at most; also stops at a table that is no tree.
 const MAX_DEPTH: usize = 64;
+/// Launchers, one started by the other, that are looked below for a Python process.
+const MAX_LAUNCHERS: usize = 4;
 
 /// Finds applications. Keep it: it remembers which files hold an interpreter.
 #[derive(Debug, Default)]
 pub struct Discovery {
     procfs: ProcFs,
     interpreters: Interpreters,
+    environments: Environments,
 }
 
 /// What was found on the host.
@@ -54,18 +58,19 @@ impl Discovery {
             Err(source) if source.kind() == io::ErrorKind::NotFound => {
                 return Err(TargetError::NoSuchProcess { pid });
             }
-            Err(source) => return Err(TargetError::read(pid, source)),
+            Err(source) => return Err(TargetError::reading(pid, source)),
         };
-        let stat = self.procfs.stat(pid).map_err(|source| TargetError::read(pid, source))?;
+        let stat = self.procfs.stat(pid).map_err(|source| TargetError::reading(pid, source))?;
         if stat.is_kernel_thread() {
             return Err(TargetError::KernelThread { pid, name: printable(&stat.comm) });
         }
         if stat.is_zombie() {
             return Err(TargetError::Ended { pid });
         }
-        if !self.interpreters.is_python(pid).map_err(|source| TargetError::read(pid, source))? {
-            let exe = self.procfs.exe(pid).map_err(|source| TargetError::read(pid, source))?;
-            return Err(TargetError::NotPython { pid, exe });
+        if !self.interpreters.is_python(pid).map_err(|source| TargetError::reading(pid, source))? {
+            let exe = self.procfs.exe(pid).map_err(|source| TargetError::reading(pid, source))?;
+            let mut table = self.table()?;
+            return Err(TargetError::NotPython { pid, exe, below: self.python_below(&mut table, pid) });
         }
         let mut table = self.table()?;
         if !table.stats.contains_key(&pid) {
@@ -114,7 +119,7 @@ impl Discovery {
     pub fn belongs(&mut self, parent: u32, child: u32) -> Result<bool, TargetError> {
         let mut table = Table::default();
         for pid in [parent, child] {
-            let stat = self.procfs.stat(pid).map_err(|source| TargetError::read(pid, source))?;
+            let stat = self.procfs.stat(pid).map_err(|source| TargetError::reading(pid, source))?;
             table.stats.insert(pid, stat);
         }
         Ok(self.is_python(&mut table, child) && self.same_application(&mut table, parent, child))
@@ -197,6 +202,23 @@ impl Discovery {
         same_title || reloaded
     }
 
+    /// The nearest Python process among the descendants: `pid` may be a shell or a launcher.
+    fn python_below(&mut self, table: &mut Table, pid: u32) -> Option<u32> {
+        let mut seen = HashSet::from([pid]);
+        let mut level = vec![pid];
+        for _ in 0..MAX_LAUNCHERS {
+            level = level
+                .iter()
+                .flat_map(|pid| table.children.get(pid).cloned().unwrap_or_default())
+                .filter(|child| seen.insert(*child))
+                .collect();
+            if let Some(found) = level.iter().find(|pid| self.is_python(table, **pid)) {
+                return Some(*found);
+            }
+        }
+        None
+    }
+
     fn assemble(&mut self, table: &mut Table, master: u32) -> Option<Application> {
         let mut members = Vec::new();
         let mut seen = HashSet::from([master]);
@@ -215,7 +237,7 @@ impl Discovery {
         }
         members.sort_unstable_by_key(|pid| (*pid != master, *pid));
         let key = ProcessKey { pid: master, start_time: table.stats.get(&master)?.start_time };
-        let (name, server) = self.name(table, &members)?;
+        let (name, server) = self.name(table, master)?;
         let members = members
             .into_iter()
             .filter_map(|pid| {
@@ -231,15 +253,13 @@ impl Discovery {
 
     /// The owner's own name for it, else one made of the master's command line, else its executable's.
     /// `None` when the master has gone.
-    fn name(&self, table: &mut Table, members: &[u32]) -> Option<(String, Option<Server>)> {
-        let master = *members.first()?;
+    fn name(&mut self, table: &mut Table, master: u32) -> Option<(String, Option<Server>)> {
         let cwd = self.procfs.cwd(master).ok();
         let exe = self.procfs.exe(master).ok()?;
         let invocation = Invocation::parse(self.cmdline(table, master));
         let server = invocation.and_then(|invocation| invocation.server());
         let told = invocation.and_then(|invocation| invocation.application_name(cwd.as_deref()));
-        // A title overwrites the environment's memory in the process that sets one, so ask the others too.
-        let given = members.iter().find_map(|pid| self.service_name(*pid));
+        let given = self.service_name(master);
         let name = given.or(told).unwrap_or_else(|| {
             printable(&exe.file_name().map_or_else(|| "python".into(), |name| name.to_string_lossy()))
         });
@@ -248,15 +268,15 @@ impl Discovery {
 
     /// `OTEL_SERVICE_NAME`, else `service.name` of `OTEL_RESOURCE_ATTRIBUTES` (OpenTelemetry specification,
     /// resource SDK: the former wins).
-    fn service_name(&self, pid: u32) -> Option<String> {
-        let direct = self.procfs.variable(pid, "OTEL_SERVICE_NAME").ok().flatten();
-        let given = direct.filter(|name| !name.is_empty()).or_else(|| {
-            let attributes = self.procfs.variable(pid, "OTEL_RESOURCE_ATTRIBUTES").ok().flatten()?;
-            attributes.split(',').find_map(|pair| {
+    fn service_name(&mut self, pid: u32) -> Option<String> {
+        let names = ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"];
+        let given = match self.environments.first(&self.procfs, pid, &names)? {
+            (0, name) => name,
+            (_, attributes) => attributes.split(',').find_map(|pair| {
                 let (key, value) = pair.split_once('=')?;
                 (key.trim() == "service.name").then(|| value.trim().to_owned())
-            })
-        })?;
+            })?,
+        };
         Some(printable(&given)).filter(|name| !name.is_empty())
     }
 }

@@ -153,7 +153,9 @@ impl<'a> Invocation<'a> {
     #[must_use]
     pub fn application_name(&self, cwd: Option<&Path>) -> Option<String> {
         let name = match (self.server(), self.program) {
-            (server, Program::Title(title)) => title_application(server, title),
+            (server, Program::Title(title)) => {
+                title_application(server, title).or_else(|| server.and_then(|_| here(cwd)))
+            }
             (Some(Server::HttpServer), _) => Some("http.server".to_owned()),
             (_, Program::Script(path)) if base_name(path) == "manage.py" => project_directory(path, cwd),
             (Some(Server::DjangoRunserver), _) => cwd.and_then(directory_name),
@@ -239,11 +241,7 @@ impl<'a> Invocation<'a> {
     /// `shop.wsgi:application` among the arguments: one that can only be that, else the first that stands
     /// where no option takes it.
     fn target(&self) -> Option<&'a str> {
-        let sure = self.arguments.iter().find(|argument| {
-            argument.split_once(':').is_some_and(|(module, name)| {
-                is_module(module) && is_module(name.split('(').next().unwrap_or_default())
-            })
-        });
+        let sure = self.arguments.iter().find(|argument| is_target(argument));
         if let Some(sure) = sure {
             return Some(sure);
         }
@@ -271,6 +269,13 @@ fn base_name(path: &str) -> &str {
 fn is_interpreter_name(name: &str) -> bool {
     name.trim_start_matches('-').strip_prefix("python").is_some_and(|rest| {
         rest.trim_end_matches("-dbg").chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'd' | 't'))
+    })
+}
+
+/// `module:name` or `module:name(...)`: nothing but what a server is to serve.
+fn is_target(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(module, name)| {
+        is_module(module) && is_module(name.split('(').next().unwrap_or_default())
     })
 }
 
@@ -316,7 +321,8 @@ fn project_directory(script: &str, cwd: Option<&Path>) -> Option<String> {
 }
 
 /// gunicorn writes `gunicorn: master [NAME]` (gunicorn/util.py, `_setproctitle`), Celery `[celeryd:
-/// NODE:MainProcess] -active- (ARGUMENTS)` (celery/platforms.py), uWSGI `uWSGI master` (core/uwsgi.c).
+/// NODE:MainProcess] -active- (ARGUMENTS)` (celery/platforms.py), uWSGI `uWSGI master` (core/uwsgi.c), Granian
+/// `granian wsgi HOST:PORT TARGET` (granian/server/common.py).
 fn title_server(title: &str) -> Option<Server> {
     if title.starts_with("gunicorn: ") {
         Some(Server::Gunicorn)
@@ -339,23 +345,15 @@ fn title_application(server: Option<Server>, title: &str) -> Option<String> {
         }
         Some(Server::Celery) => {
             let mut words = title.split([' ', '(', ')']);
-            words
-                .find_map(|word| {
-                    word.strip_prefix("--app=").or_else(|| word.strip_prefix("-A")).map(str::to_owned)
-                })
-                .map_or_else(
-                    || None,
-                    |value| if value.is_empty() { after_option(title) } else { Some(package(&value)) },
-                )
+            let value = words.find_map(|word| {
+                word.strip_prefix("--app=").or_else(|| word.strip_prefix("-A")).map(str::to_owned)
+            })?;
+            let value = if value.is_empty() { words.next()?.to_owned() } else { value };
+            Some(package(&value))
         }
-        _ => title.split(' ').next().map(|word| word.trim_end_matches(':').to_owned()),
+        Some(_) => title.split(' ').find(|word| is_target(word)).map(package),
+        None => title.split(' ').next().map(|word| word.trim_end_matches(':').to_owned()),
     }
-}
-
-/// The word after `-A` in a title.
-fn after_option(title: &str) -> Option<String> {
-    let (_, rest) = title.split_once("-A ")?;
-    Some(package(rest.split([' ', ')']).next()?))
 }
 
 /// Nothing that a terminal would act on, and not endless.

@@ -33,6 +33,12 @@ impl LibraryKind {
         }
     }
 
+    /// Whether probes exist for it. The others are found, so that it can be said what is not seen.
+    #[must_use]
+    pub fn is_watched(self) -> bool {
+        matches!(self, Self::Mysql)
+    }
+
     /// The export by which it is recognised.
     #[must_use]
     pub fn proof(self) -> &'static str {
@@ -152,6 +158,29 @@ fn inspect(image: &Image) -> Findings {
 mod tests {
     use super::*;
     use crate::binaries::mappings;
+    use crate::targets::live::Tree;
+
+    #[test]
+    fn of_a_python_that_loaded_two() {
+        let program = "import os, sqlite3, ssl, time; print(os.getpid(), flush=True); time.sleep(600)";
+        let tree = Tree::python("client", program);
+        let maps = mappings(tree.pid()).unwrap();
+        let mut libraries = Libraries::new();
+        let found = libraries.find(tree.pid(), &maps);
+        let kinds: Vec<LibraryKind> = found.iter().map(|library| library.kind).collect();
+        assert!(kinds.contains(&LibraryKind::Tls) && kinds.contains(&LibraryKind::Sqlite), "{kinds:?}");
+        assert!(!kinds.contains(&LibraryKind::Mysql));
+        for library in &found {
+            assert_eq!(library.symbols[0], library.kind.proof());
+            let image = Image::open(&library.image).unwrap();
+            assert!(library.symbols.iter().all(|symbol| image.exported(symbol).is_some()));
+            assert!(library.mapping.executable && library.mapping.file == Some(library.file));
+        }
+        // Asked again, it answers from memory, and the same.
+        assert_eq!(libraries.find(tree.pid(), &maps), found);
+        let interpreter = crate::targets::Interpreters::new().find(tree.pid(), &maps).cloned().unwrap();
+        assert!(maps.contains(&interpreter));
+    }
 
     #[test]
     fn this_test_has_none_and_a_dead_pid_neither() {

@@ -3,10 +3,13 @@
 
 mod application;
 mod discover;
+mod environment;
 mod error;
 mod interpreter;
 mod invocation;
 mod libraries;
+#[cfg(test)]
+mod live;
 mod process;
 mod procfs;
 mod registry;

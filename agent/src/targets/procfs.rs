@@ -153,17 +153,42 @@ impl ProcFs {
         std::fs::read_link(self.path(pid, "cwd"))
     }
 
-    /// One variable of the environment that the program was started with. `None` when it is not set, and
-    /// when a title has been written over that memory.
+    /// Entries of the environment that the program was started with, as the memory is now: a process may have
+    /// written a title over it.
     ///
     /// # Errors
     /// `NotFound` when there is no such process, `PermissionDenied`.
-    pub fn variable(&self, pid: u32, name: &str) -> io::Result<Option<String>> {
+    pub fn environment(&self, pid: u32) -> io::Result<Vec<Vec<u8>>> {
         let bytes = self.read(pid, "environ")?;
-        Ok(bytes.split(|byte| *byte == 0).find_map(|entry| {
-            let value = entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-            Some(String::from_utf8_lossy(value).into_owned())
-        }))
+        let entries = bytes.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
+        Ok(entries.map(<[u8]>::to_vec).collect())
+    }
+
+    /// Bytes of the process's memory from this address on, at most `length`, fewer or none where they cannot
+    /// be read. The process does not notice.
+    #[must_use]
+    pub fn memory(&self, pid: u32, address: u64, length: usize) -> Vec<u8> {
+        use std::os::unix::fs::FileExt as _;
+        const PAGE: u64 = 4096;
+        let Ok(file) = File::open(self.path(pid, "mem")) else { return Vec::new() };
+        let mut bytes = Vec::new();
+        // Page by page: the next one may not be there.
+        while bytes.len() < length {
+            let Some(at) = address.checked_add(bytes.len() as u64) else { break };
+            let in_page = usize::try_from(PAGE - at % PAGE).unwrap_or(0);
+            let mut part = vec![0; in_page.min(length - bytes.len())];
+            match file.read_at(&mut part, at) {
+                Ok(read) if read > 0 => bytes.extend_from_slice(&part[..read]),
+                _ => break,
+            }
+        }
+        bytes
+    }
+
+    /// One pointer of the process's memory; `None` where it cannot be read.
+    #[must_use]
+    pub fn read_u64(&self, pid: u32, address: u64) -> Option<u64> {
+        Some(u64::from_ne_bytes(self.memory(pid, address, 8).try_into().ok()?))
     }
 
     /// The process that this thread is of; a process's own pid gives itself (`Tgid` of
@@ -278,8 +303,14 @@ mod tests {
         assert_eq!(procfs.cmdline(pid).unwrap(), std::env::args().collect::<Vec<_>>());
         assert_eq!(procfs.exe(pid).unwrap(), std::env::current_exe().unwrap());
         assert_eq!(procfs.cwd(pid).unwrap(), std::env::current_dir().unwrap());
-        assert_eq!(procfs.variable(pid, "PATH").unwrap(), std::env::var("PATH").ok());
-        assert_eq!(procfs.variable(pid, "PAT").unwrap(), None);
+        let path = format!("PATH={}", std::env::var("PATH").unwrap());
+        assert!(procfs.environment(pid).unwrap().contains(&path.into_bytes()));
+        let long = vec![7_u8; 20_000];
+        assert_eq!(procfs.memory(pid, long.as_ptr() as u64, long.len()), long);
+        let pointer: u64 = 0x0123_4567_89ab_cdef;
+        assert_eq!(procfs.read_u64(pid, (&raw const pointer) as u64), Some(pointer));
+        assert_eq!(procfs.read_u64(pid, 8), None);
+        assert_eq!(procfs.memory(pid, u64::MAX - 3, 100), [0; 0]);
         assert!(procfs.tasks(pid).unwrap().contains(&pid));
         assert!(procfs.open_files(pid).unwrap() >= 3);
         assert_eq!(procfs.namespace_pids(pid).unwrap().last(), Some(&pid));
@@ -323,7 +354,7 @@ mod tests {
         std::fs::write(process.join("status"), b"Name:\tx\nNSpid:\t12\t3\n").unwrap();
         let procfs = ProcFs::at(directory.path());
         assert_eq!(procfs.pids().unwrap(), [12]);
-        assert_eq!(procfs.variable(12, "OTEL_SERVICE_NAME").unwrap().as_deref(), Some("shop"));
+        assert_eq!(procfs.environment(12).unwrap(), [&b"A=1"[..], b"OTEL_SERVICE_NAME=shop"]);
         assert_eq!(procfs.namespace_pids(12).unwrap(), [12, 3]);
         assert_eq!(procfs.stat(12).unwrap_err().kind(), io::ErrorKind::NotFound);
     }

@@ -64,7 +64,9 @@ impl Registry {
         let mut notices = Vec::new();
         match self.live.get(&child) {
             // Discovery read the child from `/proc` before this event was drained, or the event came twice.
-            Some(known) if known.since_ns == 0 || known.since_ns >= time_ns => {
+            Some(known)
+                if known.application == application && (known.since_ns == 0 || known.since_ns >= time_ns) =>
+            {
                 if let Some(known) = self.live.get_mut(&child) {
                     known.since_ns = known.since_ns.max(time_ns);
                 }
@@ -226,6 +228,14 @@ mod tests {
         assert_eq!(registry.fork(100, 600, 5), []);
         assert_eq!(registry.exit(600, 4), None);
         assert_eq!(registry.exit(600, 6), Some(exited(600)));
+    }
+
+    #[test]
+    fn pid_of_one_application_used_again_by_another() {
+        let mut registry = shop();
+        registry.add(BLOG, 300, true, 0);
+        assert_eq!(registry.fork(300, 101, 5), [exited(101), started(101)]);
+        assert_eq!(registry.members(BLOG), [101, 300]);
     }
 
     #[test]

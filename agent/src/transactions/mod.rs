@@ -1,1 +1,32 @@
-//! See docs/architecture.md.
+//! From typed events to finished transactions: which request, which spans inside it, which samples.
+//!
+//! Pure state machines. No aya, no /proc, no clock: times come with the events, and the wall clock's offset
+//! is handed in. Everything that grows has a bound, and everything that is left out is counted by name in
+//! [`Counts`].
+//!
+//! - [`http`]: where the messages of a connection begin and end.
+//! - [`mysql`]: what a database server answered first.
+//! - [`sql`]: statements without their values.
+//! - [`Transactions`]: puts them together.
+
+pub mod callsite;
+pub mod http;
+pub mod mysql;
+pub mod name;
+pub mod sql;
+
+mod assemble;
+mod connection;
+mod counts;
+mod finish;
+mod ids;
+mod settings;
+mod thread;
+mod work;
+
+pub use assemble::Transactions;
+pub use counts::Counts;
+pub use settings::{Clock, FinishedTransaction, Hint, Limits, Output, Settings};
+
+#[cfg(test)]
+mod tests;

@@ -151,7 +151,7 @@ pub struct Sample {
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Stack {
     pub header: Header,
-    /// Hash of the frames and of the process; never 0.
+    /// Hash of the frames and of the target's generation; never 0.
     pub stack: u64,
     pub frames: u32,
     /// One of [`crate::python::status`].

@@ -1,9 +1,28 @@
-//! `cargo xtask test kernels`: placeholder until the kernel matrix lands.
+//! `cargo xtask test kernels`: boots Debian's own kernels in qemu, with the real release `pyapm` in
+//! a small guest, and runs one whole attach there. All programs are loaded by that attach.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `matrix` | which kernels, in which order, and the report |
+//! | `sources` | the machine's apt entries, and entries of other suites derived from them |
+//! | `versions` | which of the archive's packages holds the wanted kernel |
+//! | `packages` | lists, downloads, unpacking; nothing is installed |
+//! | `initramfs` | first stage: busybox and the modules that reach the disk |
+//! | `image` | the guest's root: one squashfs for every kernel |
+//! | `machine` | the qemu command line and its time limit |
+//! | `verdict` | what a serial log proves |
+//! | `commands` | runs a host tool and names it when it fails |
+//!
+//! What runs inside the guest is `guest/*.sh` and `tests/workloads/kernel_guest.py`.
 
-/// Boots the kernels of the matrix and runs the checks in each; `all` adds the ones in between.
-///
-/// # Errors
-/// Always, until the matrix exists.
-pub fn run(all: bool) -> anyhow::Result<()> {
-    anyhow::bail!("the kernel matrix is not built yet (all = {all})")
-}
+mod commands;
+mod image;
+mod initramfs;
+mod machine;
+mod matrix;
+mod packages;
+mod sources;
+mod verdict;
+mod versions;
+
+pub use matrix::run;

@@ -1,58 +1,10 @@
-//! Against real processes: each test starts a Python that builds one tree, waits for what it prints, and ends
-//! the whole process group.
+//! Against real processes, and made-up files where no real process can be had.
 
 use super::*;
+use crate::targets::live::Tree;
 use crate::targets::process::ProcessKey;
-use std::io::BufRead as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
-/// A process group that ends with the test.
-struct Tree {
-    child: Child,
-    directory: tempfile::TempDir,
-    /// Pids that the program printed on its line.
-    pids: Vec<u32>,
-}
-
-impl Tree {
-    /// Runs `python3 NAME.py`, which prints one line of pids once its tree stands.
-    fn python(name: &str, program: &str) -> Self {
-        Self::run(name, program, |_| {})
-    }
-
-    fn run(name: &str, program: &str, adapt: impl FnOnce(&mut Command)) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join(format!("{name}.py")), program).unwrap();
-        let mut command = Command::new("python3");
-        command.arg(format!("{name}.py"));
-        Self::start(directory, command, adapt)
-    }
-
-    fn start(directory: tempfile::TempDir, mut command: Command, adapt: impl FnOnce(&mut Command)) -> Self {
-        use std::os::unix::process::CommandExt as _;
-        command.current_dir(directory.path()).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
-        command.env_remove("OTEL_SERVICE_NAME").env_remove("OTEL_RESOURCE_ATTRIBUTES");
-        adapt(&mut command);
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let pids = line.split_ascii_whitespace().map(|word| word.parse().unwrap()).collect();
-        Self { child, directory, pids }
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Tree {
-    fn drop(&mut self) {
-        let group = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
-        let _ = self.child.wait();
-    }
-}
+use std::process::Command;
 
 fn sorted(mut pids: Vec<u32>) -> Vec<u32> {
     pids.sort_unstable();
@@ -163,7 +115,9 @@ time.sleep(600)
     assert_eq!(application.pids(), [tree.pids[0]]);
     assert!(!discovery.belongs(tree.pids[0], tree.pids[1]).unwrap());
     match discovery.application(tree.pid()).unwrap_err() {
-        TargetError::NotPython { pid, .. } => assert_eq!(pid, tree.pid()),
+        TargetError::NotPython { pid, below, .. } => {
+            assert_eq!((pid, below), (tree.pid(), Some(tree.pids[0])));
+        }
         other => panic!("{other}"),
     }
 }
@@ -243,10 +197,33 @@ fn what_is_no_target() {
     let exe = std::env::current_exe().unwrap();
     let expected = format!("process {own} is not a Python process: it runs `{}`", exe.display());
     assert_eq!(error.to_string(), expected);
-    assert!(error.hint().unwrap().contains("pyapm ps"));
+    assert!(matches!(error, TargetError::NotPython { .. }));
     for pid in [u32::MAX, 0] {
         let error = discovery.application(pid).unwrap_err();
         assert_eq!(error.to_string(), format!("no process has the pid {pid}"));
+    }
+}
+
+/// Workers come and go while the tree is read: the answer is an application all the same.
+#[test]
+fn in_the_midst_of_forks_and_exits() {
+    let tree = Tree::python(
+        "churn",
+        "
+import os
+print(os.getpid(), flush=True)
+while True:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+",
+    );
+    let mut discovery = Discovery::new();
+    for _ in 0..50 {
+        let application = discovery.application(tree.pid()).unwrap();
+        assert_eq!((application.master.pid, application.name.as_str()), (tree.pid(), "churn"));
+        assert!(application.members.len() <= 2, "{application:?}");
     }
 }
 

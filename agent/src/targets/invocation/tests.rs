@@ -63,18 +63,24 @@ fn titles() {
     for (title, name, server) in [
         ("gunicorn: master [shop]", Some("shop"), Some(Server::Gunicorn)),
         ("gunicorn: worker [shop.wsgi:application]", Some("shop"), Some(Server::Gunicorn)),
-        ("gunicorn: master", Some(""), Some(Server::Gunicorn)),
+        ("gunicorn: master", Some("project"), Some(Server::Gunicorn)),
+        ("granian wsgi 127.0.0.1:80 shop.wsgi:app worker-1", Some("shop"), Some(Server::Granian)),
+        (
+            "[celeryd: celery@host:MainProcess] -active- (--app=proj worker)",
+            Some("proj"),
+            Some(Server::Celery),
+        ),
         (
             "[celeryd: celery@host:MainProcess] -active- (worker -A proj -l info)",
             Some("proj"),
             Some(Server::Celery),
         ),
-        ("[celeryd: celery@host:ForkPoolWorker-1]", None, Some(Server::Celery)),
-        ("uWSGI worker 1", Some("uWSGI"), Some(Server::Uwsgi)),
+        ("[celeryd: celery@host:ForkPoolWorker-1]", Some("project"), Some(Server::Celery)),
+        ("uWSGI worker 1", Some("project"), Some(Server::Uwsgi)),
         ("my daemon: idle", Some("my"), None),
     ] {
         let (found, by) = of(&[title.to_owned()]);
-        assert_eq!((found.as_deref(), by), (name.filter(|name| !name.is_empty()), server), "{title}");
+        assert_eq!((found.as_deref(), by), (name, server), "{title}");
     }
 }
 

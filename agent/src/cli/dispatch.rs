@@ -1,0 +1,75 @@
+//! From the process's arguments to its exit code: 0 done, 1 failed, 2 misused.
+
+use super::args::{self, Request, Terminal};
+use super::inspect::{Inspection, Instruments};
+use super::{doctor, failure, ps};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+/// Entry point of the binary.
+#[must_use]
+pub fn main() -> ExitCode {
+    let terminal = Terminal { stdout_color: takes_color(io::stdout().is_terminal()) };
+    let call = match args::parse(std::env::args_os(), terminal) {
+        Ok(call) => call,
+        Err(code) => return ExitCode::from(code),
+    };
+    crate::telemetry::start_logging(call.verbosity, takes_color(io::stderr().is_terminal()));
+    match run(call.request) {
+        Ok(code) => code,
+        Err(error) if failure::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With stderr gone there is nobody left to tell.
+            let _ = failure::write_failure(&error, &mut io::stderr().lock());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(request: Request) -> anyhow::Result<ExitCode> {
+    let instruments = Instruments { inspect: &inspect, load_programs: Some(&crate::pipeline::try_load) };
+    match request {
+        Request::Attach(options) => {
+            crate::pipeline::attach(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Request::Ps(options) => {
+            ps::run(options, &instruments, &mut io::stdout().lock(), &mut io::stderr().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Request::Doctor(options) => {
+            let ready = doctor::run(options, &instruments, &mut io::stdout().lock())?;
+            Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Request::Print(text) => {
+            let mut out = io::stdout().lock();
+            out.write_all(&text)?;
+            out.flush()?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The place where the room `python` is joined to the commands.
+fn inspect(pid: u32) -> Inspection {
+    match crate::python::inspect(pid) {
+        Ok(interpreter) => Inspection {
+            version: Some(interpreter.version.to_string()),
+            thread_state: if interpreter.layout.route == pyapm_wire::python::route::NONE {
+                Err(interpreter.thread_state_route)
+            } else {
+                Ok(interpreter.thread_state_route)
+            },
+            notes: interpreter.notes,
+        },
+        Err(error) => {
+            Inspection { version: None, thread_state: Err(error.to_string()), notes: Vec::new() }
+        }
+    }
+}
+
+/// <https://no-color.org>: any value that is not empty turns colours off.
+fn takes_color(is_terminal: bool) -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    is_terminal && set("NO_COLOR").is_none() && set("TERM").is_none_or(|terminal| terminal != "dumb")
+}

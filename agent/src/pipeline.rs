@@ -1,1 +1,0 @@
-//! The wiring: every task, channel, bound and shutdown step, nothing else.

@@ -1,0 +1,62 @@
+//! Database client libraries of the targets: found by their exports in every executable mapping, probed
+//! once for each file, however many workers map it.
+
+use crate::binaries::{FileId, Image, mappings};
+use crate::probes::{Probes, UprobeSite, find_site};
+use crate::targets::{Libraries, LibraryKind};
+use std::collections::HashSet;
+
+/// The MySQL client's entry points. `mysql_send_query` is what `mysql_real_query` calls, and what some
+/// clients call themselves; a nested pair is one statement further on.
+const MYSQL_ENTRIES: [&str; 2] = ["mysql_real_query", "mysql_send_query"];
+
+#[derive(Debug, Default)]
+pub(super) struct Drivers {
+    libraries: Libraries,
+    attached: HashSet<FileId>,
+    program_loaded: bool,
+}
+
+impl Drivers {
+    /// Looks at one process and probes what is new. What cannot be probed is logged once and left.
+    pub(super) fn follow(&mut self, probes: &mut Probes, pid: u32) {
+        // A process that has ended meanwhile has nothing to follow.
+        let Ok(mappings) = mappings(pid) else { return };
+        for library in self.libraries.find(pid, &mappings) {
+            if library.kind != LibraryKind::Mysql || !self.attached.insert(library.file) {
+                continue;
+            }
+            let path = library.mapping.path.display();
+            match self.probe(probes, &library.image) {
+                Ok(()) => tracing::info!(%path, pid, "MySQL client library probed"),
+                Err(error) => {
+                    tracing::warn!(%path, pid, "MySQL client library not probed, its statements are not seen: {error:#}");
+                }
+            }
+        }
+    }
+
+    fn probe(&mut self, probes: &mut Probes, path: &std::path::Path) -> anyhow::Result<()> {
+        if !self.program_loaded {
+            probes.load_mysql()?;
+            self.program_loaded = true;
+        }
+        let image = Image::open(path)?;
+        let mut probed = HashSet::new();
+        for entry in MYSQL_ENTRIES {
+            if image.exported(entry).is_none() {
+                continue;
+            }
+            let site = find_site(&image, entry)?;
+            if !site.emulated {
+                tracing::warn!("no cheap place for a probe in `{entry}` of `{}`", path.display());
+            }
+            // Two names of one function need one probe.
+            if probed.insert(site.file_offset) {
+                let place = UprobeSite { path: path.to_owned(), file_offset: site.file_offset };
+                probes.attach_mysql(&place)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,358 @@
+//! The owner of all state: takes events from the ring, asks each room its question in order, and collects
+//! what comes out. One thread, no locks.
+
+use super::clock;
+use super::drivers::Drivers;
+use super::start::{Started, layout_of};
+use crate::intake::{Body, Event, Reader, StackId};
+use crate::probes::{Logs, Probes, Tables};
+use crate::python::{Inspector, Interpreter, ProcessMemory};
+use crate::store::Store;
+use crate::symbols::{self, Symbols};
+use crate::targets::{Application, ApplicationId, Discovery, Registry, UsageMeter};
+use crate::transactions::{self, Output, Settings, Transactions};
+use pyapm_model::line::{Frame, Line, Summary, Worker};
+use pyapm_wire::connection::Hint;
+use pyapm_wire::count;
+use pyapm_wire::target::Target;
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// Records taken in one turn, so that signals and timers are served under any load.
+const TURN: usize = 16_384;
+/// Programs started by exec that are still looked at, to see whether they become workers.
+const MAX_PENDING: usize = 256;
+/// How long an interpreter that was started by exec has to come up.
+const PENDING_NS: u64 = 10_000_000_000;
+
+/// Only one application is attached to at a time.
+const APPLICATION: ApplicationId = ApplicationId(0);
+
+/// What a turn, or the end, has to say to the outputs.
+pub(super) type Lines = Vec<Line>;
+
+pub(super) struct Engine {
+    pub(super) application: Application,
+    pub(super) registry: Registry,
+    pub(super) transactions: Transactions,
+    pub(super) store: Store,
+    pub(super) usage: UsageMeter,
+    pub(super) symbols: Symbols,
+    pub(super) interpreters: HashMap<u32, Arc<Interpreter>>,
+    pub(super) started_ns: u64,
+    reader: Reader,
+    tables: Tables,
+    /// `None` once detached.
+    probes: Option<Probes>,
+    logs: Option<Logs>,
+    drivers: Drivers,
+    discovery: Discovery,
+    inspector: Inspector,
+    pending: Vec<Pending>,
+    output: Output,
+    /// Events whose stack had not been announced, or no longer was known.
+    stacks_unknown: u64,
+    /// Transactions that were written out.
+    written: u64,
+}
+
+/// A child of the application that has just become another program.
+struct Pending {
+    pid: u32,
+    parent: u32,
+    since_ns: u64,
+}
+
+impl Engine {
+    pub(super) fn new(started: Started, seed: u64) -> anyhow::Result<Self> {
+        let Started { application, interpreters, inspector, discovery, mut probes, tables, drivers } = started;
+        let reader = Reader::new(probes.ring()?);
+        let logs = probes.logs();
+        let mut registry = Registry::new();
+        for member in &application.members {
+            let _already_reported = registry.add(APPLICATION, member.key.pid, member.is_master, 0);
+        }
+        let settings = Settings {
+            application: application.name.clone(),
+            clock: clock::offset(),
+            seed,
+            limits: transactions::Limits::default(),
+        };
+        Ok(Self {
+            application,
+            registry,
+            transactions: Transactions::new(settings),
+            store: Store::new(crate::store::Limits::default()),
+            usage: UsageMeter::default(),
+            symbols: Symbols::new(symbols::Limits::default()),
+            interpreters,
+            started_ns: clock::monotonic_ns(),
+            reader,
+            tables,
+            probes: Some(probes),
+            logs,
+            drivers,
+            discovery,
+            inspector,
+            pending: Vec::new(),
+            output: Output::default(),
+            stacks_unknown: 0,
+            written: 0,
+        })
+    }
+
+    /// The ring's descriptor: readable when the kernel half wants it drained before the timer.
+    pub(super) fn ring_fd(&self) -> std::io::Result<std::os::fd::OwnedFd> {
+        self.reader.as_fd().try_clone_to_owned()
+    }
+
+    /// Takes what is in the ring. `true` when there may be more.
+    pub(super) fn turn(&mut self, lines: &mut Lines) -> bool {
+        // The reader is taken apart from the rest, which every event changes.
+        let Self { reader, .. } = self;
+        let mut events = 0;
+        let mut rooms = Rooms {
+            registry: &mut self.registry,
+            transactions: &mut self.transactions,
+            store: &mut self.store,
+            symbols: &mut self.symbols,
+            interpreters: &mut self.interpreters,
+            tables: &mut self.tables,
+            pending: &mut self.pending,
+            output: &mut self.output,
+            stacks_unknown: &mut self.stacks_unknown,
+            lines,
+        };
+        events += reader.drain(TURN, |event| rooms.take(event));
+        self.written += rooms.finish();
+        events == TURN
+    }
+
+    /// Once a second: what cannot be learnt from events.
+    pub(super) fn housekeeping(&mut self, lines: &mut Lines) {
+        if let Some(logs) = &mut self.logs {
+            logs.pass_on();
+        }
+        self.look_at_pending(lines);
+        // A library that was imported since: one member each of the application's programs would do, but
+        // workers import on their own, and the tables of files are remembered.
+        if let Some(probes) = &mut self.probes {
+            for pid in self.registry.members(APPLICATION) {
+                self.drivers.follow(probes, pid);
+            }
+        }
+    }
+
+    /// Children that became another program by exec, and may be workers still (spawned, not forked).
+    fn look_at_pending(&mut self, lines: &mut Lines) {
+        let now = clock::monotonic_ns();
+        for pending in std::mem::take(&mut self.pending) {
+            let waited = now.saturating_sub(pending.since_ns);
+            match self.discovery.belongs(pending.parent, pending.pid) {
+                Ok(true) => {
+                    let layout = layout_of(pending.pid, &mut self.inspector, &mut self.interpreters);
+                    if layout.route == pyapm_wire::python::route::NONE && waited < PENDING_NS {
+                        // The interpreter has not come up yet.
+                        self.interpreters.remove(&pending.pid);
+                        self.pending.push(pending);
+                        continue;
+                    }
+                    let target = Target { layout, generation: now };
+                    if let Err(error) = self.tables.watch(pending.pid, target, true) {
+                        tracing::error!(pid = pending.pid, "a spawned worker is not followed: {error}");
+                        continue;
+                    }
+                    let notice = self.registry.add(APPLICATION, pending.pid, false, now);
+                    lines.extend(notice.map(Line::Worker));
+                }
+                // Not Python yet, or not at all: keep looking for a while.
+                Ok(false) if waited < PENDING_NS && self.pending.len() < MAX_PENDING => {
+                    self.pending.push(pending);
+                }
+                Ok(false) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Nothing of the application lives any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.registry.members(APPLICATION).is_empty() && self.pending.is_empty()
+    }
+
+    pub(super) fn members(&self) -> Vec<u32> {
+        self.registry.members(APPLICATION)
+    }
+
+    /// Takes the probes away, so that nothing more is seen, and drains what had been.
+    pub(super) fn stop(&mut self, lines: &mut Lines) {
+        self.probes = None;
+        while self.turn(lines) {}
+        // A program that was still running on another CPU may have written after the drain began.
+        while self.turn(lines) {}
+    }
+
+    pub(super) fn summary(&self) -> Summary {
+        let losses = self.losses();
+        Summary {
+            seen: losses.seen,
+            delivered: losses.delivered,
+            dropped: losses.dropped,
+            transactions: self.written,
+            incomplete: losses.incomplete,
+        }
+    }
+
+    /// The conservation law: `seen = delivered + sum(dropped)`, exactly so once the probes are gone.
+    pub(super) fn losses(&self) -> pyapm_model::snapshot::Losses {
+        let counts = self.tables.counts().unwrap_or_else(|error| {
+            tracing::error!("the kernel half's counters cannot be read: {error}");
+            crate::probes::Counts::default()
+        });
+        let delivered = self.reader.delivered();
+        let dropped = BTreeMap::from([
+            ("ring_full".to_owned(), counts.get(count::RING_FULL)),
+            ("undecodable".to_owned(), delivered.undecodable),
+        ]);
+        let mut incomplete: BTreeMap<String, u64> = (count::RING_FULL + 1..count::SLOTS)
+            .filter_map(|slot| {
+                let name = count::NAMES.get(slot as usize).filter(|name| !name.is_empty())?;
+                Some(((*name).to_owned(), counts.get(slot)))
+            })
+            .collect();
+        incomplete.insert("stacks_unknown".to_owned(), self.stacks_unknown);
+        incomplete.extend(self.symbols.counts().named().map(|(name, value)| (name.to_owned(), value)));
+        incomplete.extend(self.transactions.counts().view().into_iter().map(|(name, value)| (name.to_owned(), value)));
+        incomplete.retain(|_, value| *value != 0);
+        pyapm_model::snapshot::Losses {
+            seen: counts.get(count::SEEN),
+            delivered: delivered.decoded,
+            dropped,
+            incomplete,
+        }
+    }
+}
+
+/// Everything but the reader, for the time of one turn.
+struct Rooms<'a> {
+    registry: &'a mut Registry,
+    transactions: &'a mut Transactions,
+    store: &'a mut Store,
+    symbols: &'a mut Symbols,
+    interpreters: &'a mut HashMap<u32, Arc<Interpreter>>,
+    tables: &'a mut Tables,
+    pending: &'a mut Vec<Pending>,
+    output: &'a mut Output,
+    stacks_unknown: &'a mut u64,
+    lines: &'a mut Lines,
+}
+
+impl Rooms<'_> {
+    fn take(&mut self, event: &Event<'_>) {
+        let mut stack = None;
+        match &event.body {
+            Body::Fork { child } => self.fork(event, *child),
+            Body::Stack { stack, frames, .. } => {
+                if let Some(interpreter) = self.interpreters.get(&event.pid).cloned() {
+                    let memory = ProcessMemory::new(event.pid);
+                    let frames = self.symbols.resolve(event.pid, &interpreter, &memory, frames);
+                    self.symbols.announce(event.pid, *stack, frames);
+                }
+                return;
+            }
+            Body::Sample { stack: id, .. } => {
+                stack = self.stack(event.pid, *id);
+                if let Some(frames) = &stack {
+                    self.store.sample(event.time_ns, frames);
+                }
+            }
+            Body::Statement(statement) => stack = self.stack(event.pid, statement.stack),
+            _ => {}
+        }
+        self.transactions.observe(event, stack, self.output);
+        match event.body {
+            Body::Exec => self.exec(event),
+            Body::Exit => self.exit(event),
+            _ => {}
+        }
+    }
+
+    fn stack(&mut self, pid: u32, id: Option<StackId>) -> Option<Arc<[Frame]>> {
+        let id = id?;
+        let frames = self.symbols.stack(pid, id);
+        if frames.is_none() {
+            *self.stacks_unknown += 1;
+            // Its record was dropped, or is long forgotten: have it sent with the next event that has it.
+            self.tables.forget_stack(id.0);
+        }
+        frames
+    }
+
+    fn fork(&mut self, event: &Event<'_>, child: u32) {
+        let notices = self.registry.fork(event.pid, child, event.time_ns);
+        self.symbols.fork(event.pid, child, event.time_ns);
+        if let Some(interpreter) = self.interpreters.get(&event.pid).cloned() {
+            self.interpreters.insert(child, interpreter);
+        }
+        self.notices(notices);
+    }
+
+    fn exec(&mut self, event: &Event<'_>) {
+        let notice = self.registry.exec(event.pid, event.time_ns);
+        self.forget(event.pid);
+        self.notices(notice);
+        if self.pending.len() < MAX_PENDING
+            && let Some(parent) = parent_of(event.pid)
+        {
+            self.pending.push(Pending { pid: event.pid, parent, since_ns: event.time_ns });
+        }
+    }
+
+    fn exit(&mut self, event: &Event<'_>) {
+        let notice = self.registry.exit(event.pid, event.time_ns);
+        self.forget(event.pid);
+        self.notices(notice);
+    }
+
+    fn forget(&mut self, pid: u32) {
+        self.symbols.forget(pid);
+        self.interpreters.remove(&pid);
+    }
+
+    fn notices(&mut self, notices: impl IntoIterator<Item = Worker>) {
+        // In order with the transactions that ended before.
+        self.flush_finished();
+        self.lines.extend(notices.into_iter().map(Line::Worker));
+    }
+
+    fn flush_finished(&mut self) -> u64 {
+        let mut written = 0;
+        for finished in self.output.finished.drain(..) {
+            self.store.record(finished.ended_ns, &finished.transaction);
+            self.lines.push(Line::Transaction(Box::new(finished.transaction)));
+            written += 1;
+        }
+        written
+    }
+
+    /// Hands on what this turn led to; the number of transactions.
+    fn finish(mut self) -> u64 {
+        for hint in self.output.hints.drain(..) {
+            let wire = Hint {
+                connection: hint.connection.0,
+                skip_in: hint.skip_in,
+                skip_out: hint.skip_out,
+                want_in: hint.want_in,
+                want_out: hint.want_out,
+            };
+            if let Err(error) = self.tables.hint(hint.pid, hint.fd, wire) {
+                tracing::debug!("a hint was not taken, more bytes are copied than needed: {error}");
+            }
+        }
+        self.flush_finished()
+    }
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    crate::targets::ProcFs::new().stat(pid).ok().map(|stat| stat.ppid)
+}

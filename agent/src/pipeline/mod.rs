@@ -1,0 +1,20 @@
+//! The wiring: the only room that spawns tasks, makes channels and decides how things start and stop.
+//!
+//! ```text
+//! start     pid -> application, interpreters, loaded and attached probes
+//! engine    one owner of all state: ring -> events -> names -> transactions -> store
+//! attach    the loop around the engine: timer, ring, signals, outputs, view
+//! ```
+//!
+//! One task owns the engine; nothing is shared. The only channel is a `watch` of snapshots to the view:
+//! it holds the newest alone, so a slow terminal skips snapshots and holds nobody up.
+
+mod attach;
+mod clock;
+mod drivers;
+mod engine;
+mod snapshot;
+mod start;
+
+pub use attach::attach;
+pub use start::{StartError, try_load};

@@ -1,0 +1,77 @@
+//! One [`Snapshot`] from everything that the engine owns.
+
+use super::clock;
+use super::engine::Engine;
+use crate::python::{ProcessMemory, parked_stack};
+use pyapm_model::snapshot::{Active, Doing, Snapshot, Worker};
+use std::collections::HashMap;
+
+/// Active transactions whose thread is read from outside in one snapshot, at most.
+const MAX_READ: usize = 32;
+
+impl Engine {
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        let now = clock::monotonic_ns();
+        let mut active = self.transactions.active(now);
+        active.sort_by_key(|active| std::cmp::Reverse(active.elapsed_ns));
+        self.look_at_parked(&mut active);
+        let workers = self.workers(now, &active);
+        let mut snapshot = self.store.snapshot(now);
+        snapshot.application.clone_from(&self.application.name);
+        snapshot.server = self.application.server.map(|server| server.to_string());
+        snapshot.python = self.python_version();
+        snapshot.taken_ns = clock::offset().wall_ns(now);
+        snapshot.elapsed_ns = now.saturating_sub(self.started_ns);
+        snapshot.totals.cpu_cores =
+            workers.iter().filter_map(|worker| worker.cpu_cores).reduce(|sum, cores| sum + cores);
+        snapshot.active = active;
+        snapshot.workers = workers;
+        snapshot.losses = self.losses();
+        snapshot
+    }
+
+    pub(super) fn python_version(&self) -> Option<String> {
+        let mut versions: Vec<_> = self.interpreters.values().map(|known| known.version.to_string()).collect();
+        versions.sort();
+        versions.dedup();
+        (!versions.is_empty()).then(|| versions.join(", "))
+    }
+
+    /// What threads are doing that no sample has met, because they wait: their frames are read from
+    /// outside, and only believed when the thread provably did not run meanwhile.
+    fn look_at_parked(&mut self, active: &mut [Active]) {
+        let waiting = active.iter_mut().filter(|active| !matches!(active.doing, Doing::Statement { .. }));
+        for active in waiting.take(MAX_READ) {
+            let Some(interpreter) = self.interpreters.get(&active.pid).cloned() else { continue };
+            let memory = ProcessMemory::new(active.pid);
+            let Some(frames) = parked_stack(active.pid, active.tid, &interpreter, &memory) else { continue };
+            let named = self.symbols.resolve(active.pid, &interpreter, &memory, &frames);
+            if let Some(innermost) = named.first() {
+                active.doing = Doing::Function(innermost.clone());
+            }
+        }
+    }
+
+    fn workers(&mut self, now: u64, active: &[Active]) -> Vec<Worker> {
+        let mut in_flight: HashMap<u32, u64> = HashMap::new();
+        for one in active {
+            *in_flight.entry(one.pid).or_default() += 1;
+        }
+        let pids = self.members();
+        let usages: HashMap<u32, _> = self.usage.read(&pids, now).into_iter().collect();
+        pids.iter()
+            .map(|pid| {
+                let usage = usages.get(pid);
+                Worker {
+                    pid: *pid,
+                    is_master: self.registry.get(*pid).is_some_and(|watched| watched.is_master),
+                    transactions: self.store.transactions_of(*pid),
+                    active: in_flight.get(pid).copied().unwrap_or(0),
+                    cpu_cores: usage.and_then(|usage| usage.cpu_cores),
+                    rss_bytes: usage.map(|usage| usage.rss_bytes),
+                    threads: usage.map(|usage| usage.threads),
+                }
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,395 @@
+//! From the kernel half's frames to named ones, and the stacks that were announced.
+
+use super::cache::Cache;
+use super::clock::monotonic_ns;
+use crate::intake::StackId;
+use crate::python::{Code, Interpreter, Memory, ObjectError, read_code};
+use pyapm_model::line::Frame;
+use pyapm_wire::python::Frame as RawFrame;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Function and file of a frame whose code object could not be read, or was no longer the same.
+pub const UNKNOWN: &str = "?";
+
+/// How much is remembered, in bytes (estimated).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Names, files and line tables of code objects.
+    pub code_bytes: usize,
+    /// Named stacks.
+    pub stack_bytes: usize,
+    /// Processes whose parent is remembered.
+    pub processes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { code_bytes: 64 << 20, stack_bytes: 64 << 20, processes: 65_536 }
+    }
+}
+
+/// What could not be named, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Frames whose code object had been replaced by another one before it was read.
+    pub code_replaced: u64,
+    /// Frames whose code object could not be read: the process has gone, or the memory holds something else.
+    pub code_unreadable: u64,
+}
+
+impl Counts {
+    /// Names as outputs show them, with values.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, u64); 2] {
+        [("code_replaced", self.code_replaced), ("code_unreadable", self.code_unreadable)]
+    }
+}
+
+/// A code object as the kernel half saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct CodeKey {
+    pid: u32,
+    address: u64,
+    identity: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    code: Arc<Code>,
+    /// When it had been read, by the kernel half's clock.
+    read_ns: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Descent {
+    parent: u32,
+    forked_ns: u64,
+}
+
+/// Generations of a process that are searched for what it inherited.
+const MAX_GENERATIONS: usize = 8;
+
+/// The memory of code objects and stacks, of all processes together.
+///
+/// # What a process inherits
+///
+/// A forked child begins with its parent's memory, so a code object that was read from the parent *before*
+/// the fork names the child's frames too, as long as the child's own frame shows the same identity: the
+/// kernel half folds that from the child's memory when the frame runs. What was read from the parent after
+/// the fork is never used: parent and child allocate alike from then on, so that different code objects can
+/// lie at the same addresses with the same pointers in them. What remains is a code object that the child
+/// freed and replaced by one with the same address, the same addresses of name, file name and line table and
+/// the same first line; from 3.12 on `co_version` tells those apart too. The same holds within one process.
+#[derive(Debug)]
+pub struct Symbols {
+    codes: Cache<CodeKey, Known>,
+    stacks: Cache<(u32, StackId), Arc<[Frame]>>,
+    descents: HashMap<u32, Descent>,
+    max_processes: usize,
+    counts: Counts,
+    clock: fn() -> u64,
+}
+
+impl Symbols {
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            codes: Cache::new(limits.code_bytes),
+            stacks: Cache::new(limits.stack_bytes),
+            descents: HashMap::new(),
+            max_processes: limits.processes,
+            counts: Counts::default(),
+            clock: monotonic_ns,
+        }
+    }
+
+    /// Names for frames of process `pid`, in their order. A frame that cannot be named honestly has `?` for
+    /// function and file and no line, and is counted.
+    pub fn resolve(
+        &mut self,
+        pid: u32,
+        interpreter: &Interpreter,
+        memory: &dyn Memory,
+        frames: &[RawFrame],
+    ) -> Arc<[Frame]> {
+        frames
+            .iter()
+            .map(|frame| match self.code(pid, interpreter, memory, frame) {
+                Some(code) => Frame {
+                    function: code.function.to_string(),
+                    file: code.file.to_string(),
+                    line: code.lines.line(frame.instruction),
+                },
+                None => Frame { function: UNKNOWN.to_owned(), file: UNKNOWN.to_owned(), line: None },
+            })
+            .collect()
+    }
+
+    fn code(
+        &mut self,
+        pid: u32,
+        interpreter: &Interpreter,
+        memory: &dyn Memory,
+        frame: &RawFrame,
+    ) -> Option<Arc<Code>> {
+        let key = CodeKey { pid, address: frame.code, identity: frame.identity };
+        if let Some(known) = self.codes.get(key).or_else(|| self.inherited(key)) {
+            return Some(known.code);
+        }
+        match read_code(memory, &interpreter.offsets, frame.code) {
+            Ok(code) if code.identity == frame.identity => {
+                let code = Arc::new(code);
+                let weight = 200 + code.function.len() + code.file.len() + code.lines.bytes().len();
+                self.codes.insert(key, Known { code: Arc::clone(&code), read_ns: (self.clock)() }, weight);
+                Some(code)
+            }
+            Ok(_) | Err(ObjectError::Changed { .. }) => {
+                self.counts.code_replaced += 1;
+                None
+            }
+            Err(_) => {
+                self.counts.code_unreadable += 1;
+                None
+            }
+        }
+    }
+
+    /// What the process's ancestors had been read to hold before they forked.
+    fn inherited(&mut self, key: CodeKey) -> Option<Known> {
+        let mut descent = *self.descents.get(&key.pid)?;
+        let mut before_ns = u64::MAX;
+        for _ in 0..MAX_GENERATIONS {
+            before_ns = before_ns.min(descent.forked_ns);
+            let known = self.codes.get(CodeKey { pid: descent.parent, ..key });
+            if let Some(known) = known.filter(|known| known.read_ns < before_ns) {
+                return Some(known);
+            }
+            descent = *self.descents.get(&descent.parent)?;
+        }
+        None
+    }
+
+    /// Keeps the named frames of a stack id.
+    pub fn announce(&mut self, pid: u32, stack: StackId, frames: Arc<[Frame]>) {
+        let bytes: usize = frames.iter().map(|frame| 64 + frame.function.len() + frame.file.len()).sum();
+        self.stacks.insert((pid, stack), frames, 64 + bytes);
+    }
+
+    /// The frames of a stack id that was announced and not forgotten since.
+    pub fn stack(&mut self, pid: u32, stack: StackId) -> Option<Arc<[Frame]>> {
+        self.stacks.get((pid, stack))
+    }
+
+    /// Process `parent` forked `child` at `forked_ns` (`CLOCK_MONOTONIC` nanoseconds, as the kernel half
+    /// stamps it). Must be told before any frame of the child is resolved for that to be of use.
+    pub fn fork(&mut self, parent: u32, child: u32, forked_ns: u64) {
+        // The pid may have been another process's before.
+        self.forget(child);
+        if parent == child || self.descents.len() >= self.max_processes {
+            return;
+        }
+        self.descents.insert(child, Descent { parent, forked_ns });
+    }
+
+    /// The process has ended, or runs another program now.
+    pub fn forget(&mut self, pid: u32) {
+        self.descents.remove(&pid);
+        self.codes.retain(|key| key.pid != pid);
+        self.stacks.retain(|(owner, _)| *owner != pid);
+        // Its pid may soon be another process's, which its children do not descend from.
+        self.descents.retain(|_, descent| descent.parent != pid);
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::python::{
+        BufferMemory, Embedding, IdentityFields, MemoryError, OffsetsSource, Version, identity, table,
+    };
+    use pyapm_wire::python::Layout;
+    use std::path::PathBuf;
+
+    const CODE: u64 = 0x1_0000;
+    const NAME: u64 = 0x2_0000;
+    const FILE: u64 = 0x3_0000;
+    const LINES: u64 = 0x4_0000;
+
+    fn interpreter() -> Interpreter {
+        Interpreter {
+            version: Version::from_hex(0x030b_07f0),
+            file: PathBuf::from("/usr/bin/python3.11"),
+            embedding: Embedding::Static,
+            runtime_address: 0,
+            layout: Layout::default(),
+            offsets: *table(11).unwrap(),
+            offsets_source: OffsetsSource::Table,
+            thread_state_route: String::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    fn compact_ascii(text: &str) -> Vec<u8> {
+        let mut object = vec![0; 48];
+        object[16..24].copy_from_slice(&(text.len() as u64).to_le_bytes());
+        object[32] = 1 << 2 | 1 << 5 | 1 << 6;
+        object.extend_from_slice(text.as_bytes());
+        object
+    }
+
+    /// A process that holds one code object of 3.11, all of whose instructions are on its first line.
+    fn process(name: &str, firstlineno: u32) -> (BufferMemory, RawFrame) {
+        let mut code = vec![0; 192];
+        code[72..76].copy_from_slice(&firstlineno.to_le_bytes());
+        for (at, pointer) in [(112, FILE), (120, NAME), (128, NAME), (136, LINES)] {
+            code[at..at + 8].copy_from_slice(&pointer.to_le_bytes());
+        }
+        let mut lines = vec![0; 32];
+        lines[16] = 2;
+        lines.extend_from_slice(&[0x87, 0]);
+        let mut memory = BufferMemory::new();
+        for (address, bytes) in
+            [(CODE, code), (NAME, compact_ascii(name)), (FILE, compact_ascii("/srv/a.py")), (LINES, lines)]
+        {
+            memory.add(address, bytes);
+        }
+        let identity = identity(IdentityFields {
+            filename: FILE,
+            name: NAME,
+            linetable: LINES,
+            firstlineno,
+            version: 0,
+        });
+        (memory, RawFrame { code: CODE, instruction: 4, identity })
+    }
+
+    fn named(function: &str, line: u32) -> Frame {
+        Frame { function: function.to_owned(), file: "/srv/a.py".to_owned(), line: Some(line) }
+    }
+
+    fn unknown() -> Frame {
+        Frame { function: "?".to_owned(), file: "?".to_owned(), line: None }
+    }
+
+    fn symbols(clock: fn() -> u64) -> Symbols {
+        Symbols { clock, ..Symbols::new(Limits::default()) }
+    }
+
+    #[test]
+    fn names_survive_the_process() {
+        let mut symbols = Symbols::new(Limits::default());
+        let (memory, frame) = process("view", 7);
+        assert_eq!(&*symbols.resolve(1, &interpreter(), &memory, &[frame]), &[named("view", 7)]);
+        let gone = BufferMemory::new();
+        assert_eq!(&*symbols.resolve(1, &interpreter(), &gone, &[frame]), &[named("view", 7)]);
+        assert_eq!(symbols.counts(), Counts::default());
+        symbols.forget(1);
+        assert_eq!(&*symbols.resolve(1, &interpreter(), &gone, &[frame]), &[unknown()]);
+        assert_eq!(symbols.counts(), Counts { code_replaced: 0, code_unreadable: 1 });
+    }
+
+    #[test]
+    fn a_replaced_code_object_names_nothing() {
+        let mut symbols = Symbols::new(Limits::default());
+        let (_, seen) = process("view", 7);
+        let (memory, _) = process("other", 70);
+        assert_eq!(&*symbols.resolve(1, &interpreter(), &memory, &[seen]), &[unknown()]);
+        assert_eq!(symbols.counts().named(), [("code_replaced", 1), ("code_unreadable", 0)]);
+    }
+
+    #[test]
+    fn what_was_known_is_not_given_to_its_successor() {
+        let mut symbols = Symbols::new(Limits::default());
+        let (memory, first) = process("view", 7);
+        symbols.resolve(1, &interpreter(), &memory, &[first]);
+        let (memory, second) = process("other", 70);
+        let both = symbols.resolve(1, &interpreter(), &memory, &[first, second]);
+        assert_eq!(&*both, &[named("view", 7), named("other", 70)]);
+    }
+
+    #[test]
+    fn a_code_object_that_changes_while_it_is_read() {
+        /// Gives another first line at each read of the code object.
+        struct Changing(BufferMemory, std::cell::Cell<u8>);
+        impl Memory for Changing {
+            fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryError> {
+                self.0.read(address, buffer)?;
+                if let (CODE, Some(line)) = (address, buffer.get_mut(72)) {
+                    *line += self.1.replace(self.1.get() + 1);
+                }
+                Ok(())
+            }
+        }
+        let mut symbols = Symbols::new(Limits::default());
+        let (memory, frame) = process("view", 7);
+        let memory = Changing(memory, std::cell::Cell::new(0));
+        assert_eq!(&*symbols.resolve(1, &interpreter(), &memory, &[frame]), &[unknown()]);
+        assert_eq!(symbols.counts(), Counts { code_replaced: 1, code_unreadable: 0 });
+    }
+
+    #[test]
+    fn children_inherit_what_was_read_before_the_fork() {
+        let gone = BufferMemory::new();
+        let (memory, frame) = process("view", 7);
+        let mut symbols = symbols(|| 100);
+        symbols.resolve(1, &interpreter(), &memory, &[frame]);
+        symbols.fork(1, 2, 101);
+        symbols.fork(2, 3, 102);
+        assert_eq!(&*symbols.resolve(2, &interpreter(), &gone, &[frame]), &[named("view", 7)]);
+        assert_eq!(&*symbols.resolve(3, &interpreter(), &gone, &[frame]), &[named("view", 7)]);
+        // Forked before the parent was read: what lay there then is not known.
+        symbols.fork(1, 4, 99);
+        symbols.fork(4, 5, 200);
+        assert_eq!(&*symbols.resolve(4, &interpreter(), &gone, &[frame]), &[unknown()]);
+        assert_eq!(&*symbols.resolve(5, &interpreter(), &gone, &[frame]), &[unknown()]);
+        // Another identity is another code object.
+        let other = RawFrame { identity: frame.identity ^ 1, ..frame };
+        assert_eq!(&*symbols.resolve(2, &interpreter(), &gone, &[other]), &[unknown()]);
+        // The pid of the parent is free for another process now.
+        symbols.forget(1);
+        symbols.forget(2);
+        assert_eq!(&*symbols.resolve(3, &interpreter(), &gone, &[frame]), &[unknown()]);
+    }
+
+    #[test]
+    fn a_family_that_is_its_own_ancestor_ends() {
+        let mut symbols = symbols(|| 1);
+        let (_, frame) = process("view", 7);
+        symbols.fork(1, 2, 10);
+        symbols.descents.insert(1, Descent { parent: 2, forked_ns: 10 });
+        let gone = BufferMemory::new();
+        assert_eq!(&*symbols.resolve(1, &interpreter(), &gone, &[frame]), &[unknown()]);
+    }
+
+    #[test]
+    fn stacks() {
+        let mut symbols = Symbols::new(Limits::default());
+        let (memory, frame) = process("view", 7);
+        let frames = symbols.resolve(1, &interpreter(), &memory, &[frame, frame]);
+        symbols.announce(1, StackId(9), Arc::clone(&frames));
+        assert_eq!(symbols.stack(1, StackId(9)), Some(frames));
+        assert_eq!(symbols.stack(2, StackId(9)), None);
+        assert_eq!(symbols.stack(1, StackId(8)), None);
+        symbols.forget(1);
+        assert_eq!(symbols.stack(1, StackId(9)), None);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let limits = Limits { code_bytes: 1000, stack_bytes: 1000, processes: 10 };
+        let mut symbols = Symbols::new(limits);
+        let (memory, frame) = process("view", 7);
+        for pid in 0..1000 {
+            let frames = symbols.resolve(pid, &interpreter(), &memory, &[frame]);
+            symbols.announce(pid, StackId(1), frames);
+            symbols.fork(pid, pid + 10_000, 1);
+        }
+        assert!(symbols.codes.len() <= 10 && symbols.stacks.len() <= 10 && symbols.descents.len() <= 10);
+    }
+}

@@ -1,0 +1,225 @@
+//! One connection of a target: what it speaks, told by its bytes, and how much of them is still wanted.
+
+use super::http::{Likeness, Part, Server, Sink, is_mysql, request_likeness};
+use super::mysql::Reply;
+use super::settings::Hint;
+use super::thread::{Place, ThreadKey};
+use super::work::Work;
+use crate::intake::{ConnectionId, Direction, Endpoint, Io};
+use pyapm_model::line::Outcome;
+use pyapm_wire::connection::MAX_CAPTURE;
+
+/// Calls with other bytes after which a connection is taken not to be HTTP. More than one, because a
+/// connection that is older than the attach may be in the middle of a body.
+const MOST_MISSES_IN: u8 = 8;
+const MOST_MISSES_OUT: u8 = 64;
+/// A hint is worth its system call from so many bytes on.
+const WORTH_SKIPPING: u64 = 16 * 1024;
+/// What is wanted of each call on a database connection: the reply's first packet, the statement's header.
+const WANT_DATABASE: (u32, u32) = (256, 64);
+
+#[derive(Debug)]
+pub enum Speaks {
+    Undecided {
+        /// The start of what may become a request line, and when it began.
+        start: Vec<u8>,
+        started_ns: u64,
+        misses_in: u8,
+        misses_out: u8,
+    },
+    Http(Box<Server<Work>>),
+    Mysql(Database),
+    /// Not followed.
+    Nothing,
+}
+
+/// A connection to a database, as far as its current statement goes.
+#[derive(Debug, Default)]
+pub struct Database {
+    pub handle: Option<u64>,
+    pub live: Option<Live>,
+}
+
+/// The statement whose reply is awaited or being read.
+#[derive(Clone, Copy, Debug)]
+pub struct Live {
+    pub place: Option<Place>,
+    pub reply: Reply,
+    /// The bytes are encrypted or compressed: a reply's time is known, its content is not.
+    pub opaque: bool,
+    pub replied: bool,
+}
+
+#[derive(Debug)]
+pub struct Connection {
+    pub id: ConnectionId,
+    pub pid: u32,
+    /// `None` when the record of its opening was lost; then no hints can be given.
+    pub fd: Option<u32>,
+    pub peer: Option<Endpoint>,
+    pub speaks: Speaks,
+    /// The thread that serves its current request.
+    pub owner: Option<ThreadKey>,
+    /// Position of the next byte in each direction.
+    in_at: u64,
+    out_at: u64,
+    hinted: Option<Hint>,
+}
+
+impl Connection {
+    #[must_use]
+    pub fn new(id: ConnectionId, pid: u32, in_at: u64, out_at: u64) -> Self {
+        let speaks = Speaks::Undecided { start: Vec::new(), started_ns: 0, misses_in: 0, misses_out: 0 };
+        Self { id, pid, fd: None, peer: None, speaks, owner: None, in_at, out_at, hinted: None }
+    }
+
+    /// Follows one call's bytes; returns how many bytes were lost before them, or `None` when the record
+    /// is older than what has been seen and was not used.
+    pub fn io(&mut self, time_ns: u64, io: &Io<'_>, sink: &mut Sink<'_, Work>) -> Option<u64> {
+        let at = match io.direction {
+            Direction::In => &mut self.in_at,
+            Direction::Out => &mut self.out_at,
+        };
+        let Some(lost) = io.offset.checked_sub(*at) else {
+            sink.counts.late += 1;
+            return None;
+        };
+        if lost > 0 {
+            sink.counts.gap += 1;
+        }
+        *at = io.offset.saturating_add(u64::from(io.moved));
+        if let Speaks::Undecided { .. } = self.speaks {
+            self.decide(time_ns, io, lost, sink);
+        } else if let Speaks::Http(server) = &mut self.speaks {
+            feed(server, time_ns, io, lost, sink);
+        }
+        if let Speaks::Http(server) = &mut self.speaks
+            && io.failed
+        {
+            server.finish(time_ns, Outcome::Aborted, false, sink);
+        }
+        Some(lost)
+    }
+
+    /// Looks at one call's bytes to tell what the connection speaks.
+    fn decide(&mut self, time_ns: u64, io: &Io<'_>, lost: u64, sink: &mut Sink<'_, Work>) {
+        let Speaks::Undecided { start, started_ns, misses_in, misses_out } = &mut self.speaks else { return };
+        if io.moved == 0 {
+            return;
+        }
+        let outbound = io.direction == Direction::Out;
+        if is_mysql(io.head, io.moved, outbound) && start.is_empty() {
+            self.speaks = Speaks::Mysql(Database::default());
+            return;
+        }
+        if outbound {
+            if request_likeness(io.head) == Likeness::Yes {
+                sink.counts.http_client += 1;
+                self.speaks = Speaks::Nothing;
+                return;
+            }
+            *misses_out += 1;
+        } else {
+            if lost > 0 {
+                start.clear();
+            }
+            if start.is_empty() {
+                *started_ns = time_ns;
+            }
+            let before = start.len();
+            // The usual case copies nothing: the first call carries the whole request line.
+            let likeness = if before == 0 {
+                request_likeness(io.head)
+            } else {
+                start.extend_from_slice(io.head);
+                request_likeness(start)
+            };
+            match likeness {
+                Likeness::Yes => {
+                    let mut server = Box::new(Server::default());
+                    start.truncate(before);
+                    server.inbound(*started_ns, Part::Bytes(start), true, sink);
+                    feed_bytes(&mut server, time_ns, io, before == 0, sink);
+                    self.speaks = Speaks::Http(server);
+                    return;
+                }
+                Likeness::Maybe if io.head.len() as u64 == u64::from(io.moved) => {
+                    if before == 0 {
+                        start.extend_from_slice(io.head);
+                    }
+                    return;
+                }
+                Likeness::Maybe | Likeness::No => {
+                    start.clear();
+                    *misses_in += 1;
+                }
+            }
+        }
+        if *misses_in >= MOST_MISSES_IN || *misses_out >= MOST_MISSES_OUT {
+            sink.counts.not_http += 1;
+            self.speaks = Speaks::Nothing;
+        }
+    }
+
+    /// A hint when the kernel should be told something new.
+    pub fn hint(&mut self) -> Option<Hint> {
+        let all = (MAX_CAPTURE, MAX_CAPTURE);
+        let ((skip_in, skip_out), (want_in, want_out)) = match &self.speaks {
+            Speaks::Undecided { .. } => return None,
+            Speaks::Http(server) if server.is_ignored() => ((0, 0), (0, 0)),
+            Speaks::Http(server) => {
+                let (ahead_in, ahead_out) = server.indifferent();
+                let skip =
+                    |at: u64, ahead| if ahead >= WORTH_SKIPPING { at.saturating_add(ahead) } else { 0 };
+                ((skip(self.in_at, ahead_in), skip(self.out_at, ahead_out)), all)
+            }
+            Speaks::Mysql(_) => ((0, 0), WANT_DATABASE),
+            Speaks::Nothing => ((0, 0), (0, 0)),
+        };
+        let hint =
+            Hint { pid: self.pid, fd: self.fd?, connection: self.id, skip_in, skip_out, want_in, want_out };
+        let needed = match self.hinted {
+            None => hint.skip_in > 0 || hint.skip_out > 0 || (want_in, want_out) != all,
+            // A position that has been passed needs no taking back.
+            Some(before) => {
+                (before.want_in, before.want_out) != (want_in, want_out)
+                    || (skip_in > 0 && skip_in != before.skip_in)
+                    || (skip_out > 0 && skip_out != before.skip_out)
+            }
+        };
+        if needed {
+            self.hinted = Some(hint);
+        }
+        needed.then_some(hint)
+    }
+}
+
+/// One call's bytes, and what was lost before them, into the server's streams.
+fn feed(server: &mut Server<Work>, time_ns: u64, io: &Io<'_>, lost: u64, sink: &mut Sink<'_, Work>) {
+    if lost > 0 {
+        match io.direction {
+            Direction::In => server.inbound(time_ns, Part::Lost(lost), false, sink),
+            Direction::Out => server.outbound(time_ns, Part::Lost(lost), false, sink),
+        }
+    }
+    feed_bytes(server, time_ns, io, true, sink);
+}
+
+/// Head, gap and tail of one call. `first` says that the head is where a message may begin.
+fn feed_bytes(server: &mut Server<Work>, time_ns: u64, io: &Io<'_>, first: bool, sink: &mut Sink<'_, Work>) {
+    // Lengths are clamped: a record that claims more bytes than moved must not shift the stream.
+    let moved = usize::try_from(io.moved).unwrap_or(usize::MAX);
+    let head = &io.head[..io.head.len().min(moved)];
+    let tail = &io.tail[io.tail.len() - io.tail.len().min(moved - head.len())..];
+    let absent = (moved - head.len() - tail.len()) as u64;
+    let parts = [(Part::Bytes(head), first), (Part::Absent(absent), false), (Part::Bytes(tail), false)];
+    for (part, first) in parts {
+        if matches!(part, Part::Bytes([]) | Part::Absent(0)) {
+            continue;
+        }
+        match io.direction {
+            Direction::In => server.inbound(time_ns, part, first, sink),
+            Direction::Out => server.outbound(time_ns, part, first, sink),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Everything that could not be placed, followed or kept, by name.
+
+use std::collections::BTreeMap;
+
+/// Counters since the start. Each field says what happened to how many things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Transactions finished.
+    pub transactions: u64,
+    /// Connections on which the process is an HTTP client: not followed.
+    pub http_client: u64,
+    /// Connections whose first bytes are not HTTP/1: not followed.
+    pub not_http: u64,
+    /// Messages whose end could not be told, because bytes were missing or made no sense.
+    pub framing_lost: u64,
+    /// Jumps in a stream's position: records were lost in between.
+    pub gap: u64,
+    /// Records that came after later ones of the same stream.
+    pub late: u64,
+    /// Responses without a request: its record was lost, or the connection was older than the attach.
+    pub response_unmatched: u64,
+    /// Connections that ended inside a request's head: no transaction had begun.
+    pub head_unfinished: u64,
+    /// Statements outside any transaction, or on a thread that serves several at once.
+    pub span_unplaced: u64,
+    /// Statement events that were the same library call seen twice.
+    pub statement_nested: u64,
+    /// Statements beyond a transaction's bound.
+    pub spans_overflow: u64,
+    /// Samples outside any transaction, or on a thread that serves several at once.
+    pub sample_unplaced: u64,
+    /// Samples whose stack was one too many for their transaction.
+    pub samples_overflow: u64,
+    /// Requests that were not followed because too many were in flight.
+    pub active_overflow: u64,
+    /// Connections that were not followed because there were too many.
+    pub connections_overflow: u64,
+    /// Events of threads that were not followed because there were too many.
+    pub threads_overflow: u64,
+    /// Transactions named `{other}` because there were too many names.
+    pub names_overflow: u64,
+    /// Statements that the SQL tokenizer refused; the plain scan took them.
+    pub sql_scanned: u64,
+}
+
+impl Counts {
+    /// By name, those that are zero left out.
+    #[must_use]
+    pub fn view(&self) -> BTreeMap<&'static str, u64> {
+        [
+            ("transactions", self.transactions),
+            ("http_client", self.http_client),
+            ("not_http", self.not_http),
+            ("framing_lost", self.framing_lost),
+            ("gap", self.gap),
+            ("late", self.late),
+            ("response_unmatched", self.response_unmatched),
+            ("head_unfinished", self.head_unfinished),
+            ("span_unplaced", self.span_unplaced),
+            ("statement_nested", self.statement_nested),
+            ("spans_overflow", self.spans_overflow),
+            ("sample_unplaced", self.sample_unplaced),
+            ("samples_overflow", self.samples_overflow),
+            ("active_overflow", self.active_overflow),
+            ("connections_overflow", self.connections_overflow),
+            ("threads_overflow", self.threads_overflow),
+            ("names_overflow", self.names_overflow),
+            ("sql_scanned", self.sql_scanned),
+        ]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .collect()
+    }
+}

@@ -1,0 +1,542 @@
+//! The server side of one HTTP/1 connection: requests come in, responses go out in the same order.
+//!
+//! Both streams are followed by position. Bytes that nobody captured, or whose records were lost, are
+//! stepped over where the framing allows it; where it does not, the exchanges concerned are marked and the
+//! stream is picked up again at the next thing that looks like a head at the start of a call.
+
+use super::Body;
+use super::body::Progress;
+use super::detect::{Likeness, request_likeness, response_likeness};
+use super::head::{Framing, Gathered, Gathering, RequestHead, parse_request, parse_response, request_line};
+use crate::transactions::Counts;
+use pyapm_model::line::Outcome;
+use std::collections::VecDeque;
+
+/// One request and its response, with whatever the caller lets ride along.
+#[derive(Clone, Debug)]
+pub struct Exchange<W> {
+    /// Number of the request on its connection.
+    pub sequence: u64,
+    pub request: RequestHead,
+    pub status: Option<u16>,
+    /// When the first byte of the request had been read.
+    pub started_ns: u64,
+    /// When the last byte of the response so far had been written; 0 when there is none.
+    pub last_out_ns: u64,
+    /// Heads and bodies.
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    /// Some of this is a guess: framing was lost while it was open.
+    pub guessed: bool,
+    pub work: W,
+}
+
+/// An exchange that has ended.
+#[derive(Clone, Debug)]
+pub struct Ended<W> {
+    pub exchange: Exchange<W>,
+    pub outcome: Outcome,
+    pub ended_ns: u64,
+}
+
+/// Where what happens is written to.
+#[derive(Debug)]
+pub struct Sink<'a, W> {
+    pub ended: &'a mut Vec<Ended<W>>,
+    pub counts: &'a mut Counts,
+    /// Exchanges that may still be opened, over all connections.
+    pub room: usize,
+    /// The same for this connection.
+    pub room_here: usize,
+}
+
+/// A run of a stream's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    Bytes(&'a [u8]),
+    /// So many bytes moved but were not captured.
+    Absent(u64),
+    /// So many bytes moved and the record of it was lost.
+    Lost(u64),
+}
+
+#[derive(Debug)]
+enum Inbound {
+    Head(Gathering),
+    Body {
+        body: Body,
+        sequence: u64,
+        /// The client may have given the body up: it waited for an interim response that never came.
+        awaited: bool,
+    },
+    Lost,
+    Ignored,
+}
+
+#[derive(Debug)]
+enum Outbound {
+    Head(Gathering),
+    /// `stray` when the response belongs to no request that was seen.
+    Body {
+        body: Body,
+        stray: bool,
+    },
+    Lost,
+    Ignored,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Server<W> {
+    inbound: Inbound,
+    outbound: Outbound,
+    open: VecDeque<Exchange<W>>,
+    next_sequence: u64,
+    last_out_ns: u64,
+}
+
+impl<W> Default for Server<W> {
+    fn default() -> Self {
+        Self {
+            inbound: Inbound::Head(Gathering::default()),
+            outbound: Outbound::Head(Gathering::default()),
+            open: VecDeque::new(),
+            next_sequence: 0,
+            last_out_ns: 0,
+        }
+    }
+}
+
+impl<W: Default> Server<W> {
+    /// The oldest exchange whose response has not ended: the one being worked on.
+    pub fn current(&mut self) -> Option<&mut Exchange<W>> {
+        self.open.front_mut()
+    }
+
+    /// An open exchange by its number.
+    pub fn exchange(&mut self, sequence: u64) -> Option<&mut Exchange<W>> {
+        let first = self.open.front()?.sequence;
+        let index = usize::try_from(sequence.checked_sub(first)?).ok()?;
+        self.open.get_mut(index)
+    }
+
+    /// Exchanges whose response has not ended, oldest first.
+    pub fn open(&self) -> impl ExactSizeIterator<Item = &Exchange<W>> {
+        self.open.iter()
+    }
+
+    /// As [`Self::open`], to change what rides along.
+    pub fn open_mut(&mut self) -> impl Iterator<Item = &mut Exchange<W>> {
+        self.open.iter_mut()
+    }
+
+    /// The connection speaks something else from here on.
+    #[must_use]
+    pub fn is_ignored(&self) -> bool {
+        matches!((&self.inbound, &self.outbound), (Inbound::Ignored, Outbound::Ignored))
+    }
+
+    /// Bytes ahead in each direction whose values do not matter.
+    #[must_use]
+    pub fn indifferent(&self) -> (u64, u64) {
+        let inbound = match &self.inbound {
+            Inbound::Body { body, .. } => body.indifferent(),
+            _ => 0,
+        };
+        let outbound = match &self.outbound {
+            Outbound::Body { body, .. } => body.indifferent(),
+            _ => 0,
+        };
+        (inbound, outbound)
+    }
+
+    /// Inbound bytes. `first` says that they are the first of one call, where a message may begin.
+    pub fn inbound(&mut self, time_ns: u64, part: Part<'_>, first: bool, sink: &mut Sink<'_, W>) {
+        match part {
+            Part::Bytes(bytes) => self.inbound_bytes(time_ns, bytes, first, sink),
+            Part::Absent(count) | Part::Lost(count) => self.inbound_unseen(count, sink),
+        }
+    }
+
+    fn inbound_bytes(&mut self, time_ns: u64, mut bytes: &[u8], mut first: bool, sink: &mut Sink<'_, W>) {
+        while !bytes.is_empty() {
+            match &mut self.inbound {
+                Inbound::Head(gathering) => {
+                    if gathering.bytes.is_empty() {
+                        // Empty lines before a request line: RFC 9112 section 2.2.
+                        let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+                        bytes = &bytes[blank..];
+                        if bytes.is_empty() {
+                            return;
+                        }
+                        gathering.started_ns = time_ns;
+                    }
+                    let taken = self.request_head(bytes, sink);
+                    bytes = &bytes[taken..];
+                }
+                Inbound::Body { body, sequence, awaited } => {
+                    let abandoned = *awaited
+                        && first
+                        && request_likeness(bytes) == Likeness::Yes
+                        && self.open.back().is_none_or(|last| last.sequence != *sequence);
+                    if abandoned {
+                        self.inbound = Inbound::Head(Gathering::default());
+                        continue;
+                    }
+                    *awaited = false;
+                    let (taken, progress) = body.bytes(bytes);
+                    bytes = &bytes[taken..];
+                    if let Some(last) = self.open.back_mut()
+                        && last.sequence == *sequence
+                    {
+                        last.request_bytes += taken as u64;
+                    }
+                    if progress == Progress::Done {
+                        self.inbound = Inbound::Head(Gathering::default());
+                    } else if progress.is_lost() {
+                        // Bytes that no client may send: the server refuses them, and what it answers
+                        // is framed by itself. Nothing is a guess.
+                        sink.counts.framing_lost += 1;
+                        self.inbound = Inbound::Lost;
+                    }
+                }
+                Inbound::Lost if first && starts_request(bytes) => {
+                    self.inbound = Inbound::Head(Gathering::default());
+                }
+                Inbound::Lost | Inbound::Ignored => return,
+            }
+            first = false;
+        }
+    }
+
+    fn inbound_unseen(&mut self, count: u64, sink: &mut Sink<'_, W>) {
+        let (lost, rest) = match &mut self.inbound {
+            Inbound::Body { body, sequence, .. } => {
+                let (taken, progress) = body.absent(count);
+                if let Some(last) = self.open.back_mut()
+                    && last.sequence == *sequence
+                {
+                    last.request_bytes += taken;
+                }
+                match progress {
+                    Progress::Done => {
+                        self.inbound = Inbound::Head(Gathering::default());
+                        (false, count - taken)
+                    }
+                    other => (other.is_lost(), 0),
+                }
+            }
+            Inbound::Head(_) => (false, count),
+            Inbound::Lost | Inbound::Ignored => return,
+        };
+        // Any number of heads may hide in the rest.
+        if lost || rest > 0 {
+            sink.counts.framing_lost += 1;
+            self.inbound = Inbound::Lost;
+            for exchange in &mut self.open {
+                exchange.guessed = true;
+            }
+        }
+    }
+
+    /// Gathers a request head; returns how many bytes it took.
+    fn request_head(&mut self, bytes: &[u8], sink: &mut Sink<'_, W>) -> usize {
+        let Inbound::Head(gathering) = &mut self.inbound else { return bytes.len() };
+        let started_ns = gathering.started_ns;
+        let gathered = gathering.offer(bytes);
+        let head = if gathering.bytes.is_empty() { bytes } else { &gathering.bytes };
+        let (taken, length, request) = match gathered {
+            Gathered::Whole(taken) => {
+                let length = if gathering.bytes.is_empty() { taken } else { head.len() };
+                (taken, length, parse_request(&head[..length]))
+            }
+            // The server will refuse it; the answer is a transaction all the same.
+            Gathered::TooLong => (bytes.len(), head.len(), request_line(head)),
+            Gathered::More if request_likeness(head) == Likeness::No => (bytes.len(), head.len(), None),
+            Gathered::More => return bytes.len(),
+        };
+        let Some(request) = request else {
+            sink.counts.framing_lost += 1;
+            self.inbound = Inbound::Lost;
+            return taken;
+        };
+        self.begin(request, started_ns, length as u64, sink);
+        taken
+    }
+
+    fn begin(&mut self, request: RequestHead, started_ns: u64, head_bytes: u64, sink: &mut Sink<'_, W>) {
+        // Responses cannot be told apart any more: whatever is open has been answered unseen, because a
+        // client that does not pipeline sends its next request after the answer.
+        if matches!(self.outbound, Outbound::Lost) && !self.open.is_empty() {
+            while let Some(exchange) = self.open.pop_front() {
+                let ended_ns = exchange.last_out_ns.max(exchange.started_ns);
+                sink.ended.push(Ended { exchange, outcome: Outcome::Incomplete, ended_ns });
+            }
+            self.outbound = Outbound::Head(Gathering::default());
+        }
+        if sink.room == 0 || self.open.len() >= sink.room_here {
+            sink.counts.active_overflow += 1;
+            self.ignore(sink);
+            return;
+        }
+        sink.room -= 1;
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        self.inbound = match request.framing.clone() {
+            Framing::None => Inbound::Head(Gathering::default()),
+            Framing::Body(body) => Inbound::Body { body, sequence, awaited: request.expects_continue },
+            Framing::Unclear => {
+                sink.counts.framing_lost += 1;
+                Inbound::Lost
+            }
+        };
+        self.open.push_back(Exchange {
+            sequence,
+            request,
+            status: None,
+            started_ns,
+            last_out_ns: 0,
+            request_bytes: head_bytes,
+            response_bytes: 0,
+            guessed: false,
+            work: W::default(),
+        });
+    }
+
+    /// Outbound bytes, as [`Self::inbound`].
+    pub fn outbound(&mut self, time_ns: u64, part: Part<'_>, first: bool, sink: &mut Sink<'_, W>) {
+        let count = match part {
+            Part::Bytes(bytes) => bytes.len() as u64,
+            Part::Absent(count) | Part::Lost(count) => count,
+        };
+        if count == 0 {
+            return;
+        }
+        self.last_out_ns = time_ns;
+        match part {
+            Part::Bytes(bytes) => self.outbound_bytes(time_ns, bytes, first, sink),
+            Part::Absent(count) => self.outbound_unseen(time_ns, count, false, sink),
+            Part::Lost(count) => self.outbound_unseen(time_ns, count, true, sink),
+        }
+    }
+
+    fn outbound_bytes(&mut self, time_ns: u64, mut bytes: &[u8], mut first: bool, sink: &mut Sink<'_, W>) {
+        while !bytes.is_empty() {
+            let taken = match &mut self.outbound {
+                Outbound::Head(_) => self.response_head(time_ns, bytes, sink),
+                Outbound::Body { body, stray } => {
+                    let stray = *stray;
+                    let (taken, progress) = body.bytes(bytes);
+                    self.responded(time_ns, taken as u64, stray);
+                    self.after_body(time_ns, progress, stray, false, sink);
+                    taken
+                }
+                Outbound::Lost if first && starts_response(bytes) => {
+                    // The response that was being followed had begun, so this is the next one's head.
+                    if self.open.front().is_some_and(|front| front.status.is_some()) {
+                        self.end(Outcome::Incomplete, None, sink);
+                    }
+                    self.outbound = Outbound::Head(Gathering::default());
+                    0
+                }
+                Outbound::Lost => {
+                    self.responded(time_ns, bytes.len() as u64, false);
+                    return;
+                }
+                Outbound::Ignored => return,
+            };
+            bytes = &bytes[taken..];
+            first = false;
+        }
+    }
+
+    fn outbound_unseen(&mut self, time_ns: u64, count: u64, lost: bool, sink: &mut Sink<'_, W>) {
+        match &mut self.outbound {
+            Outbound::Body { body, stray } => {
+                let stray = *stray;
+                let (taken, progress) = body.absent(count);
+                self.responded(time_ns, taken, stray);
+                // A last byte in a lost record was written at a time that nobody knows.
+                self.after_body(time_ns, progress, stray, lost, sink);
+                if taken < count {
+                    self.outbound_lost(sink);
+                }
+            }
+            Outbound::Head(_) => {
+                self.responded(time_ns, count, false);
+                self.outbound_lost(sink);
+            }
+            Outbound::Lost => self.responded(time_ns, count, false),
+            Outbound::Ignored => {}
+        }
+    }
+
+    /// Gathers a response head; returns how many bytes it took.
+    fn response_head(&mut self, time_ns: u64, bytes: &[u8], sink: &mut Sink<'_, W>) -> usize {
+        let Outbound::Head(gathering) = &mut self.outbound else { return bytes.len() };
+        let gathered = gathering.offer(bytes);
+        let head = if gathering.bytes.is_empty() { bytes } else { &gathering.bytes };
+        let likeness = response_likeness(head);
+        let (taken, parsed) = match gathered {
+            _ if likeness == Likeness::No => (bytes.len(), None),
+            Gathered::Whole(taken) if gathering.bytes.is_empty() => (taken, parse_response(&head[..taken])),
+            Gathered::Whole(taken) => (taken, parse_response(head)),
+            Gathered::TooLong => (bytes.len(), None),
+            Gathered::More => {
+                self.responded(time_ns, bytes.len() as u64, false);
+                return bytes.len();
+            }
+        };
+        let Some(response) = parsed else {
+            self.responded(time_ns, taken as u64, false);
+            self.outbound_lost(sink);
+            return taken;
+        };
+        self.outbound = Outbound::Head(Gathering::default());
+        if self.open.is_empty() {
+            self.begin_from_unfinished_head(sink);
+        }
+        self.responded(time_ns, taken as u64, false);
+        let interim = (100..=199).contains(&response.status) && response.status != 101;
+        let Some(current) = self.open.front_mut() else {
+            if !interim {
+                sink.counts.response_unmatched += 1;
+                match response.framing {
+                    Framing::None => {}
+                    Framing::Body(body) => self.outbound = Outbound::Body { body, stray: true },
+                    Framing::Unclear => self.outbound_lost(sink),
+                }
+            }
+            return taken;
+        };
+        if interim {
+            if let Inbound::Body { awaited, sequence, .. } = &mut self.inbound
+                && *sequence == current.sequence
+            {
+                *awaited = false;
+            }
+            return taken;
+        }
+        current.status = Some(response.status);
+        let is = |method| current.request.method == method;
+        let tunnel = response.status == 101 || (is("CONNECT") && (200..=299).contains(&response.status));
+        if tunnel {
+            self.end(Outcome::Complete, Some(time_ns), sink);
+            self.ignore(sink);
+            return taken;
+        }
+        match response.framing {
+            _ if is("HEAD") => self.end(Outcome::Complete, Some(time_ns), sink),
+            Framing::None => self.end(Outcome::Complete, Some(time_ns), sink),
+            Framing::Body(body) => self.outbound = Outbound::Body { body, stray: false },
+            Framing::Unclear => self.outbound_lost(sink),
+        }
+        taken
+    }
+
+    /// The server answers a head that is not whole (a time-out, a limit): its request line is enough.
+    fn begin_from_unfinished_head(&mut self, sink: &mut Sink<'_, W>) {
+        let Inbound::Head(gathering) = &self.inbound else { return };
+        if request_likeness(&gathering.bytes) != Likeness::Yes {
+            return;
+        }
+        let (started_ns, length) = (gathering.started_ns, gathering.bytes.len() as u64);
+        if let Some(request) = request_line(&gathering.bytes) {
+            self.begin(request, started_ns, length, sink);
+        }
+    }
+
+    fn responded(&mut self, time_ns: u64, count: u64, stray: bool) {
+        if let Some(current) = self.open.front_mut().filter(|_| !stray && count > 0) {
+            current.response_bytes += count;
+            current.last_out_ns = time_ns;
+        }
+    }
+
+    fn after_body(
+        &mut self,
+        time_ns: u64,
+        progress: Progress,
+        stray: bool,
+        lost: bool,
+        sink: &mut Sink<'_, W>,
+    ) {
+        match progress {
+            Progress::More => {}
+            Progress::Done => {
+                self.outbound = Outbound::Head(Gathering::default());
+                if !stray {
+                    let outcome = if lost { Outcome::Incomplete } else { Outcome::Complete };
+                    self.end(outcome, Some(time_ns), sink);
+                }
+            }
+            Progress::Broken | Progress::Unknown => self.outbound_lost(sink),
+        }
+    }
+
+    fn outbound_lost(&mut self, sink: &mut Sink<'_, W>) {
+        sink.counts.framing_lost += 1;
+        self.outbound = Outbound::Lost;
+        for exchange in &mut self.open {
+            exchange.guessed = true;
+        }
+    }
+
+    /// Ends the oldest exchange, at its last response byte when no time is given.
+    fn end(&mut self, outcome: Outcome, ended_ns: Option<u64>, sink: &mut Sink<'_, W>) {
+        let Some(exchange) = self.open.pop_front() else { return };
+        let outcome = if exchange.guessed { Outcome::Incomplete } else { outcome };
+        let ended_ns = ended_ns.unwrap_or(exchange.last_out_ns).max(exchange.started_ns);
+        sink.ended.push(Ended { exchange, outcome, ended_ns });
+    }
+
+    /// The rest of the connection is another protocol's (an upgrade, a tunnel), or too much.
+    fn ignore(&mut self, sink: &mut Sink<'_, W>) {
+        while !self.open.is_empty() {
+            self.end(Outcome::Incomplete, None, sink);
+        }
+        self.inbound = Inbound::Ignored;
+        self.outbound = Outbound::Ignored;
+    }
+
+    /// The connection has ended: closed by the process (`outcome` is then [`Outcome::Aborted`] for what is
+    /// not whole), broken, or gone with its process.
+    pub fn finish(&mut self, time_ns: u64, outcome: Outcome, closed: bool, sink: &mut Sink<'_, W>) {
+        if matches!(&self.inbound, Inbound::Head(gathering) if !gathering.bytes.is_empty()) {
+            sink.counts.head_unfinished += 1;
+        }
+        let whole_at_close =
+            closed && matches!(&self.outbound, Outbound::Body { body: Body::UntilClose, stray: false });
+        if whole_at_close {
+            self.end(Outcome::Complete, None, sink);
+        }
+        while let Some(front) = self.open.front() {
+            // Whether the rest was sent is what nobody saw: the last byte known is the best end.
+            if closed && front.guessed && front.response_bytes > 0 {
+                self.end(Outcome::Incomplete, None, sink);
+            } else if let Some(exchange) = self.open.pop_front() {
+                let ended_ns = time_ns.max(exchange.started_ns);
+                sink.ended.push(Ended { exchange, outcome, ended_ns });
+            }
+        }
+        self.inbound = Inbound::Ignored;
+        self.outbound = Outbound::Ignored;
+    }
+}
+
+/// Looks like a request at the start of a call, even if its line is not whole yet.
+fn starts_request(bytes: &[u8]) -> bool {
+    match request_likeness(bytes) {
+        Likeness::Yes => true,
+        Likeness::Maybe => bytes.contains(&b' '),
+        Likeness::No => false,
+    }
+}
+
+fn starts_response(bytes: &[u8]) -> bool {
+    match response_likeness(bytes) {
+        Likeness::Yes => true,
+        Likeness::Maybe => bytes.len() >= 5,
+        Likeness::No => false,
+    }
+}

@@ -1,0 +1,94 @@
+//! What [`super::Transactions`] is given and what it gives back. Plain data.
+
+use crate::intake::ConnectionId;
+use pyapm_model::line::Transaction;
+
+/// What one application's assembly needs from outside.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub application: String,
+    pub clock: Clock,
+    /// From the operating system's random source: trace and span ids grow from it.
+    pub seed: u64,
+    pub limits: Limits,
+}
+
+/// How event times become wall-clock times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clock {
+    /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, nanoseconds.
+    pub monotonic_to_wall_offset_ns: i64,
+}
+
+impl Clock {
+    /// Nanoseconds since the Unix epoch for an event's time.
+    #[must_use]
+    pub fn wall_ns(self, monotonic_ns: u64) -> u64 {
+        monotonic_ns.saturating_add_signed(self.monotonic_to_wall_offset_ns)
+    }
+}
+
+/// Bounds on what is kept. What does not fit is counted, never silently lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections that are followed at once.
+    pub connections: usize,
+    /// Threads that are followed at once.
+    pub threads: usize,
+    /// Transactions in flight, over all connections.
+    pub active: usize,
+    /// Transactions in flight on one connection (pipelined requests).
+    pub active_per_connection: usize,
+    pub spans_per_transaction: usize,
+    /// Distinct stacks per transaction.
+    pub stacks_per_transaction: usize,
+    /// Distinct names of transactions; the rest are called `{other}`.
+    pub names: usize,
+    /// Normalised statements that are remembered.
+    pub statements: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 65_536,
+            threads: 65_536,
+            active: 16_384,
+            active_per_connection: 128,
+            spans_per_transaction: 500,
+            stacks_per_transaction: 64,
+            names: 500,
+            statements: 2_048,
+        }
+    }
+}
+
+/// What events have led to; the caller empties it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Output {
+    pub finished: Vec<FinishedTransaction>,
+    pub hints: Vec<Hint>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FinishedTransaction {
+    pub transaction: Transaction,
+    /// Monotonic time of the event that ended it.
+    pub ended_ns: u64,
+}
+
+/// For the kernel half: how much of a connection's bytes is still wanted. Field for field
+/// `pyapm_wire::connection::{Key, Hint}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hint {
+    pub pid: u32,
+    pub fd: u32,
+    pub connection: ConnectionId,
+    /// Inbound bytes before this stream position are not wanted.
+    pub skip_in: u64,
+    /// The same for outbound bytes.
+    pub skip_out: u64,
+    /// Most bytes wanted of one call.
+    pub want_in: u32,
+    pub want_out: u32,
+}

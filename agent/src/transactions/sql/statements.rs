@@ -1,0 +1,82 @@
+//! Normalised statements, and a bounded memory of them: applications run the same few over and over.
+
+use super::lexeme::Lexemes;
+use super::{render, scan, summary, tokens};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+/// A statement without its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Normalised {
+    /// The text, values replaced by `?`; ends in `...` when the rest is left out.
+    pub text: String,
+    /// Operation and main table, low-cardinality.
+    pub name: String,
+    /// sqlparser's tokenizer would not have it, or could not be asked.
+    pub scanned: bool,
+}
+
+/// Normalises one statement. `text` are the first bytes of `text_len`.
+#[must_use]
+pub fn normalise(text: &[u8], text_len: u32) -> Normalised {
+    let whole = text.len() as u64 >= u64::from(text_len);
+    let text = String::from_utf8_lossy(text);
+    // The tokenizer refuses a text that ends inside a string, and cannot tell when it should not be
+    // believed: cut texts are the scanner's.
+    let tokenized = if whole { tokens::lexemes(&text) } else { None };
+    let scanned = tokenized.is_none();
+    let mut lexemes: Lexemes<'_> = tokenized.unwrap_or_else(|| scan::lexemes(&text, whole));
+    render::simplify(&mut lexemes);
+    Normalised { text: render::render(&lexemes), name: summary::summary(&lexemes.list), scanned }
+}
+
+/// Remembers normal forms by a keyed hash of the raw text, which itself is not kept. Two generations
+/// stand in for a least-recently-used list: what was not asked for during a whole generation goes.
+#[derive(Debug)]
+pub struct Statements {
+    hasher: RandomState,
+    young: HashMap<u64, Arc<Normalised>>,
+    old: HashMap<u64, Arc<Normalised>>,
+    most: usize,
+}
+
+impl Statements {
+    /// Remembers at most `most` statements.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self { hasher: RandomState::new(), young: HashMap::new(), old: HashMap::new(), most }
+    }
+
+    /// A key of the raw text that is good for this process's life only.
+    #[must_use]
+    pub fn key(&self, text: &[u8], text_len: u32) -> u64 {
+        self.hasher.hash_one((text, text_len))
+    }
+
+    /// The normal form, and whether it had to be worked out.
+    pub fn get(&mut self, key: u64, text: &[u8], text_len: u32) -> (Arc<Normalised>, bool) {
+        if let Some(known) = self.young.get(&key) {
+            return (Arc::clone(known), false);
+        }
+        let (normalised, fresh) = match self.old.remove(&key) {
+            Some(known) => (known, false),
+            None => (Arc::new(normalise(text, text_len)), true),
+        };
+        if self.young.len() >= (self.most / 2).max(1) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, Arc::clone(&normalised));
+        (normalised, fresh)
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
