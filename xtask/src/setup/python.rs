@@ -3,7 +3,7 @@
 
 use crate::bpf::sources::hash_bytes;
 use crate::workspace;
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,18 +34,6 @@ const BUILDS: [Build; 3] = [
 #[must_use]
 pub fn folder() -> PathBuf {
     workspace::root().join("target/pyapm")
-}
-
-/// The environment that the demo and the benches use: the first that is there.
-///
-/// # Errors
-/// When none is.
-pub fn first() -> Result<PathBuf> {
-    let environments = BUILDS.iter().map(|build| folder().join(build.name));
-    environments
-        .into_iter()
-        .find(|environment| environment.join("bin/gunicorn").is_file())
-        .context("no Python environment with gunicorn; try `cargo xtask setup --only python`")
 }
 
 /// Names of the builds that this machine does not have.

@@ -87,13 +87,10 @@ fn string(rest: &mut Peekable<Chars<'_>>, code: &mut String) {
     code.push(' ');
     while let Some(letter) = rest.next() {
         match letter {
-            '\\' => {
-                if rest.next() == Some('\n') {
-                    code.push('\n');
-                }
-            }
             '"' => return,
             '\n' => code.push('\n'),
+            // What is escaped ends nothing; an escaped end of line is still one.
+            '\\' if rest.next() == Some('\n') => code.push('\n'),
             _ => {}
         }
     }
