@@ -2,7 +2,7 @@
 //! its connection to the database.
 
 use crate::guard::Guard;
-use crate::load::{Address, Connection, Request};
+use crate::load::{Address, Connection, Counts, Plan, Request, Stream};
 use crate::mariadb::MariaDb;
 use crate::place::{self, Python};
 use crate::wait;
@@ -115,6 +115,22 @@ impl Gunicorn {
     /// When the master is gone.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.master.signal(signal)
+    }
+
+    /// Carries out the plan while workers are replaced: by HUP, which reloads them all, and by TTIN and TTOU, which
+    /// add one and take one away, eight times in all and evenly over the load.
+    ///
+    /// # Errors
+    /// When the master is gone, or any request failed: gunicorn loses none by these signals.
+    pub fn drive_while_replacing(&self, plan: &Plan) -> Result<Counts> {
+        let load = Stream::start(&self.address, plan, Some(plan.total));
+        let signals = [Signal::SIGHUP, Signal::SIGTTIN, Signal::SIGHUP, Signal::SIGTTOU];
+        for (number, signal) in (1..).zip(signals.into_iter().cycle().take(8)) {
+            let mark = plan.total * number / 9;
+            wait::until("the load to go on", || Ok((load.sent() >= mark).then_some(())))?;
+            self.signal(signal)?;
+        }
+        load.finish().without_failures()
     }
 
     /// What gunicorn has written.

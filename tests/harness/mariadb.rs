@@ -9,10 +9,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
+/// How many ports are tried.
+const PORTS: u32 = 5;
+
 /// A running server with the database and user `shop`, without a password.
 #[derive(Debug)]
 pub struct MariaDb {
     /// Dropped before the folder it runs in.
+    #[expect(dead_code, reason = "held for its drop: the server ends with it")]
     server: Guard,
     port: u16,
     folder: TempDir,
@@ -36,28 +40,41 @@ impl MariaDb {
         if !made.status.success() {
             bail!("`mariadb-install-db` failed: {}", String::from_utf8_lossy(&made.stderr));
         }
-        let port = free_port()?;
-        let mut command = Command::new(place::system_program("mariadbd")?);
-        command
-            .args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve", "--skip-log-bin"])
-            .args(["--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M"])
-            .args(["--innodb-flush-log-at-trx-commit=0", "--performance-schema=off"])
-            .arg(format!("--port={port}"))
-            .arg(format!("--datadir={}", data.display()))
-            .arg(format!("--socket={}", folder.path().join("sock").display()))
-            .arg(format!("--pid-file={}", folder.path().join("pid").display()))
-            .args(user());
-        let server = Guard::start(&mut command, &folder.path().join("log"), None)?;
-        let mut database = Self { server, port, folder };
-        wait::until("MariaDB to answer", || {
-            database.server.check_alive()?;
-            Ok(database.query("SELECT 1").ok())
-        })?;
+        let database = Self::serve(folder)?;
         database.query(
             "CREATE DATABASE shop; CREATE USER shop@'127.0.0.1'; CREATE USER shop@localhost; \
              GRANT ALL ON shop.* TO shop@'127.0.0.1'; GRANT ALL ON shop.* TO shop@localhost",
         )?;
         Ok(database)
+    }
+
+    /// Starts the server on a free port, and on another when somebody was faster.
+    fn serve(folder: TempDir) -> Result<Self> {
+        let log = folder.path().join("log");
+        for _ in 0..PORTS {
+            let port = free_port()?;
+            let mut command = Command::new(place::system_program("mariadbd")?);
+            command
+                .args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve", "--skip-log-bin"])
+                .args(["--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M"])
+                .args(["--innodb-flush-log-at-trx-commit=0", "--performance-schema=off"])
+                .arg(format!("--port={port}"))
+                .arg(format!("--datadir={}", folder.path().join("data").display()))
+                .arg(format!("--socket={}", folder.path().join("sock").display()))
+                .arg(format!("--pid-file={}", folder.path().join("pid").display()))
+                .args(user());
+            let mut server = Guard::start(&mut command, &log, None)?;
+            let answer = wait::until("MariaDB to answer", || {
+                server.check_alive()?;
+                Ok(ask(&folder.path().join("sock"), "SELECT 1").ok())
+            });
+            match answer {
+                Ok(_) => return Ok(Self { server, port, folder }),
+                Err(_) if server.log().contains("Address already in use") => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bail!("{PORTS} ports in a row were taken between finding them free and using them")
     }
 
     /// Its port on 127.0.0.1.
@@ -71,17 +88,7 @@ impl MariaDb {
     /// # Errors
     /// When the server refuses it.
     pub fn query(&self, sql: &str) -> Result<String> {
-        let output = Command::new(place::system_program("mariadb")?)
-            .args(["--no-defaults", "--batch", "--skip-column-names", "--raw", "--user=root"])
-            .arg(format!("--socket={}", self.socket().display()))
-            .args(["--execute", sql])
-            .stdin(Stdio::null())
-            .output()
-            .context("could not start `mariadb`")?;
-        if !output.status.success() {
-            bail!("`{sql}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        ask(&self.folder.path().join("sock"), sql)
     }
 
     /// From now on the server writes down each statement that the shop sends.
@@ -109,15 +116,25 @@ impl MariaDb {
         Ok(rows.lines().map(str::to_owned).collect())
     }
 
-    fn socket(&self) -> std::path::PathBuf {
-        self.folder.path().join("sock")
-    }
-
     /// The folder of this server, which goes with it.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+fn ask(socket: &Path, sql: &str) -> Result<String> {
+    let output = Command::new(place::system_program("mariadb")?)
+        .args(["--no-defaults", "--batch", "--skip-column-names", "--raw", "--user=root"])
+        .arg(format!("--socket={}", socket.display()))
+        .args(["--execute", sql])
+        .stdin(Stdio::null())
+        .output()
+        .context("could not start `mariadb`")?;
+    if !output.status.success() {
+        bail!("`{sql}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// MariaDB refuses to be root unless it is told so by name.

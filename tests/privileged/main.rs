@@ -1,1 +1,12 @@
-//! Tests that need root.
+//! Tests that need root and a kernel: the built binary against real applications, one file per subject. Run one at a
+//! time (`--test-threads=1`): they saturate the machine.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helping functions too")]
+
+mod application;
+mod input;
+mod losses;
+mod spans;
+mod stacks;
+mod transactions;
+mod unchanged;
+mod view;

@@ -5,7 +5,7 @@ use harness::gunicorn::{Gunicorn, Options};
 use harness::load::{Body, Connection, Plan, Request, drive};
 use harness::place::Python;
 use harness::workload::Workload;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[test]
 fn each_route_of_the_shop_answers_as_promised_on_every_python() {
@@ -83,4 +83,15 @@ fn the_load_generator_counts_what_it_asked() {
         (("/status/404".to_owned(), 404), 100),
     ];
     assert_eq!(counts.by_path_and_status(), BTreeMap::from(expected));
+}
+
+#[test]
+fn no_request_fails_while_workers_are_replaced() {
+    let mut options = Options::new(Python::first().unwrap());
+    options.arguments = ["--max-requests=25", "--max-requests-jitter=10"].map(str::to_owned).to_vec();
+    let shop = Gunicorn::start(&options).unwrap();
+    let requests = vec![Request::get("/"), Request::get("/sleep/5"), Request::get("/products/3")];
+    let counts = shop.drive_while_replacing(&Plan { requests, total: 1000, clients: 4 }).unwrap();
+    let workers: BTreeSet<_> = counts.answers.iter().map(|answer| answer.worker).collect();
+    assert!(workers.len() > 12, "only {} workers served", workers.len());
 }

@@ -1,9 +1,13 @@
 //! `cargo xtask`: everything around the product that a developer or CI runs, one file or folder per command.
 //! Progress goes to stderr. It is no part of the product and the product never calls it.
 
+mod bench;
 mod bpf;
+mod demo;
 mod kernels;
 mod setup;
+mod suites;
+mod tidy;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -30,14 +34,40 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Show pyapm on a Django shop under load, and clean up on exit
+    Demo,
+    /// Measure what pyapm costs
+    Bench {
+        #[command(subcommand)]
+        bench: bench::command::Bench,
+    },
+    /// Run all checks and tests, or one suite
+    Test {
+        /// Only this suite, after the set-up
+        suite: Option<suites::command::Suite>,
+        /// Every kernel of the matrix, not only the oldest and the newest
+        #[arg(long)]
+        all: bool,
+    },
+    /// Hold the house rules
+    Tidy,
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Task::Setup { only } => setup::command::run(only),
         Task::Bpf { check } => bpf::command::run(check),
+        Task::Demo => demo::command::run(),
+        Task::Bench { bench } => bench::command::run(&bench),
+        Task::Test { suite, all } => suites::command::run(suite, all),
+        Task::Tidy => tidy::command::run(),
     };
     match result {
+        // As a shell reports a program ended by Ctrl-C; by now everything has been cleaned up.
+        _ if demo::interrupt::seen() => {
+            eprintln!("interrupted: everything that was started has been ended");
+            ExitCode::from(130)
+        }
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -40,6 +40,8 @@ pub struct Answer {
     headers: Vec<(String, String)>,
     /// Without the chunks' marks.
     pub body: Vec<u8>,
+    /// As they came over the connection: head, body and the chunks' marks.
+    pub bytes: u64,
     /// From before the first byte was sent to after the last was read.
     pub elapsed: Duration,
 }
@@ -93,6 +95,8 @@ impl Write for Stream {
 #[derive(Debug)]
 pub struct Connection {
     stream: BufReader<Stream>,
+    /// Bytes taken out of `stream` so far.
+    taken: u64,
 }
 
 impl Connection {
@@ -118,7 +122,7 @@ impl Connection {
                 Stream::Unix(stream)
             }
         };
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(stream), taken: 0 })
     }
 
     /// Sends one request and reads its answer.
@@ -158,7 +162,7 @@ impl Connection {
     /// # Errors
     /// When the connection breaks first.
     pub fn answer(&mut self, request: &Request) -> Result<Answer> {
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), self.taken);
         let status = self.read_status()?;
         let headers = self.read_headers()?;
         let value =
@@ -172,10 +176,26 @@ impl Connection {
             let length: usize = length.parse().context("a Content-Length that is no number")?;
             body.resize(length, 0);
             self.stream.read_exact(&mut body).context("the body ended early")?;
+            self.taken += length as u64;
         } else {
-            self.stream.read_to_end(&mut body).context("the body ended early")?;
+            self.taken += self.stream.read_to_end(&mut body).context("the body ended early")? as u64;
         }
-        Ok(Answer { status, headers, body, elapsed: began.elapsed() })
+        Ok(Answer { status, headers, body, bytes: self.taken - before, elapsed: began.elapsed() })
+    }
+
+    /// Sends one request and reads until the server closes the connection. Its `elapsed` reaches to that moment,
+    /// which comes after the server's last send has returned; the last byte may come before.
+    ///
+    /// # Errors
+    /// When the connection breaks first, or more than the answer comes.
+    pub fn ask_until_closed(mut self, request: &Request) -> Result<Answer> {
+        let began = Instant::now();
+        let mut answer = self.ask(request)?;
+        if self.read_some(1)? != 0 {
+            bail!("`{}`: more came than the answer", request.target);
+        }
+        answer.elapsed = began.elapsed();
+        Ok(answer)
     }
 
     /// Reads at most `count` bytes of whatever comes, once.
@@ -193,6 +213,7 @@ impl Connection {
         if read == 0 {
             bail!("the server closed the connection before its answer ended");
         }
+        self.taken += read as u64;
         Ok(line.trim_end().to_owned())
     }
 
@@ -219,6 +240,7 @@ impl Connection {
             let start = body.len();
             body.resize(start + size, 0);
             self.stream.read_exact(&mut body[start..]).context("a chunk ended early")?;
+            self.taken += size as u64;
             self.line()?;
             if size == 0 {
                 return Ok(());
@@ -251,6 +273,7 @@ mod tests {
         let address = saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Worker: 7\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n");
         let answer = Connection::open(&address).unwrap().ask(&Request::get("/")).unwrap();
         assert_eq!((answer.status, answer.body.as_slice(), answer.worker().unwrap()), (200, &b"abcd"[..], 7));
+        assert_eq!(answer.bytes, 79);
     }
 
     #[test]

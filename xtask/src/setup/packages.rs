@@ -13,7 +13,8 @@ pub const BPF: [&str; 8] =
 /// The database of the shop, the load generator of the benches, the terminal of the live view's test.
 pub const SERVICES: [&str; 4] = ["mariadb-server", "mariadb-client", "wrk", "tmux"];
 /// The distribution's interpreter, and what the database driver is compiled with.
-pub const PYTHON: [&str; 6] = ["python3", "python3-dev", "python3-venv", "libmariadb-dev", "pkg-config", "gcc"];
+pub const PYTHON: [&str; 6] =
+    ["python3", "python3-dev", "python3-venv", "libmariadb-dev", "pkg-config", "gcc"];
 /// A machine to boot kernels in, and what its disk is made with.
 pub const KERNELS: [&str; 6] =
     ["qemu-system-x86", "busybox-static", "kmod", "squashfs-tools", "cpio", "zstd"];
@@ -58,7 +59,8 @@ fn missing<'a>(wanted: &[&'a str]) -> Result<Vec<&'a str>> {
 }
 
 fn without_installed<'a>(wanted: &[&'a str], listing: &str) -> Vec<&'a str> {
-    let installed: BTreeSet<&str> = listing.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
+    let installed: BTreeSet<&str> =
+        listing.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
     let missing: BTreeSet<&str> = wanted.iter().copied().filter(|name| !installed.contains(name)).collect();
     missing.into_iter().collect()
 }
@@ -79,7 +81,9 @@ impl NoServices {
         if Path::new(POLICY).exists() {
             let answer = Command::new(POLICY).args(["mariadb", "start"]).status();
             if !answer.is_ok_and(|status| status.code() == Some(101)) {
-                bail!("`{POLICY}` of this machine lets packages start services; install mariadb-server by hand");
+                bail!(
+                    "`{POLICY}` of this machine lets packages start services; install mariadb-server by hand"
+                );
             }
             return Ok(Self { ours: false });
         }

@@ -3,7 +3,7 @@
 
 use crate::bpf::sources::hash_bytes;
 use crate::workspace;
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,18 +34,6 @@ const BUILDS: [Build; 3] = [
 #[must_use]
 pub fn folder() -> PathBuf {
     workspace::root().join("target/pyapm")
-}
-
-/// The environment that the demo and the benches use: the first that is there.
-///
-/// # Errors
-/// When none is.
-pub fn first() -> Result<PathBuf> {
-    let environments = BUILDS.iter().map(|build| folder().join(build.name));
-    environments
-        .into_iter()
-        .find(|environment| environment.join("bin/gunicorn").is_file())
-        .context("no Python environment with gunicorn; try `cargo xtask setup --only python`")
 }
 
 /// Names of the builds that this machine does not have.
@@ -81,7 +69,8 @@ fn environment(folder: &Path, interpreter: &Path, requirements: &Path, text: &[u
         return Ok(());
     }
     if folder.exists() {
-        std::fs::remove_dir_all(folder).with_context(|| format!("could not remove `{}`", folder.display()))?;
+        std::fs::remove_dir_all(folder)
+            .with_context(|| format!("could not remove `{}`", folder.display()))?;
     }
     workspace::run(Command::new(interpreter).args(["-m", "venv"]).arg(folder))?;
     // The driver's wheel would bring a library of its own; the distribution's is the one to be traced.

@@ -1,0 +1,28 @@
+//! The command: which benches there are.
+
+use super::overhead;
+use anyhow::Result;
+
+/// A bench and how long it is to run.
+#[derive(Debug, clap::Subcommand)]
+pub enum Bench {
+    /// Requests per second and p99 of the Django shop, with and without pyapm, in alternating runs
+    Overhead {
+        /// Runs with pyapm, and as many without
+        #[arg(long, default_value_t = 5)]
+        pairs: u32,
+        /// Length of each run
+        #[arg(long, default_value_t = 10)]
+        seconds: u32,
+    },
+}
+
+/// Runs a bench.
+///
+/// # Errors
+/// When what it needs does not start.
+pub fn run(bench: &Bench) -> Result<()> {
+    match bench {
+        Bench::Overhead { pairs, seconds } => overhead::run(*pairs, *seconds),
+    }
+}

@@ -1,0 +1,5 @@
+//! `cargo xtask bench`: what pyapm costs, measured on this machine and written down with the command that did it.
+
+pub mod command;
+pub mod figures;
+pub mod overhead;

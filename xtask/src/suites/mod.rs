@@ -1,0 +1,3 @@
+//! `cargo xtask test`: everything that is checked, in the order in which CI checks it.
+
+pub mod command;
