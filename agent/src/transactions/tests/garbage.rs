@@ -66,7 +66,6 @@ fn no_sequence_of_events_panics() {
             let io = Io {
                 connection,
                 direction,
-                began_ns: player.now_ns,
                 offset,
                 moved,
                 head: &bytes[..cut],

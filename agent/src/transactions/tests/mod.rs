@@ -89,7 +89,6 @@ impl Player {
         let io = Io {
             connection: ConnectionId(connection),
             direction,
-            began_ns: self.now_ns,
             offset,
             moved: u32::try_from(bytes.len()).unwrap(),
             head,
@@ -117,7 +116,6 @@ impl Player {
         let io = Io {
             connection: ConnectionId(connection),
             direction,
-            began_ns: self.now_ns,
             offset,
             moved: 0,
             head: &[],
