@@ -2,13 +2,14 @@
 //! symbols, never because of its name: an executable that only needs libpython does not define them.
 
 use crate::binaries::{FileId, Image, Mapping};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Files whose tables are kept; past that all are dropped and read again when they are needed.
-const MAX_IMAGES: usize = 512;
+/// Files that are remembered; past that all are forgotten and read again when they are needed. Tables are
+/// kept of interpreters only.
+const MAX_IMAGES: usize = 8192;
 /// Distinct files of one process that are looked into.
 const MAX_FILES: usize = 4096;
 
@@ -53,20 +54,26 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// The interpreter among the mapped files of a process.
-    pub(super) fn locate(&mut self, pid: u32, mappings: &[Mapping]) -> Option<Located> {
-        let mut files: Vec<(FileId, &Mapping)> = Vec::new();
-        for mapping in mappings {
-            let Some(id) = mapping.file else { continue };
-            let executable = mappings.iter().any(|other| other.file == Some(id) && other.executable);
-            if executable && files.len() < MAX_FILES && files.iter().all(|(known, _)| *known != id) {
-                files.push((id, mapping));
-            }
-        }
+    /// The interpreters among the mapped files of a process, one by one: more than one is mapped where an
+    /// extension module of a static interpreter pulls in libpython, and only one of them is alive.
+    pub(super) fn locate<'a>(
+        &'a mut self,
+        pid: u32,
+        mappings: &'a [Mapping],
+    ) -> impl Iterator<Item = Located> + 'a {
+        let executable: HashSet<FileId> =
+            mappings.iter().filter(|mapping| mapping.executable).filter_map(|mapping| mapping.file).collect();
+        let mut seen = HashSet::new();
+        let mut files: Vec<(FileId, &Mapping)> = mappings
+            .iter()
+            .filter_map(|mapping| Some((mapping.file?, mapping)))
+            .filter(|(id, _)| executable.contains(id) && seen.insert(*id))
+            .take(MAX_FILES)
+            .collect();
         // Names only say where to look first: opening every library of a large process takes a while.
         files.sort_by_key(|(_, mapping)| !mapping.path.to_string_lossy().contains("python"));
-        files.iter().find_map(|(id, mapping)| {
-            let image = self.interpreter(pid, *id, mapping)?;
+        files.into_iter().filter_map(move |(id, mapping)| {
+            let image = self.interpreter(pid, id, mapping)?;
             let bias = image.bias(mapping)?;
             let symbol = image.exported("_PyRuntime").map(|symbol| (symbol.address, symbol.size));
             let section = image.section(".PyRuntime").map(|section| (section.address, section.size));

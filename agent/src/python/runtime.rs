@@ -14,6 +14,8 @@ use pyapm_wire::python::{ABSENT, Layout};
 use std::io;
 use std::path::PathBuf;
 
+/// Interpreters of one process that are looked at until one is found alive.
+const MAX_INTERPRETERS: usize = 4;
 /// `PyObject.ob_type`, in every build with the GIL.
 const OB_TYPE: u64 = 8;
 
@@ -66,44 +68,56 @@ impl Inspector {
     /// As [`inspect`].
     pub fn inspect(&mut self, pid: u32) -> Result<Interpreter, PythonError> {
         let mappings = mappings(pid).map_err(|source| mappings_error(pid, source))?;
-        let located = self.images.locate(pid, &mappings).ok_or_else(|| not_python(pid))?;
-        let memory = ProcessMemory::new(pid);
-        let runtime = located.runtime_address;
-        // Nothing that is read is worth anything if nothing can be read: say why first.
-        if let Some(address) = runtime {
-            memory.read_u64(address).map_err(|source| memory_error(pid, source))?;
-        }
-        let file = located.file.clone();
-        let version = detect(&memory, &located.image, located.bias, runtime, &file)
-            .ok_or_else(|| PythonError::VersionUnknown { pid, file: file.clone() })?;
-        let unsupported = || PythonError::Unsupported { pid, version, file: file.clone() };
-        let known = (version.major == 3).then(|| table(version.minor)).flatten().ok_or_else(unsupported)?;
-        let runtime_address = runtime.ok_or_else(unsupported)?;
-
-        let mut notes = Vec::new();
-        if version.micro.is_none() {
-            notes.push(format!("only the minor version could be told, from the name `{}`", file.display()));
-        }
-        if Cookie::read(&memory, runtime_address).is_ok_and(|cookie| cookie.free_threaded) {
-            return Err(PythonError::FreeThreaded { pid, version, file });
-        }
-        let (offsets, offsets_source) =
-            choose_offsets(&memory, runtime_address, located.runtime_size, version, known, &mut notes);
         let libc = Libc::of(&mappings);
-        let (found, thread_state_route) =
-            find_route(&memory, pid, version, &offsets, &located, runtime_address, libc, &mut notes)?;
-        Ok(Interpreter {
-            version,
-            file,
-            embedding: located.embedding,
-            runtime_address,
-            layout: layout(&offsets, found),
-            offsets,
-            offsets_source,
-            thread_state_route,
-            notes,
-        })
+        let mut first_error = None;
+        for located in self.images.locate(pid, &mappings).take(MAX_INTERPRETERS) {
+            match understand(pid, &located, libc) {
+                Err(error @ PythonError::NotInitialised { .. }) => {
+                    first_error.get_or_insert(error);
+                }
+                result => return result,
+            }
+        }
+        Err(first_error.unwrap_or_else(|| not_python(pid)))
     }
+}
+
+fn understand(pid: u32, located: &Located, libc: Libc) -> Result<Interpreter, PythonError> {
+    let memory = ProcessMemory::new(pid);
+    let runtime = located.runtime_address;
+    // Nothing that is read is worth anything if nothing can be read: say why first.
+    if let Some(address) = runtime {
+        memory.read_u64(address).map_err(|source| memory_error(pid, source))?;
+    }
+    let file = located.file.clone();
+    let version = detect(&memory, &located.image, located.bias, runtime, &file)
+        .ok_or_else(|| PythonError::VersionUnknown { pid, file: file.clone() })?;
+    let unsupported = || PythonError::Unsupported { pid, version, file: file.clone() };
+    let known = (version.major == 3).then(|| table(version.minor)).flatten().ok_or_else(unsupported)?;
+    let runtime_address = runtime.ok_or_else(unsupported)?;
+
+    let mut notes = Vec::new();
+    if version.micro.is_none() {
+        notes.push(format!("only the minor version could be told, from the name `{}`", file.display()));
+    }
+    if Cookie::read(&memory, runtime_address).is_ok_and(|cookie| cookie.free_threaded) {
+        return Err(PythonError::FreeThreaded { pid, version, file });
+    }
+    let (offsets, offsets_source) =
+        choose_offsets(&memory, runtime_address, located.runtime_size, version, known, &mut notes);
+    let (found, thread_state_route) =
+        find_route(&memory, pid, version, &offsets, located, runtime_address, libc, &mut notes)?;
+    Ok(Interpreter {
+        version,
+        file,
+        embedding: located.embedding,
+        runtime_address,
+        layout: layout(&offsets, found),
+        offsets,
+        offsets_source,
+        thread_state_route,
+        notes,
+    })
 }
 
 /// A process without an interpreter, or one that has ended and only waits for its parent to notice.

@@ -41,18 +41,6 @@ impl<K: Copy + Eq + Hash, V: Clone> Cache<K, V> {
         }
     }
 
-    /// Drops the entries whose key does not pass.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&K) -> bool) {
-        self.old.retain(|key, _| keep(key));
-        self.young.retain(|key, (_, weight)| {
-            let kept = keep(key);
-            if !kept {
-                self.weight = self.weight.saturating_sub(*weight);
-            }
-            kept
-        });
-    }
-
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.young.len() + self.old.len()
@@ -76,15 +64,12 @@ mod tests {
     }
 
     #[test]
-    fn replacing_and_dropping_keep_count() {
+    fn replacing_keeps_count() {
         let mut cache = Cache::new(100);
         for _ in 0..1000 {
             cache.insert(1, 'a', 10);
         }
         assert_eq!((cache.len(), cache.weight), (1, 10));
-        cache.insert(2, 'b', 10);
-        cache.retain(|key| *key == 2);
-        assert_eq!((cache.get(1), cache.get(2), cache.weight), (None, Some('b'), 10));
         cache.insert(3, 'c', 1_000_000);
         assert_eq!(cache.get(3), Some('c'));
     }

@@ -19,7 +19,7 @@ pub struct Limits {
     pub code_bytes: usize,
     /// Named stacks.
     pub stack_bytes: usize,
-    /// Processes whose parent is remembered.
+    /// Processes that are told apart at once.
     pub processes: usize,
 }
 
@@ -46,10 +46,29 @@ impl Counts {
     }
 }
 
+/// One life of a pid: never used twice, so what is known of a process that has gone can stay until it ages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Incarnation(u64);
+
+/// An ancestor of a process.
+#[derive(Clone, Copy, Debug)]
+struct Ancestor {
+    process: Incarnation,
+    /// What was read of it before this moment, the process inherited.
+    before_ns: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Process {
+    incarnation: Incarnation,
+    /// Parent first.
+    ancestors: Arc<[Ancestor]>,
+}
+
 /// A code object as the kernel half saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct CodeKey {
-    pid: u32,
+    process: Incarnation,
     address: u64,
     identity: u32,
 }
@@ -59,12 +78,6 @@ struct Known {
     code: Arc<Code>,
     /// When it had been read, by the kernel half's clock.
     read_ns: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Descent {
-    parent: u32,
-    forked_ns: u64,
 }
 
 /// Generations of a process that are searched for what it inherited.
@@ -84,8 +97,9 @@ const MAX_GENERATIONS: usize = 8;
 #[derive(Debug)]
 pub struct Symbols {
     codes: Cache<CodeKey, Known>,
-    stacks: Cache<(u32, StackId), Arc<[Frame]>>,
-    descents: HashMap<u32, Descent>,
+    stacks: Cache<(Incarnation, StackId), Arc<[Frame]>>,
+    processes: HashMap<u32, Process>,
+    next_incarnation: u64,
     max_processes: usize,
     counts: Counts,
     clock: fn() -> u64,
@@ -97,7 +111,8 @@ impl Symbols {
         Self {
             codes: Cache::new(limits.code_bytes),
             stacks: Cache::new(limits.stack_bytes),
-            descents: HashMap::new(),
+            processes: HashMap::new(),
+            next_incarnation: 0,
             max_processes: limits.processes,
             counts: Counts::default(),
             clock: monotonic_ns,
@@ -133,8 +148,9 @@ impl Symbols {
         memory: &dyn Memory,
         frame: &RawFrame,
     ) -> Option<Arc<Code>> {
-        let key = CodeKey { pid, address: frame.code, identity: frame.identity };
-        if let Some(known) = self.codes.get(key).or_else(|| self.inherited(key)) {
+        let process = self.process(pid);
+        let key = CodeKey { process: process.incarnation, address: frame.code, identity: frame.identity };
+        if let Some(known) = self.codes.get(key).or_else(|| self.inherited(key, &process.ancestors)) {
             return Some(known.code);
         }
         match read_code(memory, &interpreter.offsets, frame.code) {
@@ -156,49 +172,65 @@ impl Symbols {
     }
 
     /// What the process's ancestors had been read to hold before they forked.
-    fn inherited(&mut self, key: CodeKey) -> Option<Known> {
-        let mut descent = *self.descents.get(&key.pid)?;
-        let mut before_ns = u64::MAX;
-        for _ in 0..MAX_GENERATIONS {
-            before_ns = before_ns.min(descent.forked_ns);
-            let known = self.codes.get(CodeKey { pid: descent.parent, ..key });
-            if let Some(known) = known.filter(|known| known.read_ns < before_ns) {
-                return Some(known);
-            }
-            descent = *self.descents.get(&descent.parent)?;
+    fn inherited(&mut self, key: CodeKey, ancestors: &[Ancestor]) -> Option<Known> {
+        ancestors.iter().find_map(|ancestor| {
+            let known = self.codes.get(CodeKey { process: ancestor.process, ..key })?;
+            (known.read_ns < ancestor.before_ns).then_some(known)
+        })
+    }
+
+    /// The process that has this pid now.
+    fn process(&mut self, pid: u32) -> Process {
+        if let Some(process) = self.processes.get(&pid) {
+            return process.clone();
         }
-        None
+        self.add_process(pid, Arc::from([]))
+    }
+
+    fn add_process(&mut self, pid: u32, ancestors: Arc<[Ancestor]>) -> Process {
+        if self.processes.len() >= self.max_processes {
+            // Whichever it is, it is read anew when it is seen again.
+            if let Some(other) = self.processes.keys().next().copied() {
+                self.processes.remove(&other);
+            }
+        }
+        self.next_incarnation += 1;
+        let process = Process { incarnation: Incarnation(self.next_incarnation), ancestors };
+        self.processes.insert(pid, process.clone());
+        process
     }
 
     /// Keeps the named frames of a stack id.
     pub fn announce(&mut self, pid: u32, stack: StackId, frames: Arc<[Frame]>) {
         let bytes: usize = frames.iter().map(|frame| 64 + frame.function.len() + frame.file.len()).sum();
-        self.stacks.insert((pid, stack), frames, 64 + bytes);
+        let process = self.process(pid).incarnation;
+        self.stacks.insert((process, stack), frames, 64 + bytes);
     }
 
     /// The frames of a stack id that was announced and not forgotten since.
     pub fn stack(&mut self, pid: u32, stack: StackId) -> Option<Arc<[Frame]>> {
-        self.stacks.get((pid, stack))
+        let process = self.processes.get(&pid)?.incarnation;
+        self.stacks.get((process, stack))
     }
 
     /// Process `parent` forked `child` at `forked_ns` (`CLOCK_MONOTONIC` nanoseconds, as the kernel half
     /// stamps it). Must be told before any frame of the child is resolved for that to be of use.
     pub fn fork(&mut self, parent: u32, child: u32, forked_ns: u64) {
+        let parent = self.process(parent);
+        let first = Ancestor { process: parent.incarnation, before_ns: forked_ns };
+        let earlier = parent.ancestors.iter().map(|ancestor| Ancestor {
+            process: ancestor.process,
+            before_ns: ancestor.before_ns.min(forked_ns),
+        });
+        let ancestors = std::iter::once(first).chain(earlier).take(MAX_GENERATIONS).collect();
         // The pid may have been another process's before.
         self.forget(child);
-        if parent == child || self.descents.len() >= self.max_processes {
-            return;
-        }
-        self.descents.insert(child, Descent { parent, forked_ns });
+        self.add_process(child, ancestors);
     }
 
-    /// The process has ended, or runs another program now.
+    /// The process has ended, or runs another program now. What its children inherited stays theirs.
     pub fn forget(&mut self, pid: u32) {
-        self.descents.remove(&pid);
-        self.codes.retain(|key| key.pid != pid);
-        self.stacks.retain(|(owner, _)| *owner != pid);
-        // Its pid may soon be another process's, which its children do not descend from.
-        self.descents.retain(|_, descent| descent.parent != pid);
+        self.processes.remove(&pid);
     }
 
     #[must_use]
@@ -351,20 +383,24 @@ mod tests {
         // Another identity is another code object.
         let other = RawFrame { identity: frame.identity ^ 1, ..frame };
         assert_eq!(&*symbols.resolve(2, &interpreter(), &gone, &[other]), &[unknown()]);
-        // The pid of the parent is free for another process now.
+        // The parent's end changes nothing for its children, and gives nothing to the next with its pid.
         symbols.forget(1);
         symbols.forget(2);
+        assert_eq!(&*symbols.resolve(3, &interpreter(), &gone, &[frame]), &[named("view", 7)]);
+        symbols.fork(1, 6, 300);
+        assert_eq!(&*symbols.resolve(6, &interpreter(), &gone, &[frame]), &[unknown()]);
+        // Nor does a process that runs another program keep anything.
+        symbols.forget(3);
         assert_eq!(&*symbols.resolve(3, &interpreter(), &gone, &[frame]), &[unknown()]);
     }
 
     #[test]
-    fn a_family_that_is_its_own_ancestor_ends() {
+    fn a_long_line_of_ancestors_is_cut() {
         let mut symbols = symbols(|| 1);
-        let (_, frame) = process("view", 7);
-        symbols.fork(1, 2, 10);
-        symbols.descents.insert(1, Descent { parent: 2, forked_ns: 10 });
-        let gone = BufferMemory::new();
-        assert_eq!(&*symbols.resolve(1, &interpreter(), &gone, &[frame]), &[unknown()]);
+        for pid in 1..100 {
+            symbols.fork(pid, pid + 1, 10);
+        }
+        assert_eq!(symbols.process(100).ancestors.len(), MAX_GENERATIONS);
     }
 
     #[test]
@@ -390,6 +426,6 @@ mod tests {
             symbols.announce(pid, StackId(1), frames);
             symbols.fork(pid, pid + 10_000, 1);
         }
-        assert!(symbols.codes.len() <= 10 && symbols.stacks.len() <= 10 && symbols.descents.len() <= 10);
+        assert!(symbols.codes.len() <= 10 && symbols.stacks.len() <= 10 && symbols.processes.len() <= 10);
     }
 }

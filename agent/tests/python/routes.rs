@@ -63,6 +63,30 @@ fn not_initialised() {
     }
 }
 
+/// Two interpreters are mapped and only the executable's is alive, the one that is looked at second.
+#[test]
+fn the_interpreter_that_is_alive() {
+    let executable = Path::new("/usr/bin/python3.11");
+    let library = pyenv().into_iter().find(|(_, minor)| *minor == 11);
+    let (Some((prefix, _)), true) = (library, executable.exists()) else {
+        println!("needs a static and a shared Python 3.11");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let renamed = folder.path().join("interpreter");
+    std::fs::copy(executable, &renamed).unwrap();
+    let output = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new(&renamed);
+    command
+        .arg(script("waiting.py"))
+        .arg(output.path())
+        .env("PYTHONHOME", "/usr")
+        .env("LD_PRELOAD", prefix.join("lib/libpython3.11.so.1.0"));
+    let running = Running::start(command);
+    let found = inspect(running.pid()).unwrap();
+    assert_eq!((found.file.as_path(), found.embedding), (renamed.as_path(), Embedding::Static));
+}
+
 /// An application of its own that loads libpython at run time, as application servers do.
 #[test]
 fn loaded_late() {

@@ -29,7 +29,7 @@ struct Code {
 
 /// Bytes of bytecode up to which every instruction is compared. Longer code would take quadratic time: of
 /// some 300 ranges spread over it, the first, a middle and the last instruction are.
-const WHOLE: i32 = 1536;
+const WHOLE: i32 = 512;
 
 fn check(interpreter: &Path) -> String {
     let output = tempfile::NamedTempFile::new().unwrap();
