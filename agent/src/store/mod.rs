@@ -1,1 +1,18 @@
-//! See docs/architecture.md.
+//! What is remembered of one application: totals since the attach, and a sliding window of the last
+//! minute behind rates, percentiles and rankings.
+//!
+//! It holds no transaction: each is counted into its second and let go. No clock: times are handed in,
+//! wall clock as the model has them. Everything has a bound, with a `{other}` for what does not fit.
+
+mod durations;
+mod functions;
+mod intern;
+mod settings;
+mod tally;
+mod window;
+
+pub use settings::Limits;
+pub use window::Store;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,19 @@
+//! Bounds of the store.
+
+/// Distinct things that are told apart. The rest share one entry, `{other}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Seconds that the window reaches back.
+    pub window_seconds: u32,
+    pub routes: usize,
+    pub statements: usize,
+    pub functions: usize,
+    /// Workers whose transactions are counted apart.
+    pub workers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { window_seconds: 60, routes: 512, statements: 1_024, functions: 4_096, workers: 4_096 }
+    }
+}
