@@ -130,10 +130,10 @@ impl<W: Default> Server<W> {
         self.open.iter_mut()
     }
 
-    /// Where responses end is not known any more, until the next head.
+    /// Where the current response ends is not known any more.
     #[must_use]
     pub fn is_answer_lost(&self) -> bool {
-        matches!(self.outbound, Outbound::Lost)
+        matches!(self.outbound, Outbound::Lost) && self.open.front().is_some_and(|front| front.guessed)
     }
 
     /// The connection speaks something else from here on.
