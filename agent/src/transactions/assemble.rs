@@ -3,7 +3,8 @@
 //! The thread that reads a request owns it until its response ends; a thread that writes the response
 //! takes it over. A thread that owns requests of several connections at once (an event loop) cannot tell
 //! which of them a statement belongs to: it stays unplaced and is counted, because wrong is worse than
-//! unknown.
+//! unknown. A pipelined request that another thread takes up without reading (gunicorn's gthread has it in
+//! its buffer by then) is that thread's from its first write on; what it asks before that is unplaced.
 
 use super::connection::{Connection, Speaks};
 use super::finish::Finisher;
