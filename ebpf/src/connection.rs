@@ -26,26 +26,32 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
 /// The entry of a stream socket, made at its first use. `None` for any other descriptor.
+///
+/// The file behind the descriptor is looked up each time: descriptors are closed and given anew by any
+/// thread, by dup2, close_range and exec, and only the inode number tells one socket from the next.
 #[inline(always)]
 pub(crate) fn find(tgid: u32, fd: u32, generation: u64) -> Option<*mut Connection> {
     let key = Key { tgid, fd };
+    let file = open_file(fd)?;
     if let Some(found) = CONNECTIONS.get_ptr_mut(key) {
         // SAFETY: map values stay valid while the program runs.
         let entry = unsafe { &*found };
-        if entry.generation == generation {
+        if entry.generation == generation && entry.inode == file.inode_number {
             return (entry.is_stream != 0).then_some(found);
         }
+        forget(key, entry.generation == generation);
     }
-    meet(key, generation)
+    meet(key, generation, &file)
 }
 
-/// Looks at the descriptor in the kernel's own tables and remembers what it is.
-#[inline(never)]
-fn meet(key: Key, generation: u64) -> Option<*mut Connection> {
-    let sock = stream_sock(key.fd);
+/// Remembers what a descriptor is.
+#[inline(always)]
+fn meet(key: Key, generation: u64, file: &OpenFile) -> Option<*mut Connection> {
+    let sock = stream_sock(file);
     let entry = Connection {
         id: next_id()?,
         generation,
+        inode: file.inode_number,
         in_offset: 0,
         out_offset: 0,
         is_stream: u32::from(sock.is_some()),
@@ -85,15 +91,29 @@ fn meet(key: Key, generation: u64) -> Option<*mut Connection> {
     CONNECTIONS.get_ptr_mut(key)
 }
 
-/// Forgets a descriptor that is about to be closed.
+/// A close (or a dup2 over it) of this descriptor has just returned. By now another thread may already
+/// have been given it anew, and may have used it: then the entry is that thread's.
 #[inline(always)]
 pub(crate) fn closed(tgid: u32, fd: u32) {
     let key = Key { tgid, fd };
     let Some(found) = CONNECTIONS.get_ptr(key) else { return };
+    if let Some(file) = open_file(fd)
+        // SAFETY: map values stay valid while the program runs.
+        && file.inode_number == unsafe { (*found).inode }
+    {
+        return;
+    }
+    forget(key, true);
+}
+
+/// Drops an entry; `announced` is whether userspace knows it as a connection of this process.
+#[inline(always)]
+fn forget(key: Key, announced: bool) {
+    let Some(found) = CONNECTIONS.get_ptr(key) else { return };
     // SAFETY: map values stay valid while the program runs.
     let (id, is_stream) = unsafe { ((*found).id, (*found).is_stream) };
     let _absent_is_fine = CONNECTIONS.remove(key);
-    if is_stream != 0 {
+    if is_stream != 0 && announced {
         let _absent_is_fine = HINTS.remove(key);
         let header = header(kind::CONNECTION_CLOSED, size_of::<ConnectionClosed>());
         emit::send(&ConnectionClosed { header, connection: id });
@@ -110,10 +130,19 @@ fn next_id() -> Option<u64> {
     }
 }
 
-/// The `struct sock` behind a descriptor of the current process, if it is a stream socket. Follows
-/// `task->files->fdt->fd[fd]` (kernel `include/linux/fdtable.h`) and `file->private_data` (`net/socket.c`).
+/// The open file behind a descriptor of the current process.
+struct OpenFile {
+    /// Address of its `struct file`.
+    file: u64,
+    /// Address of its `struct inode`.
+    inode: u64,
+    /// Sockets take theirs from a counter (kernel `fs/inode.c`, `get_next_ino`).
+    inode_number: u64,
+}
+
+/// Follows `task->files->fdt->fd[fd]` (kernel `include/linux/fdtable.h`).
 #[inline(always)]
-fn stream_sock(fd: u32) -> Option<u64> {
+fn open_file(fd: u32) -> Option<OpenFile> {
     // SAFETY: the helper has no preconditions.
     let task = unsafe { bpf_get_current_task() };
     let files = kernel::<u64>(task + setting!(task_files))?;
@@ -124,10 +153,18 @@ fn stream_sock(fd: u32) -> Option<u64> {
     let array = kernel::<u64>(table + setting!(fdtable_fd))?;
     let file = kernel::<u64>(array + u64::from(fd) * 8)?;
     let inode = kernel::<u64>(file + setting!(file_inode))?;
-    if kernel::<u16>(inode + setting!(inode_mode))? & S_IFMT != S_IFSOCK {
+    let inode_number = kernel::<u64>(inode + setting!(inode_number))?;
+    Some(OpenFile { file, inode, inode_number })
+}
+
+/// The `struct sock` of a stream socket's file: `file->private_data` is its `struct socket` (kernel
+/// `net/socket.c`).
+#[inline(always)]
+fn stream_sock(file: &OpenFile) -> Option<u64> {
+    if kernel::<u16>(file.inode + setting!(inode_mode))? & S_IFMT != S_IFSOCK {
         return None;
     }
-    let socket = kernel::<u64>(file + setting!(file_private_data))?;
+    let socket = kernel::<u64>(file.file + setting!(file_private_data))?;
     if kernel::<u16>(socket + setting!(socket_type))? != SOCK_STREAM {
         return None;
     }

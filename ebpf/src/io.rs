@@ -1,9 +1,6 @@
-//! Bytes on sockets. Two raw tracepoints (Linux 4.17; kernel `include/trace/events/syscalls.h`):
-//!
-//! - `sys_exit(struct pt_regs *regs, long ret)`: what moved. The registers still hold the call's arguments,
-//!   so reads and writes need no program at their start.
-//! - `sys_enter(struct pt_regs *regs, long id)`: closes, and nothing else: once a close has returned,
-//!   another thread may already have the same descriptor anew.
+//! Bytes on sockets: one raw tracepoint (Linux 4.17), `sys_exit(struct pt_regs *regs, long ret)` (kernel
+//! `include/trace/events/syscalls.h`). The registers still hold the call's arguments, so nothing needs to
+//! run when a call begins, and what is reported is what moved.
 //!
 //! System call numbers are those of x86-64 (kernel `arch/x86/entry/syscalls/syscall_64.tbl`).
 
@@ -14,7 +11,6 @@ use crate::maps::{Connection, HINTS, IO_SCRATCH, IoScratch, TARGETS};
 use crate::memory::{copy_user, kernel, opaque, user};
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use pyapm_wire::connection::{DEFAULT_CAPTURE, Key, MAX_CAPTURE, RECORD_CAPTURE, TAIL_CAPTURE};
@@ -33,7 +29,6 @@ const RECVFROM: u64 = 45;
 const SENDMSG: u64 = 46;
 const RECVMSG: u64 = 47;
 const DUP3: u64 = 292;
-const CLOSE_RANGE: u64 = 436;
 
 const MSG_PEEK: u64 = 2;
 const EPIPE: i64 = -32;
@@ -72,30 +67,6 @@ pub(crate) struct Call {
     want: u64,
     /// Bytes that records have spoken of so far.
     done: u64,
-    /// 1 when all bytes are wanted: what is left out then is a loss, and is counted.
-    all_wanted: u64,
-}
-
-#[raw_tracepoint(tracepoint = "sys_enter")]
-fn syscall_enter(context: RawTracePointContext) -> i32 {
-    let id: u64 = context.arg(1);
-    if id != CLOSE && id != DUP2 && id != DUP3 && id != CLOSE_RANGE {
-        return 0;
-    }
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let Some(target) = TARGETS.get_ptr_mut(tgid) else { return 0 };
-    let registers: u64 = context.arg(0);
-    let (Some(first), Some(second)) = (register(registers, DI), register(registers, SI)) else { return 0 };
-    if id == CLOSE_RANGE {
-        // The usual use is "all from 3 up" in a child before its exec: every descriptor is met anew.
-        // SAFETY: map values stay valid while the program runs; the field is one aligned word.
-        unsafe { (*target).generation = bpf_ktime_get_ns() };
-    } else if id == CLOSE {
-        connection::closed(tgid, first as u32);
-    } else if first != second {
-        connection::closed(tgid, second as u32);
-    }
-    0
 }
 
 #[raw_tracepoint(tracepoint = "sys_exit")]
@@ -109,6 +80,13 @@ fn syscall_exit(context: RawTracePointContext) -> i32 {
     let outbound = match id {
         READ | READV | RECVFROM | RECVMSG => false,
         WRITE | WRITEV | SENDTO | SENDMSG | SENDFILE => true,
+        CLOSE | DUP2 | DUP3 => {
+            let gone = if id == CLOSE { register(registers, DI) } else { register(registers, SI) };
+            if let Some(fd) = gone {
+                connection::closed(tgid, fd as u32);
+            }
+            return 0;
+        }
         _ => return 0,
     };
     if result < 0 && result != EPIPE && result != ECONNRESET && result != ENOTCONN && result != ETIMEDOUT {
@@ -248,7 +226,6 @@ fn wanted(key: Key, entry: &Connection, call: &mut Call, offset: u64) {
         call.skip = until.saturating_sub(offset);
         call.want = u64::from(if want > MAX_CAPTURE { MAX_CAPTURE } else { want });
     }
-    call.all_wanted = u64::from(call.want == u64::from(MAX_CAPTURE));
 }
 
 /// Sends a call's bytes in as many records as its length and the wish for them need.
@@ -315,10 +292,6 @@ unsafe fn send_part(scratch: *mut IoScratch, address: u64, head: u64) {
     let mut tail = opaque(rest);
     if tail > u64::from(TAIL_CAPTURE) {
         tail = u64::from(TAIL_CAPTURE);
-        // SAFETY: as above.
-        if unsafe { (*scratch).call.all_wanted } != 0 {
-            emit::add(count::PAYLOAD_CUT, rest - u64::from(TAIL_CAPTURE));
-        }
     }
     if tail != 0 {
         let from = address + u64::from(record.moved) - tail;
@@ -379,10 +352,7 @@ fn send_vectors(scratch: *mut IoScratch) {
         }
     }
     // SAFETY: as above.
-    let (filled, all_wanted) = unsafe { ((*scratch).call.done, (*scratch).call.all_wanted) };
-    if filled < length && all_wanted != 0 {
-        emit::add(count::PAYLOAD_CUT, length - filled);
-    }
+    let filled = unsafe { (*scratch).call.done };
     finish(scratch, filled, 0);
 }
 

@@ -82,6 +82,8 @@ static SETTINGS: Settings = Settings {
     signal_live: 0,
     wakeup_bytes: 0,
     socket_type: 0,
+    inode_number: 0,
+    padding: 0,
 };
 
 /// One setting, read so that the compiler does not take the zeroes above for the value.
@@ -105,6 +107,8 @@ pub(crate) struct Connection {
     pub id: u64,
     /// `Target::generation` of the process that it belongs to.
     pub generation: u64,
+    /// Inode number of the file that it was.
+    pub inode: u64,
     pub in_offset: u64,
     pub out_offset: u64,
     /// 0: a descriptor that is not a stream socket, never looked at again. 1: a stream socket.

@@ -33,6 +33,8 @@ pub fn settings(btf: &Btf) -> Result<Settings, BtfError> {
         signal_live: offset("signal_struct", "live")?,
         wakeup_bytes: 0,
         socket_type: offset("socket", "type")?,
+        inode_number: offset("inode", "i_ino")?,
+        padding: 0,
     })
 }
 

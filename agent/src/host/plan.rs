@@ -24,7 +24,7 @@ pub const FAMILIES: [Family; 4] = [
         hook: "raw tracepoints sched_process_fork, sched_process_exec, sched_process_exit",
         purpose: "workers that come and go",
     },
-    Family { name: "io", hook: "raw tracepoints sys_enter, sys_exit", purpose: "requests and responses" },
+    Family { name: "io", hook: "raw tracepoint sys_exit", purpose: "requests and responses" },
     Family { name: "sample", hook: "perf event cpu-clock on every CPU", purpose: "stacks on the CPU" },
     Family { name: "drivers", hook: "uprobes on database client libraries", purpose: "SQL statements" },
 ];

@@ -13,7 +13,7 @@ const LIFECYCLE: [(&str, &str); 3] = [
     ("process_exec", "sched_process_exec"),
     ("process_exit", "sched_process_exit"),
 ];
-const IO: [(&str, &str); 2] = [("syscall_enter", "sys_enter"), ("syscall_exit", "sys_exit")];
+const IO: [(&str, &str); 1] = [("syscall_exit", "sys_exit")];
 
 /// Where a uprobe goes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,8 +20,8 @@ pub const CONNECTIONS_FULL: u32 = 6;
 pub const SCRATCH_FULL: u32 = 7;
 /// Samples of threads without a Python thread state (native threads).
 pub const SAMPLE_NOT_PYTHON: u32 = 8;
-/// Bytes moved by calls whose payload was wanted but is not carried (sendfile, more than MAX_CAPTURE).
-pub const PAYLOAD_CUT: u32 = 9;
+// 9 was `payload_cut`: bytes left out of large bodies. Retired: leaving them out is no loss, and where framing
+// needed them userspace says so (`framing_lost`).
 
 /// Slots in `COUNTS`.
 pub const SLOTS: u32 = 16;
@@ -37,7 +37,7 @@ pub const NAMES: [&str; SLOTS as usize] = [
     "connections_full",
     "scratch_full",
     "sample_not_python",
-    "payload_cut",
+    "",
     "",
     "",
     "",

@@ -51,6 +51,9 @@ pub struct Settings {
     pub wakeup_bytes: u32,
     /// `socket.type` (i16).
     pub socket_type: u32,
+    /// `inode.i_ino` (unsigned long).
+    pub inode_number: u32,
+    pub padding: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == 88);
+const _: () = assert!(size_of::<Settings>() == 96);
