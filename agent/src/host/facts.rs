@@ -58,7 +58,13 @@ impl Facts {
     /// Of this machine and this process.
     #[must_use]
     pub fn read() -> Self {
-        Self::read_under(Path::new("/"))
+        let mut facts = Self::read_under(Path::new("/"));
+        // What uname(2) says is what this process is given, and what `uname -r` shows its user.
+        if let Ok(names) = nix::sys::utsname::uname() {
+            facts.kernel_release = names.release().to_string_lossy().into_owned();
+            facts.kernel_version = version(&facts.kernel_release);
+        }
+        facts
     }
 
     /// With every file looked for under `root`; what is asked of the kernel directly stays its own.

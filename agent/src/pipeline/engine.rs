@@ -125,10 +125,11 @@ impl Engine {
             pending: &mut self.pending,
             output: &mut self.output,
             stacks_unknown: &mut self.stacks_unknown,
+            written: &mut self.written,
             lines,
         };
         events += reader.drain(TURN, |event| rooms.take(event));
-        self.written += rooms.finish();
+        rooms.finish();
         events == TURN
     }
 
@@ -252,6 +253,7 @@ struct Rooms<'a> {
     pending: &'a mut Vec<Pending>,
     output: &'a mut Output,
     stacks_unknown: &'a mut u64,
+    written: &'a mut u64,
     lines: &'a mut Lines,
 }
 
@@ -334,18 +336,16 @@ impl Rooms<'_> {
         self.lines.extend(notices.into_iter().map(Line::Worker));
     }
 
-    fn flush_finished(&mut self) -> u64 {
-        let mut written = 0;
+    fn flush_finished(&mut self) {
         for finished in self.output.finished.drain(..) {
             self.store.record(&finished.transaction);
             self.lines.push(Line::Transaction(Box::new(finished.transaction)));
-            written += 1;
+            *self.written += 1;
         }
-        written
     }
 
-    /// Hands on what this turn led to; the number of transactions.
-    fn finish(mut self) -> u64 {
+    /// Hands on what this turn led to.
+    fn finish(mut self) {
         for hint in self.output.hints.drain(..) {
             let wire = Hint {
                 connection: hint.connection.0,
@@ -358,7 +358,7 @@ impl Rooms<'_> {
                 tracing::debug!("a hint was not taken, more bytes are copied than needed: {error}");
             }
         }
-        self.flush_finished()
+        self.flush_finished();
     }
 }
 

@@ -199,6 +199,14 @@ fn workers_are_listed_from_their_start() {
 }
 
 #[test]
+fn clock_set_back_by_an_hour() {
+    let mut store = store();
+    store.record(&transaction("GET /a", START + 7_200 * SECOND, 1_000, 200));
+    store.record(&transaction("GET /a", START + 3_600 * SECOND, 1_000, 200));
+    assert_eq!(store.snapshot(START + 3_600 * SECOND).totals.transactions, 1);
+}
+
+#[test]
 fn extreme_times_do_not_panic() {
     let mut store = Store::new(Limits::default(), u64::MAX);
     let mut odd = transaction("GET /a", START, 1, 999);

@@ -268,6 +268,12 @@ impl Store {
     /// Makes room for new names, at most once a second per kind: the window is searched for those in use.
     fn thin(&mut self, second: u64) {
         let [routes, statements, functions] = &mut self.thinned;
+        if self.routes.is_full() || self.statements.is_full() || self.functions.is_full() {
+            let seconds = self.slots.len() as u64;
+            for slot in self.slots.iter_mut().filter(|slot| slot.second.saturating_add(seconds) <= second) {
+                *slot = Slot::default();
+            }
+        }
         let slots = &self.slots;
         let due = |full: bool, last: &mut u64| full && std::mem::replace(last, second) != second;
         if due(self.routes.is_full(), routes) {
@@ -288,12 +294,14 @@ impl Store {
 
 /// The slot of a second, emptied if it held an older one; `None` when the second is older than the window.
 fn slot_of(slots: &mut [Slot], second: u64) -> Option<&mut Slot> {
+    /// Nothing is recorded so late: the wall clock was set back, and what the slot has is of no time.
+    const LATEST: u64 = 600;
     let index = usize::try_from(second % slots.len() as u64).ok()?;
     let slot = slots.get_mut(index)?;
-    if slot.second > second {
+    if slot.second > second && slot.second - second <= LATEST {
         return None;
     }
-    if slot.second < second {
+    if slot.second != second {
         *slot = Slot { second, ..Slot::default() };
     }
     Some(slot)

@@ -60,17 +60,19 @@ pub struct Connection {
     pub speaks: Speaks,
     /// The thread that serves its current request.
     pub owner: Option<ThreadKey>,
-    /// Position of the next byte in each direction.
-    in_at: u64,
-    out_at: u64,
+    /// Position of the next byte in each direction; `None` when the record of the opening was lost and
+    /// nothing has moved yet: then the first record says where the stream stands.
+    in_at: Option<u64>,
+    out_at: Option<u64>,
     hinted: Option<Hint>,
 }
 
 impl Connection {
     #[must_use]
-    pub fn new(id: ConnectionId, pid: u32, in_at: u64, out_at: u64) -> Self {
+    pub fn new(id: ConnectionId, pid: u32, opening_seen: bool) -> Self {
+        let start = opening_seen.then_some(0);
         let speaks = Speaks::Undecided { start: Vec::new(), started_ns: 0, misses_in: 0, misses_out: 0 };
-        Self { id, pid, fd: None, peer: None, speaks, owner: None, in_at, out_at, hinted: None }
+        Self { id, pid, fd: None, peer: None, speaks, owner: None, in_at: start, out_at: start, hinted: None }
     }
 
     /// Follows one call's bytes; returns how many bytes were lost before them, or `None` when the record
@@ -80,14 +82,14 @@ impl Connection {
             Direction::In => &mut self.in_at,
             Direction::Out => &mut self.out_at,
         };
-        let Some(lost) = io.offset.checked_sub(*at) else {
+        let Some(lost) = io.offset.checked_sub(at.unwrap_or(io.offset)) else {
             sink.counts.late += 1;
             return None;
         };
         if lost > 0 {
             sink.counts.gap += 1;
         }
-        *at = io.offset.saturating_add(u64::from(io.moved));
+        *at = Some(io.offset.saturating_add(u64::from(io.moved)));
         if let Speaks::Undecided { .. } = self.speaks {
             self.decide(time_ns, io, lost, sink);
         } else if let Speaks::Http(server) = &mut self.speaks {
@@ -169,8 +171,10 @@ impl Connection {
             Speaks::Http(server) if server.is_ignored() => ((0, 0), (0, 0)),
             Speaks::Http(server) => {
                 let (ahead_in, ahead_out) = server.indifferent();
-                let skip =
-                    |at: u64, ahead| if ahead >= WORTH_SKIPPING { at.saturating_add(ahead) } else { 0 };
+                let skip = |at: Option<u64>, ahead| match at {
+                    Some(at) if ahead >= WORTH_SKIPPING => at.saturating_add(ahead),
+                    _ => 0,
+                };
                 ((skip(self.in_at, ahead_in), skip(self.out_at, ahead_out)), all)
             }
             Speaks::Mysql(_) => ((0, 0), WANT_DATABASE),

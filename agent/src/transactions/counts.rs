@@ -19,6 +19,8 @@ pub struct Counts {
     pub late: u64,
     /// Responses without a request: its record was lost, or the connection was older than the attach.
     pub response_unmatched: u64,
+    /// Output after a whole response, or before any request: a body where none may be.
+    pub stray_output: u64,
     /// Connections that ended inside a request's head: no transaction had begun.
     pub head_unfinished: u64,
     /// Statements outside any transaction, or on a thread that serves several at once.
@@ -55,6 +57,7 @@ impl Counts {
             ("gap", self.gap),
             ("late", self.late),
             ("response_unmatched", self.response_unmatched),
+            ("stray_output", self.stray_output),
             ("head_unfinished", self.head_unfinished),
             ("span_unplaced", self.span_unplaced),
             ("statement_nested", self.statement_nested),

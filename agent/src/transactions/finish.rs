@@ -116,7 +116,7 @@ fn merged(samples: Vec<OpenSamples>) -> Vec<Samples> {
         match merged.iter_mut().find(|known| known.stack == frames) {
             Some(known) => known.count += sample.count,
             None => {
-                merged.push(Samples { count: sample.count, state: SampleState::Cpu, stack: frames.to_vec() })
+                merged.push(Samples { count: sample.count, state: SampleState::Cpu, stack: frames.to_vec() });
             }
         }
     }

@@ -21,6 +21,7 @@ mod counts;
 mod finish;
 mod ids;
 mod settings;
+mod spans;
 mod thread;
 mod work;
 

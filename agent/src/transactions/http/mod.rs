@@ -6,6 +6,7 @@
 mod body;
 mod detect;
 mod head;
+mod outbound;
 mod server;
 
 pub use body::{Body, Progress};

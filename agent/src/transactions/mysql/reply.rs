@@ -55,6 +55,8 @@ impl Reply {
         match seen {
             [_, _, _, 0, ..] => Verdict::Unknown,
             [0, 0, 0, _, ..] => Verdict::Unknown,
+            // MariaDB's progress reports come as error 65535, ahead of the reply (ERR_Packet in its manual).
+            [_, _, _, _, 0xff, 0xff, 0xff] => Verdict::Unknown,
             [_, _, _, _, 0xff, low, high] => Verdict::Error(u16::from_le_bytes([*low, *high])),
             [_, _, _, _, 0xff, ..] if !self.missed => Verdict::Unseen,
             [_, _, _, _, 0xff, ..] => Verdict::Unknown,
@@ -102,6 +104,7 @@ mod tests {
         assert_eq!(verdict_of(b"\x09\0\0\x01\xfb/etc/abc"), Verdict::LocalInfile);
         assert_eq!(verdict_of(b"\x17\x03\x03\x00\x40abcdef"), Verdict::Unknown);
         assert_eq!(verdict_of(b"\0\0\0\x01"), Verdict::Unknown);
+        assert_eq!(verdict_of(b"\x2c\0\0\x01\xff\xff\xff\x01"), Verdict::Unknown);
         assert_eq!(verdict_of(b""), Verdict::Unseen);
         assert_eq!(verdict_of(b"\x2c\0\0\x01\xff\x7a"), Verdict::Unseen);
     }

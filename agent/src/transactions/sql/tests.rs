@@ -190,7 +190,7 @@ fn random_values_never_survive() {
 #[test]
 fn noise_never_panics() {
     let mut dice = crate::transactions::tests::Dice(77);
-    let parts: [&[u8]; 20] = [
+    let parts: [&[u8]; 50] = [
         b"'",
         b"\"",
         b"`",
@@ -211,8 +211,38 @@ fn noise_never_panics() {
         b"\xff\xfe",
         "é".as_bytes(),
         b"FROM (SELECT ",
+        b"$",
+        b"$$",
+        b"$a$",
+        b":",
+        b"::",
+        b"0x",
+        b"0b1",
+        b"1e",
+        b"1e-",
+        b"E'",
+        b"U&'",
+        b"U&'\\00",
+        b"Q'{",
+        b"nq'[",
+        b"N'",
+        b"x'",
+        b"_utf8",
+        b"?",
+        b"/*!40001 ",
+        b"\0",
+        b"\x1b",
+        b"->>",
+        b"<=>",
+        b"@",
+        b"{",
+        b"}",
+        b"~*",
+        b"1_",
+        "\u{1f600}".as_bytes(),
+        b"LIKE",
     ];
-    for _ in 0..5_000 {
+    for _ in 0..20_000 {
         let mut text = Vec::new();
         for _ in 0..dice.below(40) {
             text.extend_from_slice(parts[dice.below(parts.len())]);

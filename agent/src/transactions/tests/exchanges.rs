@@ -387,3 +387,19 @@ fn names_times_and_trace() {
     assert_eq!(finished[1].trace_id.len(), 32);
     assert_ne!(finished[0].span_id, finished[1].span_id);
 }
+
+#[test]
+fn body_after_head_does_not_disturb_the_next_request() {
+    let mut player = Player::new();
+    player.open(WEB);
+    player.read(WEB, b"HEAD /h HTTP/1.1\r\n\r\n");
+    player.write(WEB, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    player.write(WEB, b"hello");
+    player.read(WEB, GET);
+    player.write(WEB, OK5);
+    let outcomes: Vec<_> =
+        player.summary().into_iter().map(|(_, status, outcome)| (status, outcome)).collect();
+    assert_eq!(outcomes, [(Some(200), Outcome::Complete); 2]);
+    let counts = player.transactions.counts();
+    assert_eq!((counts.stray_output, counts.framing_lost), (1, 0));
+}

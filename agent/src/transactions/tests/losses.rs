@@ -159,3 +159,17 @@ fn unanswered_pipelined_requests_are_aborted() {
         player.summary().into_iter().map(|(_, status, outcome)| (status, outcome)).collect();
     assert_eq!(outcomes, [(Some(200), Complete), (None, Aborted), (None, Aborted)]);
 }
+
+/// Without the record of the opening, each direction's first record says where its stream stands.
+#[test]
+fn opening_lost() {
+    let mut player = Player::new();
+    player.positions.insert((WEB, true), 500);
+    player.positions.insert((WEB, false), 9_000);
+    player.read(WEB, GET);
+    player.write(WEB, OK5);
+    assert_eq!(player.summary(), [("GET /a".to_owned(), Some(200), Complete)]);
+    assert_eq!(player.only().client_address, None);
+    assert_eq!(player.transactions.counts().gap, 0);
+    assert!(player.out.hints.is_empty(), "no descriptor, no hint");
+}

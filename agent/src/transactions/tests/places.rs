@@ -1,6 +1,7 @@
 //! Which transaction a statement or a sample belongs to.
 
 use super::{DB, PID, Player, ROWS, WEB, command, frames};
+use crate::intake::Direction;
 use pyapm_model::snapshot::Doing;
 
 const GET: &[u8] = b"GET /a HTTP/1.1\r\n\r\n";
@@ -174,4 +175,37 @@ fn statement_packets_of_another_thread_do_not_bind() {
     let span = &player.only().spans[0];
     assert_eq!(span.error_type, None);
     assert!(span.reply_seen);
+}
+
+/// A request whose answer was lost from sight does not stand between its thread and the next one.
+#[test]
+fn lost_answers_do_not_make_a_thread_ambiguous() {
+    let mut player = Player::new();
+    player.open(WEB);
+    player.open(5);
+    player.open(DB);
+    player.read(WEB, GET);
+    player.lose(WEB, Direction::Out, 50);
+    player.write(WEB, b"rest of an answer");
+    player.read(5, GET);
+    player.query("SELECT 1 FROM a", ROWS, None);
+    player.write(5, OK5);
+    assert_eq!(player.only().spans.len(), 1);
+    player.close(WEB);
+    assert_eq!(player.finished().len(), 2);
+}
+
+#[test]
+fn seeing_the_peer_go_does_not_take_a_request_over() {
+    let mut player = Player::new();
+    player.open(WEB);
+    player.open(DB);
+    player.tid = POOL;
+    player.read(WEB, GET);
+    player.tid = PID;
+    player.ended(WEB, Direction::In, false);
+    player.tid = POOL;
+    player.query("SELECT 1 FROM a", ROWS, None);
+    player.write(WEB, OK5);
+    assert_eq!((player.only().spans.len(), player.only().tid), (1, POOL));
 }

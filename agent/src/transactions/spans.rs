@@ -1,0 +1,214 @@
+//! Statements: the thread asks, the first packet that carries it binds the library's handle to a
+//! connection, and what comes back on that connection until the next command is the reply.
+
+use super::Transactions;
+use super::assemble::current_exchange;
+use super::connection::{Database, Live, Speaks};
+use super::http::{Likeness, request_likeness};
+use super::mysql::{Reply, Verdict, carries_statement};
+use super::thread::{Asked, Place, ThreadKey};
+use super::work::OpenSpan;
+use crate::intake::{ConnectionId, Io, Statement as StatementEvent};
+use pyapm_model::line::Frame;
+use std::sync::Arc;
+
+impl Transactions {
+    /// Outbound bytes of a thread: they may be the statement it has asked for.
+    pub(super) fn send(&mut self, time_ns: u64, thread: ThreadKey, io: &Io<'_>) {
+        let Some(asked) = self.threads.get_mut(&thread).and_then(|thread| thread.asked.as_mut()) else {
+            return self.send_unasked(io);
+        };
+        if asked.connection.is_some() {
+            let (here, place) = (asked.connection == Some(io.connection), asked.place);
+            self.send_unasked(io);
+            if here
+                && let Some(span) = self.span(place)
+                && !span.replied
+            {
+                span.last_io_ns = time_ns;
+            }
+            return;
+        }
+        let known = self.handles.get(&(thread.pid, asked.handle));
+        let Some(connection) = self.connections.get_mut(&io.connection) else { return };
+        if matches!(connection.speaks, Speaks::Http(_)) {
+            return;
+        }
+        let carries = carries_statement(io.head, asked.text_len);
+        // Encrypted and compressed statements, and those of which nothing was captured, are known by the
+        // handle, or by being the first thing that the thread sends after asking.
+        let plausible = known == Some(&io.connection)
+            || (known.is_none() && (io.head.is_empty() || is_wrapped(io.head, io.moved)));
+        if !carries && (!plausible || request_likeness(io.head) == Likeness::Yes) {
+            return self.send_unasked(io);
+        }
+        asked.connection = Some(io.connection);
+        let (handle, place, peer) = (asked.handle, asked.place, connection.peer);
+        let opaque = !carries && !io.head.is_empty();
+        let live = Live { place, reply: Reply::default(), opaque, replied: false };
+        let database = match &mut connection.speaks {
+            Speaks::Mysql(database) => database,
+            other => {
+                *other = Speaks::Mysql(Database::default());
+                let Speaks::Mysql(database) = other else { return };
+                database
+            }
+        };
+        database.live = Some(live);
+        let before = database.handle.replace(handle);
+        if let Some(before) = before.filter(|before| *before != handle) {
+            self.handles.remove(&(thread.pid, before));
+        }
+        self.handles.insert((thread.pid, handle), io.connection);
+        if let Some(span) = self.span(place) {
+            span.last_io_ns = time_ns;
+            span.server = peer;
+        }
+    }
+
+    /// Outbound bytes on a database connection that belong to no statement's event: after a reply they
+    /// begin another command (a ping, a quit), and what comes back is not that statement's.
+    fn send_unasked(&mut self, io: &Io<'_>) {
+        let Some(Speaks::Mysql(database)) = self.connections.get_mut(&io.connection).map(|c| &mut c.speaks)
+        else {
+            return;
+        };
+        let Some(live) = &mut database.live else { return };
+        if live.replied {
+            if !live.opaque && live.reply.verdict() == Verdict::LocalInfile {
+                // The file's bytes; the statement's own reply comes after them.
+                live.reply = Reply::default();
+                live.replied = false;
+            } else {
+                database.live = None;
+            }
+        }
+    }
+
+    pub(super) fn statement(
+        &mut self,
+        time_ns: u64,
+        thread: ThreadKey,
+        statement: &StatementEvent<'_>,
+        stack: Option<Arc<[Frame]>>,
+    ) {
+        let key = self.statements.key(statement.text, statement.text_len);
+        let Some(state) = self.thread(thread) else { return };
+        let (asked, current) = (state.asked.take(), state.current());
+        if let Some(before) = asked
+            && !before.moved
+            && (before.handle, before.key) == (statement.handle, key)
+        {
+            // One library function calling another: `mysql_real_query` is `mysql_send_query` and a read.
+            state.asked = asked;
+            self.counts.statement_nested += 1;
+            return;
+        }
+        if let Some(before) = asked {
+            self.detach(before);
+        }
+        let place = self.open_span(time_ns, current, key, statement, stack);
+        let (handle, text_len) = (statement.handle, statement.text_len);
+        if let Some(state) = self.threads.get_mut(&thread) {
+            state.asked = Some(Asked { handle, key, text_len, place, connection: None, moved: false });
+        }
+    }
+
+    /// Nothing that comes now belongs to this statement.
+    fn detach(&mut self, asked: Asked) {
+        if let Some(id) = asked.connection
+            && let Some(Speaks::Mysql(database)) = self.connections.get_mut(&id).map(|c| &mut c.speaks)
+            && database.live.is_some_and(|live| live.place == asked.place)
+        {
+            database.live = None;
+        }
+        if let Some(span) = self.span(asked.place) {
+            span.closed = true;
+        }
+    }
+
+    fn open_span(
+        &mut self,
+        time_ns: u64,
+        current: Option<ConnectionId>,
+        key: u64,
+        statement: &StatementEvent<'_>,
+        stack: Option<Arc<[Frame]>>,
+    ) -> Option<Place> {
+        let exchange = current.and_then(|id| current_exchange(&mut self.connections, id));
+        let (Some(connection), Some(exchange)) = (current, exchange) else {
+            self.counts.span_unplaced += 1;
+            return None;
+        };
+        if exchange.work.spans.len() >= self.limits.spans_per_transaction {
+            self.counts.spans_overflow += 1;
+            return None;
+        }
+        let (normalised, fresh) = self.statements.get(key, statement.text, statement.text_len);
+        if fresh && normalised.scanned {
+            self.counts.sql_scanned += 1;
+        }
+        exchange.work.spans.push(OpenSpan {
+            statement: normalised,
+            started_ns: time_ns,
+            stack,
+            server: None,
+            last_io_ns: time_ns,
+            replied: false,
+            verdict: Verdict::Unseen,
+            closed: false,
+        });
+        Some(Place { connection, sequence: exchange.sequence, span: exchange.work.spans.len() - 1 })
+    }
+
+    /// Inbound bytes on a database connection: the reply to its latest statement, when it has one. `lost`
+    /// bytes went before them; `None` when the record was not used.
+    pub(super) fn receive(&mut self, time_ns: u64, io: &Io<'_>, lost: Option<u64>) {
+        let connection = self.connections.get_mut(&io.connection).map(|connection| &mut connection.speaks);
+        let (Some(Speaks::Mysql(database)), Some(lost)) = (connection, lost) else { return };
+        let Some((place, verdict)) = read_reply(database, io, lost) else { return };
+        if let Some(span) = self.span(Some(place)) {
+            if io.moved > 0 {
+                span.last_io_ns = time_ns;
+                span.replied = true;
+                span.verdict = verdict;
+            } else {
+                // The server has gone, and its reply with it.
+                span.closed = true;
+            }
+        }
+    }
+
+    pub(super) fn span(&mut self, place: Option<Place>) -> Option<&mut OpenSpan> {
+        let place = place?;
+        match &mut self.connections.get_mut(&place.connection)?.speaks {
+            Speaks::Http(server) => server.exchange(place.sequence)?.work.spans.get_mut(place.span),
+            _ => None,
+        }
+    }
+}
+
+/// One inbound call on a database connection: the span it is for, and what the reply says so far.
+fn read_reply(database: &mut Database, io: &Io<'_>, lost: u64) -> Option<(Place, Verdict)> {
+    let live = database.live.as_mut()?;
+    let mut verdict = Verdict::Unknown;
+    if !live.opaque {
+        if lost > 0 {
+            live.reply.lose();
+        }
+        live.reply.read(io.head, u64::from(io.moved));
+        verdict = live.reply.verdict();
+    }
+    live.replied |= io.moved > 0;
+    Some((live.place?, verdict))
+}
+
+/// A TLS record of application data (RFC 8446 section 5.1), or a compressed packet of the MySQL protocol:
+/// seven bytes of header, sequence number 0.
+fn is_wrapped(head: &[u8], moved: u32) -> bool {
+    match head {
+        [0x17, 0x03, ..] => true,
+        [l0, l1, l2, 0, ..] => u32::from_le_bytes([*l0, *l1, *l2, 0]).checked_add(7) == Some(moved),
+        _ => false,
+    }
+}
