@@ -43,6 +43,35 @@ impl Inspection {
         })
     }
 
+    /// What is different in `later`, one sentence each.
+    #[must_use]
+    pub fn differences(&self, later: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut lists = |what: &str, before: &[String], after: &[String]| {
+            let gone =
+                before.iter().filter(|line| !after.contains(line)).map(|line| format!("{what} gone: {line}"));
+            let new =
+                after.iter().filter(|line| !before.contains(line)).map(|line| format!("{what} new: {line}"));
+            found.extend(gone.chain(new));
+        };
+        lists("mapping", &self.maps, &later.maps);
+        let lines = |inspection: &Self| -> Vec<String> {
+            inspection.descriptors.iter().map(|(number, target)| format!("{number} {target}")).collect()
+        };
+        lists("descriptor", &lines(self), &lines(later));
+        for (what, same) in [
+            ("environment", self.environment == later.environment),
+            ("command line", self.command_line == later.command_line),
+            ("number of threads", self.threads == later.threads),
+            ("tracer", self.tracer == later.tracer),
+        ] {
+            if !same {
+                found.push(format!("{what} differs"));
+            }
+        }
+        found
+    }
+
     /// The same without anonymous memory, which an interpreter at work takes and gives back as it likes.
     #[must_use]
     pub fn without_anonymous(mut self) -> Self {
@@ -168,6 +197,15 @@ mod tests {
         let look = || Inspection::of(pid).unwrap().environment;
         assert_eq!(look(), look());
         assert_eq!(Inspection::of(pid).unwrap().tracer, 0);
+    }
+
+    #[test]
+    fn a_new_descriptor_is_a_difference() {
+        let before = Inspection::of(std::process::id()).unwrap();
+        let mut after = before.clone();
+        after.descriptors.insert("999".to_owned(), "/tmp/new".to_owned());
+        after.threads += 1;
+        assert_eq!(before.differences(&after), ["descriptor new: 999 /tmp/new", "number of threads differs"]);
     }
 
     #[test]

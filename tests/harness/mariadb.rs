@@ -33,6 +33,8 @@ impl MariaDb {
         let made = Command::new(place::system_program("mariadb-install-db")?)
             .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
             .arg(format!("--datadir={}", data.display()))
+            // A server that starts removes what it takes for its own leftovers, also those of a neighbour.
+            .arg(format!("--tmpdir={}", folder.path().display()))
             .args(user())
             .stdin(Stdio::null())
             .output()
@@ -60,6 +62,7 @@ impl MariaDb {
                 .args(["--innodb-flush-log-at-trx-commit=0", "--performance-schema=off"])
                 .arg(format!("--port={port}"))
                 .arg(format!("--datadir={}", folder.path().join("data").display()))
+                .arg(format!("--tmpdir={}", folder.path().display()))
                 .arg(format!("--socket={}", folder.path().join("sock").display()))
                 .arg(format!("--pid-file={}", folder.path().join("pid").display()))
                 .args(user());
