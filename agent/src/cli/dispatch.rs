@@ -62,9 +62,7 @@ fn inspect(pid: u32) -> Inspection {
             },
             notes: interpreter.notes,
         },
-        Err(error) => {
-            Inspection { version: None, thread_state: Err(error.to_string()), notes: Vec::new() }
-        }
+        Err(error) => Inspection { version: None, thread_state: Err(error.to_string()), notes: Vec::new() },
     }
 }
 

@@ -99,8 +99,7 @@ fn stack(record: &[u8]) -> Result<Body<'_>, DecodeError> {
 
 /// The fixed part at the start, and what follows it.
 fn split<T: Pod>(record: &[u8]) -> Result<(T, &[u8]), DecodeError> {
-    let (fixed, rest) =
-        record.split_at_checked(size_of::<T>()).ok_or(DecodeError::Short(record.len()))?;
+    let (fixed, rest) = record.split_at_checked(size_of::<T>()).ok_or(DecodeError::Short(record.len()))?;
     Ok((bytemuck::pod_read_unaligned(fixed), rest))
 }
 
@@ -159,7 +158,8 @@ mod tests {
     #[test]
     fn stack_frames() {
         let frame = Frame { code: 1, instruction: -2, identity: 3 };
-        let stack = wire::Stack { header: header(kind::STACK), stack: 11, frames: 2, ..wire::Stack::zeroed() };
+        let stack =
+            wire::Stack { header: header(kind::STACK), stack: 11, frames: 2, ..wire::Stack::zeroed() };
         let record = bytes_of(&stack, &[bytemuck::bytes_of(&frame), bytemuck::bytes_of(&frame)].concat());
         let body = decode(&record).unwrap().body;
         assert_eq!(
@@ -172,8 +172,12 @@ mod tests {
     #[test]
     fn hostile_records() {
         let io = wire::Io { header: header(kind::IO), head: 3, tail: 2, ..wire::Io::zeroed() };
-        let statement =
-            wire::Statement { header: header(kind::STATEMENT), captured: 5, library: 1, ..wire::Statement::zeroed() };
+        let statement = wire::Statement {
+            header: header(kind::STATEMENT),
+            captured: 5,
+            library: 1,
+            ..wire::Statement::zeroed()
+        };
         let stack = wire::Stack { header: header(kind::STACK), stack: 1, frames: 1, ..wire::Stack::zeroed() };
         for record in [bytes_of(&io, b"abcyz"), bytes_of(&statement, b"abcyz"), bytes_of(&stack, &[0; 16])] {
             assert!(decode(&record).is_ok());

@@ -9,5 +9,7 @@ mod event;
 mod ring;
 
 pub use decode::{DecodeError, decode};
-pub use event::{Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement};
+pub use event::{
+    Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
+};
 pub use ring::{Delivered, Reader};

@@ -67,7 +67,8 @@ struct Pending {
 
 impl Engine {
     pub(super) fn new(started: Started, seed: u64) -> anyhow::Result<Self> {
-        let Started { application, interpreters, inspector, discovery, mut probes, tables, drivers } = started;
+        let Started { application, interpreters, inspector, discovery, mut probes, tables, drivers } =
+            started;
         let reader = Reader::new(probes.ring()?);
         let logs = probes.logs();
         let clock = clock::offset();
@@ -228,7 +229,9 @@ impl Engine {
             .collect();
         incomplete.insert("stacks_unknown".to_owned(), self.stacks_unknown);
         incomplete.extend(self.symbols.counts().named().map(|(name, value)| (name.to_owned(), value)));
-        incomplete.extend(self.transactions.counts().view().into_iter().map(|(name, value)| (name.to_owned(), value)));
+        incomplete.extend(
+            self.transactions.counts().view().into_iter().map(|(name, value)| (name.to_owned(), value)),
+        );
         // What was counted to the good is no loss.
         incomplete.remove("transactions");
         incomplete.retain(|_, value| *value != 0);

@@ -29,7 +29,8 @@ impl Engine {
     }
 
     pub(super) fn python_version(&self) -> Option<String> {
-        let mut versions: Vec<_> = self.interpreters.values().map(|known| known.version.to_string()).collect();
+        let mut versions: Vec<_> =
+            self.interpreters.values().map(|known| known.version.to_string()).collect();
         versions.sort();
         versions.dedup();
         (!versions.is_empty()).then(|| versions.join(", "))

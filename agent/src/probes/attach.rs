@@ -51,8 +51,8 @@ impl Probes {
         };
         let program: &mut PerfEvent = self.program(PROGRAM)?;
         program.load().map_err(refused(PROGRAM))?;
-        let cpus = online_cpus()
-            .map_err(|(what, source)| ProbeError::Cpus { what: what.to_owned(), source })?;
+        let cpus =
+            online_cpus().map_err(|(what, source)| ProbeError::Cpus { what: what.to_owned(), source })?;
         for cpu in cpus {
             program
                 .attach(

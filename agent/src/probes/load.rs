@@ -18,17 +18,38 @@ pub enum ProbeError {
     #[error("the kernel refused to load the BPF object")]
     Load(#[source] aya::EbpfError),
     #[error("the kernel refused the BPF program `{program}`")]
-    Program { program: &'static str, #[source] source: Box<aya::programs::ProgramError> },
+    Program {
+        program: &'static str,
+        #[source]
+        source: Box<aya::programs::ProgramError>,
+    },
     #[error("the BPF program `{program}` could not be attached to {what}")]
-    Attach { program: &'static str, what: String, #[source] source: Box<aya::programs::ProgramError> },
+    Attach {
+        program: &'static str,
+        what: String,
+        #[source]
+        source: Box<aya::programs::ProgramError>,
+    },
     #[error("cannot tell which CPUs are online (`{what}`)")]
-    Cpus { what: String, #[source] source: std::io::Error },
+    Cpus {
+        what: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the BPF map `{map}` could not be opened or written")]
-    Map { map: &'static str, #[source] source: aya::maps::MapError },
+    Map {
+        map: &'static str,
+        #[source]
+        source: aya::maps::MapError,
+    },
     #[error("the BPF object has no `{what}`: it was not built from this source")]
     Missing { what: &'static str },
     #[error("cannot use `{path}` for probes")]
-    Site { path: PathBuf, #[source] source: super::SiteError },
+    Site {
+        path: PathBuf,
+        #[source]
+        source: super::SiteError,
+    },
 }
 
 /// What holds for the whole run.

@@ -8,7 +8,7 @@ mod site;
 mod tables;
 
 pub use attach::UprobeSite;
-pub use load::{Probes, ProbeError, Ring, Setup};
+pub use load::{ProbeError, Probes, Ring, Setup};
 pub use logs::Logs;
 pub use site::{Site, SiteError, find as find_site};
 pub use tables::{Counts, Tables};

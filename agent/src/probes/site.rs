@@ -3,7 +3,9 @@
 //! instruction costs a second trap to single-step, about twenty times as much on virtual machines.
 
 use crate::binaries::Image;
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register};
+use iced_x86::{
+    Code, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register,
+};
 
 /// Instructions looked at from the function's start.
 const LOOK_AHEAD: usize = 8;
@@ -30,11 +32,9 @@ pub struct Site {
 /// # Errors
 /// When the function is not exported by this file.
 pub fn find(image: &Image, function: &str) -> Result<Site, SiteError> {
-    let symbol =
-        image.exported(function).ok_or_else(|| SiteError::NotExported(function.to_owned()))?;
-    let start = image
-        .file_offset(symbol.address)
-        .ok_or_else(|| SiteError::NoFileOffset(function.to_owned()))?;
+    let symbol = image.exported(function).ok_or_else(|| SiteError::NotExported(function.to_owned()))?;
+    let start =
+        image.file_offset(symbol.address).ok_or_else(|| SiteError::NoFileOffset(function.to_owned()))?;
     let code = image.bytes(symbol.address, 64);
     Ok(match emulated_offset(&code) {
         Some(offset) => Site { file_offset: start + offset, emulated: true },
