@@ -83,7 +83,7 @@ static SETTINGS: Settings = Settings {
     wakeup_bytes: 0,
     socket_type: 0,
     inode_number: 0,
-    padding: 0,
+    task_stack: 0,
 };
 
 /// One setting, read so that the compiler does not take the zeroes above for the value.

@@ -46,6 +46,8 @@ pub(super) struct Engine {
     tables: Tables,
     /// `None` once detached.
     probes: Option<Probes>,
+    /// Of the programs that are gone.
+    skipped: u64,
     logs: Option<Logs>,
     drivers: Drivers,
     discovery: Discovery,
@@ -94,6 +96,7 @@ impl Engine {
             reader,
             tables,
             probes: Some(probes),
+            skipped: 0,
             logs,
             drivers,
             discovery,
@@ -193,6 +196,7 @@ impl Engine {
 
     /// Takes the probes away, so that nothing more is seen, and drains what had been.
     pub(super) fn stop(&mut self, lines: &mut Lines) {
+        self.skipped = self.skipped();
         self.probes = None;
         while self.turn(lines) {}
         // A program that was still running on another CPU may have written after the drain began.
@@ -208,6 +212,10 @@ impl Engine {
             transactions: self.written,
             incomplete: losses.incomplete,
         }
+    }
+
+    fn skipped(&self) -> u64 {
+        self.probes.as_ref().map_or(self.skipped, Probes::skipped)
     }
 
     /// The conservation law: `seen = delivered + sum(dropped)`, exactly so once the probes are gone.
@@ -232,6 +240,7 @@ impl Engine {
         incomplete.extend(
             self.transactions.counts().view().into_iter().map(|(name, value)| (name.to_owned(), value)),
         );
+        incomplete.insert("programs_skipped".to_owned(), self.skipped());
         // What was counted to the good is no loss.
         incomplete.remove("transactions");
         incomplete.retain(|_, value| *value != 0);

@@ -2,9 +2,11 @@
 //! source builds by `cargo xtask bpf --check`.
 
 use super::Tables;
+use super::tracefs::TraceFs;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::{Ebpf, EbpfLoader};
 use pyapm_wire::settings::Settings;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
 /// The object needs the alignment that ELF structs have in memory.
@@ -29,6 +31,16 @@ pub enum ProbeError {
         what: String,
         #[source]
         source: Box<aya::programs::ProgramError>,
+    },
+    #[error(
+        "cannot open tracefs, which numbers the tracepoints: try `mount -t tracefs none /sys/kernel/tracing`"
+    )]
+    TraceFs(#[source] std::io::Error),
+    #[error("cannot attach to the tracepoint `{tracepoint}`")]
+    Tracepoint {
+        tracepoint: String,
+        #[source]
+        source: std::io::Error,
     },
     #[error("cannot tell which CPUs are online (`{what}`)")]
     Cpus {
@@ -64,7 +76,11 @@ pub struct Setup {
 /// A loaded kernel half. Everything it attached goes with it, also when this process is killed: programs,
 /// links and perf events live only as long as their descriptors.
 pub struct Probes {
+    /// Before the programs, so that they are detached first.
+    pub(super) tracepoints: Vec<OwnedFd>,
     pub(super) ebpf: Ebpf,
+    /// Opened when the first tracepoint is attached.
+    pub(super) tracefs: Option<TraceFs>,
 }
 
 impl Probes {
@@ -79,7 +95,23 @@ impl Probes {
         let mut loader = EbpfLoader::new();
         loader.override_global("SETTINGS", bytes, true).map_max_entries("RING", ring_bytes);
         let ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
-        Ok(Self { ebpf })
+        Ok(Self { tracepoints: Vec::new(), ebpf, tracefs: None })
+    }
+
+    /// How often the kernel did not run a program because one was already active on that CPU (Linux 5.12
+    /// and later count it; 0 before). What would have been seen then is not known.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.ebpf
+            .programs()
+            .filter_map(|(_, program)| program.fd().ok())
+            .filter_map(|fd| {
+                let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+                let text = std::fs::read_to_string(path).ok()?;
+                let value = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+                value.trim().parse::<u64>().ok()
+            })
+            .sum()
     }
 
     /// The ring's reading end. Once only.

@@ -6,6 +6,8 @@ mod load;
 mod logs;
 mod site;
 mod tables;
+mod tracefs;
+mod tracepoint;
 
 pub use attach::UprobeSite;
 pub use load::{ProbeError, Probes, Ring, Setup};

@@ -23,6 +23,9 @@ pub const SAMPLE_NOT_PYTHON: u32 = 8;
 // 9 was `payload_cut`: bytes left out of large bodies. Retired: leaving them out is no loss, and where framing
 // needed them userspace says so (`framing_lost`).
 
+/// System calls whose saved registers were not where they are on every known kernel: not followed.
+pub const REGISTERS_UNKNOWN: u32 = 10;
+
 /// Slots in `COUNTS`.
 pub const SLOTS: u32 = 16;
 
@@ -38,7 +41,7 @@ pub const NAMES: [&str; SLOTS as usize] = [
     "scratch_full",
     "sample_not_python",
     "",
-    "",
+    "registers_unknown",
     "",
     "",
     "",
