@@ -20,7 +20,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
-use pyapm_wire::connection::{DEFAULT_CAPTURE, Key, MAX_CAPTURE, RECORD_CAPTURE, TAIL_CAPTURE};
+use pyapm_wire::connection::{DEFAULT_CAPTURE, MAX_CAPTURE, RECORD_CAPTURE, TAIL_CAPTURE, hint_slot};
 use pyapm_wire::count;
 use pyapm_wire::event::{Io, io, kind};
 
@@ -114,7 +114,7 @@ fn syscall_exit(context: TracePointContext) -> u32 {
     }
     call.outbound = u64::from(outbound);
     let Some(entry) = connection::find(tgid, fd as u32, target.generation) else { return 0 };
-    moved(Key { tgid, fd: fd as u32 }, entry, result, scratch);
+    moved(entry, result, scratch);
     0
 }
 
@@ -156,7 +156,7 @@ fn locate(call: &mut Call, id: u64, registers: u64) -> Option<()> {
 
 /// One call that moved `result` bytes (or ended the stream) on a stream socket.
 #[inline(always)]
-fn moved(key: Key, entry: *mut Connection, result: i64, scratch: *mut IoScratch) {
+fn moved(entry: *mut Connection, result: i64, scratch: *mut IoScratch) {
     // SAFETY: map values stay valid while the program runs.
     let (call, record, entry) = unsafe { (&mut (*scratch).call, &mut (*scratch).record, &mut *entry) };
     let outbound = call.outbound != 0;
@@ -187,7 +187,7 @@ fn moved(key: Key, entry: *mut Connection, result: i64, scratch: *mut IoScratch)
     if entry.manner == manner::UNDECIDED {
         entry.manner = judge(call);
     }
-    wanted(key, entry, call, offset);
+    wanted(entry, call, offset);
     if call.skip >= call.length || call.want == 0 {
         record.moved = length as u32;
         emit::send(record);
@@ -225,15 +225,15 @@ fn judge(call: &Call) -> u32 {
 
 /// Fills in which bytes of this call are wanted.
 #[inline(always)]
-fn wanted(key: Key, entry: &Connection, call: &mut Call, offset: u64) {
+fn wanted(entry: &Connection, call: &mut Call, offset: u64) {
     call.skip = 0;
     call.want = u64::from(if entry.manner == manner::REQUESTS { MAX_CAPTURE } else { DEFAULT_CAPTURE });
-    if let Some(hint) = HINTS.get_ptr(key)
-        // SAFETY: map values stay valid while the program runs; a hint changed under us only changes how
-        // much is copied.
-        && let hint = unsafe { &*hint }
-        && hint.connection == entry.id
-    {
+    let Some(slot) = HINTS.get_ptr(hint_slot(entry.id)) else { return };
+    // SAFETY: map values stay valid while the program runs. Userspace may write at the same time, another
+    // connection's hint even: it clears the id first and sets it last, so an id that is the same before and
+    // after says that what lies between was this connection's.
+    let hint = unsafe { slot.read_volatile() };
+    if hint.connection == entry.id && unsafe { (&raw const (*slot).connection).read_volatile() } == entry.id {
         let (until, want) =
             if call.outbound != 0 { (hint.skip_out, hint.want_out) } else { (hint.skip_in, hint.want_in) };
         call.skip = until.saturating_sub(offset);

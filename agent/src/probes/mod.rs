@@ -4,6 +4,7 @@
 mod attach;
 mod load;
 mod logs;
+mod mapped;
 mod site;
 mod tables;
 mod tracefs;
