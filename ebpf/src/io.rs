@@ -3,16 +3,17 @@
 //! the top of the task's kernel stack, so nothing needs to run when a call begins, and what is reported is
 //! what moved.
 //!
-//! Not raw tracepoints: since Linux 7.0 these run with preemption on, and the kernel skips a program that is
-//! already active on this CPU. A thread that was preempted inside it would make the kernel drop other
-//! threads' calls. Perf's handlers of tracepoints keep preemption off.
+//! Up to Linux 6.x these run with preemption off. From 7.0 on they can be preempted, and the kernel skips a
+//! program that is already active on this CPU: a thread that is preempted inside it would make the kernel
+//! drop other threads' calls. There the program is attached in several copies, one after the other, and a
+//! copy handles what those before it were kept from.
 //!
 //! System call numbers are those of x86-64 (kernel `arch/x86/entry/syscalls/syscall_64.tbl`).
 
 use crate::connection::{self, manner};
 use crate::emit;
 use crate::lifecycle::header;
-use crate::maps::{Connection, HINTS, IO_SCRATCH, IoScratch, TARGETS, setting};
+use crate::maps::{Connection, HANDLED, HINTS, IO_SCRATCH, IoScratch, TARGETS, setting};
 use crate::memory::{copy_user, kernel, opaque, user};
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::pt_regs;
@@ -23,6 +24,7 @@ use aya_ebpf::programs::TracePointContext;
 use pyapm_wire::connection::{DEFAULT_CAPTURE, MAX_CAPTURE, RECORD_CAPTURE, TAIL_CAPTURE, hint_slot};
 use pyapm_wire::count;
 use pyapm_wire::event::{Io, io, kind};
+use pyapm_wire::settings::IO_COPIES;
 
 const READ: u64 = 0;
 const WRITE: u64 = 1;
@@ -78,7 +80,24 @@ pub(crate) struct Call {
 
 #[tracepoint]
 fn syscall_exit(context: TracePointContext) -> u32 {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    run(&context, 0)
+}
+
+#[tracepoint]
+fn syscall_exit_second(context: TracePointContext) -> u32 {
+    run(&context, 1)
+}
+
+#[tracepoint]
+fn syscall_exit_third(context: TracePointContext) -> u32 {
+    run(&context, 2)
+}
+
+/// What each copy does.
+#[inline(always)]
+fn run(context: &TracePointContext, copy: u32) -> u32 {
+    let thread = bpf_get_current_pid_tgid();
+    let tgid = (thread >> 32) as u32;
     // SAFETY: entries are written whole by userspace.
     let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return 0 };
     // SAFETY: both fields lie inside the record of every `sys_exit_*` tracepoint.
@@ -87,6 +106,9 @@ fn syscall_exit(context: TracePointContext) -> u32 {
         (u64::from(record.add(8).cast::<u32>().read()), record.add(16).cast::<i64>().read())
     };
     if result < 0 && result != EPIPE && result != ECONNRESET && result != ENOTCONN && result != ETIMEDOUT {
+        return 0;
+    }
+    if setting!(io_copies) > 1 && !is_ours(thread, copy) {
         return 0;
     }
     let Some(registers) = saved_registers(id) else {
@@ -105,7 +127,7 @@ fn syscall_exit(context: TracePointContext) -> u32 {
         }
         _ => return 0,
     };
-    let Some(scratch) = IO_SCRATCH.get_ptr_mut(0) else { return 0 };
+    let Some(scratch) = IO_SCRATCH.get_ptr_mut(copy) else { return 0 };
     // SAFETY: map values stay valid while the program runs.
     let call = unsafe { &mut (*scratch).call };
     let Some(fd) = register(registers, DI) else { return 0 };
@@ -116,6 +138,18 @@ fn syscall_exit(context: TracePointContext) -> u32 {
     let Some(entry) = connection::find(tgid, fd as u32, target.generation) else { return 0 };
     moved(entry, result, scratch);
     0
+}
+
+/// Whether this copy is the first that could run for this call. The last one takes the mark away again.
+#[inline(always)]
+fn is_ours(thread: u64, copy: u32) -> bool {
+    let taken = copy > 0 && HANDLED.get_ptr(thread).is_some();
+    if copy + 1 == IO_COPIES {
+        let _absent_is_fine = HANDLED.remove(thread);
+        return !taken;
+    }
+    // Without room for the mark the next copy could not know: leave the call to the last one.
+    !taken && HANDLED.insert(thread, copy, 0).is_ok()
 }
 
 /// Fills in where the call's bytes are; `None` for a call that moved none, whatever it returned.

@@ -7,7 +7,7 @@ use pyapm_wire::connection::{HINT_SLOTS, Hint, Key, RECORD_CAPTURE, TAIL_CAPTURE
 use pyapm_wire::count;
 use pyapm_wire::event::{Io, STATEMENT_CAPTURE, Stack, Statement};
 use pyapm_wire::python::{CODE_BYTES, FRAME_BYTES, Frame, MAX_FRAMES};
-use pyapm_wire::settings::Settings;
+use pyapm_wire::settings::{IO_COPIES, Settings};
 use pyapm_wire::target::{MAX_TARGETS, Target};
 
 /// Processes that are watched. Written by userspace at attach, by the fork, exec and exit programs after.
@@ -39,10 +39,15 @@ pub(crate) static COUNTS: Array<u64> = Array::with_max_entries(count::SLOTS * co
 #[map]
 pub(crate) static RING: RingBuf = RingBuf::with_byte_size(8 * 1024 * 1024, 0);
 
-/// Working space of the socket programs. Per CPU is enough: system call tracepoints run with preemption
-/// off, and nothing that interrupts them uses it.
+/// Working space of the socket program, one for each copy. Per CPU is enough: the kernel runs no program on a
+/// CPU on which it is active already, and nothing that interrupts it uses this.
 #[map]
-pub(crate) static IO_SCRATCH: PerCpuArray<IoScratch> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static IO_SCRATCH: PerCpuArray<IoScratch> = PerCpuArray::with_max_entries(IO_COPIES, 0);
+
+/// Threads whose current call one of the copies of the socket program has taken. Used on kernels alone that
+/// need copies.
+#[map]
+pub(crate) static HANDLED: HashMap<u64, u32> = HashMap::with_max_entries(16_384, 0);
 
 /// Working space of the sampling program, which runs in an interrupt and is never nested.
 #[map]
@@ -56,10 +61,6 @@ pub(crate) static THREAD_SCRATCH: HashMap<u64, StatementScratch> = HashMap::with
 /// Zeroes from which a thread's scratch is made: too large for the BPF stack.
 #[map]
 pub(crate) static BLANK: PerCpuArray<StatementScratch> = PerCpuArray::with_max_entries(1, 0);
-
-/// Connection numbers given out by each CPU.
-#[map]
-pub(crate) static NEXT_CONNECTION: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Kernel offsets and choices of this run, set by userspace before load.
 #[unsafe(no_mangle)]
@@ -88,6 +89,8 @@ static SETTINGS: Settings = Settings {
     socket_type: 0,
     inode_number: 0,
     task_stack: 0,
+    io_copies: 0,
+    padding: 0,
 };
 
 /// One setting, read so that the compiler does not take the zeroes above for the value.

@@ -4,7 +4,7 @@
 use super::btf::{Btf, BtfError};
 use pyapm_wire::settings::Settings;
 
-/// Every offset field; what is a choice and not an offset (`wakeup_bytes`) stays 0.
+/// Every offset field; what is a choice and not an offset is 0, or 1 for the copies of the socket program.
 ///
 /// # Errors
 /// When this kernel has no such struct or member: it is then one that this program does not know.
@@ -35,6 +35,8 @@ pub fn settings(btf: &Btf) -> Result<Settings, BtfError> {
         socket_type: offset("socket", "type")?,
         inode_number: offset("inode", "i_ino")?,
         task_stack: offset("task_struct", "stack")?,
+        io_copies: 1,
+        padding: 0,
     })
 }
 

@@ -7,6 +7,7 @@ use crate::probes::{ProbeError, Probes, Setup, Tables};
 use crate::python::{Inspector, Interpreter, PythonError};
 use crate::targets::{Application, Discovery, TargetError};
 use pyapm_wire::python::Layout;
+use pyapm_wire::settings::{IO_COPIES, Settings};
 use pyapm_wire::target::Target;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,8 +38,8 @@ pub(super) struct Started {
 }
 
 pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, StartError> {
-    Plan::from_facts(&Facts::read())?;
-    let settings = settings(&Btf::running_kernel()?)?;
+    let plan = Plan::from_facts(&Facts::read())?;
+    let settings = Settings { io_copies: plan.io_copies, ..settings(&Btf::running_kernel()?)? };
     let mut discovery = Discovery::new();
     let mut inspector = Inspector::default();
     let application = discovery.application(pid)?;
@@ -70,7 +71,7 @@ pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, 
 /// # Errors
 /// What the kernel said.
 pub fn try_load() -> anyhow::Result<()> {
-    let settings = settings(&Btf::running_kernel()?)?;
+    let settings = Settings { io_copies: IO_COPIES, ..settings(&Btf::running_kernel()?)? };
     Probes::load(Setup { settings, ring_bytes: 1 << 16 })?.load_all()?;
     Ok(())
 }

@@ -7,6 +7,7 @@ use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, S
 use aya::programs::uprobe::UProbeScope;
 use aya::programs::{PerfEvent, TracePoint, UProbe};
 use aya::util::online_cpus;
+use pyapm_wire::settings::IO_COPIES;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
@@ -18,7 +19,9 @@ const LIFECYCLE: [(&str, &str, &str); 3] = [
 ];
 
 /// The one program behind all system calls that move bytes on sockets, or end a descriptor.
-const IO_PROGRAM: &str = "syscall_exit";
+///
+/// In copies: see `ebpf/src/io.rs` for the kernels on which more than the first is attached.
+const IO_PROGRAMS: [&str; IO_COPIES as usize] = ["syscall_exit", "syscall_exit_second", "syscall_exit_third"];
 const IO_CALLS: [&str; 12] = [
     "read",
     "write",
@@ -60,10 +63,14 @@ impl Probes {
     /// # Errors
     /// As [`Self::attach_lifecycle`].
     pub fn attach_io(&mut self) -> Result<(), ProbeError> {
-        self.load_tracepoint(IO_PROGRAM)?;
-        IO_CALLS
-            .iter()
-            .try_for_each(|call| self.tracepoint(IO_PROGRAM, "syscalls", &format!("sys_exit_{call}")))
+        // Programs of one tracepoint run in the order in which they were attached.
+        for program in self.io_programs() {
+            self.load_tracepoint(program)?;
+            for call in IO_CALLS {
+                self.tracepoint(program, "syscalls", &format!("sys_exit_{call}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// On-CPU samples, `rate_hz` a second on every CPU that is online.
@@ -127,10 +134,16 @@ impl Probes {
         for (name, ..) in LIFECYCLE {
             self.load_tracepoint(name)?;
         }
-        self.load_tracepoint(IO_PROGRAM)?;
+        for program in self.io_programs() {
+            self.load_tracepoint(program)?;
+        }
         let program: &mut PerfEvent = self.program("cpu_sample")?;
         program.load().map_err(refused("cpu_sample"))?;
         self.load_mysql()
+    }
+
+    fn io_programs(&self) -> &'static [&'static str] {
+        IO_PROGRAMS.get(..self.io_copies as usize).unwrap_or(&IO_PROGRAMS)
     }
 
     fn load_tracepoint(&mut self, name: &'static str) -> Result<(), ProbeError> {

@@ -88,6 +88,7 @@ pub struct Probes {
     /// Before the programs, so that they are detached first.
     pub(super) tracepoints: Vec<OwnedFd>,
     pub(super) ebpf: Ebpf,
+    pub(super) io_copies: u32,
     /// Opened when the first tracepoint is attached.
     pub(super) tracefs: Option<TraceFs>,
 }
@@ -104,7 +105,7 @@ impl Probes {
         let mut loader = EbpfLoader::new();
         loader.override_global("SETTINGS", bytes, true).map_max_entries("RING", ring_bytes);
         let ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
-        Ok(Self { tracepoints: Vec::new(), ebpf, tracefs: None })
+        Ok(Self { tracepoints: Vec::new(), ebpf, io_copies: settings.io_copies, tracefs: None })
     }
 
     /// How often the kernel did not run a program because one was already active on that CPU (Linux 5.12

@@ -55,6 +55,12 @@ pub struct Settings {
     pub inode_number: u32,
     /// `task_struct.stack`.
     pub task_stack: u32,
+    /// Copies of the socket program that are attached, 1 to [`IO_COPIES`].
+    pub io_copies: u32,
+    pub padding: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == 96);
+/// Copies of the socket program that there are.
+pub const IO_COPIES: u32 = 3;
+
+const _: () = assert!(size_of::<Settings>() == 104);
