@@ -2,6 +2,8 @@
 //! later. Knows `/proc` and command lines; knows nothing of interpreter state or of probes.
 
 mod application;
+mod calls;
+mod descriptors;
 mod discover;
 mod environment;
 mod error;
@@ -16,6 +18,8 @@ mod registry;
 mod usage;
 
 pub use application::{Application, Member, Server};
+pub use calls::{Place, SystemCall, Waits};
+pub use descriptors::Descriptors;
 pub use discover::{Discovery, Survey};
 pub use error::TargetError;
 pub use interpreter::Interpreters;
