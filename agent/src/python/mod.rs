@@ -34,7 +34,7 @@ pub use gil::Gil;
 pub use identity::{IdentityFields, identity};
 pub use lines::LineTable;
 pub use locate::Embedding;
-pub use memory::{BufferMemory, MAX_READ, Memory, MemoryError, ProcessMemory};
+pub use memory::{BoundedMemory, BufferMemory, MAX_READ, Memory, MemoryError, ProcessMemory};
 pub use objects::{Int, Item, Kind, Local, Managed, Objects, Type, ValueLayout};
 pub use offsets::{
     Cookie, DebugOffsets, DebugOffsetsError, LineFormat, ObjectOffsets, SUPPORTED_MINORS, table,

@@ -2,8 +2,8 @@
 
 use super::state::Surroundings;
 use crate::python::{
-    Chain, FrameAt, Gil, Interpreter, Local, Objects, ProcessMemory, StackOfThread, ThreadState, by_tid,
-    stack_of_thread, thread_states, while_parked,
+    BoundedMemory, Chain, FrameAt, Gil, Interpreter, Local, Memory, Objects, ProcessMemory, StackOfThread,
+    ThreadState, by_tid, stack_of_thread, thread_states, while_parked,
 };
 use crate::symbols::Symbols;
 use crate::targets::{Descriptors, ProcFs};
@@ -15,6 +15,9 @@ use std::sync::Arc;
 
 /// Threads of one process that are looked at.
 const MAX_THREADS: usize = 16_384;
+/// Reads of memory for the names of all threads, and for the local variables of one: what is not had by then is
+/// left unknown.
+const MAX_READS: u64 = 1_000_000;
 /// Readings until the lists of threads have held still.
 const TRIES: usize = 5;
 
@@ -88,6 +91,8 @@ impl Subject {
         };
         subject.list_threads();
         subject.gil = subject.main_gil();
+        subject.list_states();
+        subject.names = subject.thread_names();
         subject
     }
 
@@ -100,12 +105,19 @@ impl Subject {
         }
     }
 
-    fn objects(&self) -> Option<Objects<'_>> {
-        Objects::new(&self.memory, &self.interpreter.offsets, self.interpreter.version.minor)
+    fn list_states(&mut self) {
+        let offsets = &self.interpreter.offsets;
+        let runtime = self.interpreter.runtime_address;
+        let states = (0..TRIES).find_map(|_| thread_states(&self.memory, offsets, runtime).ok());
+        self.states = states.unwrap_or_default();
+    }
+
+    fn objects<'a>(&'a self, memory: &'a dyn Memory) -> Option<Objects<'a>> {
+        Objects::new(memory, &self.interpreter.offsets, self.interpreter.version.minor)
     }
 
     fn main_gil(&self) -> Option<Gil> {
-        let objects = self.objects()?;
+        let objects = self.objects(&self.memory)?;
         let main = objects.main_interpreter(self.interpreter.runtime_address).ok()?;
         objects.gil(self.interpreter.runtime_address, main).ok()
     }
@@ -137,11 +149,7 @@ impl Subject {
 
     /// Reads every thread of which nothing is known yet, and which is asleep.
     pub(super) fn look(&mut self) {
-        let offsets = &self.interpreter.offsets;
-        let runtime = self.interpreter.runtime_address;
-        let states = (0..TRIES).find_map(|_| thread_states(&self.memory, offsets, runtime).ok());
-        self.states = states.unwrap_or_default();
-        self.names.extend(self.thread_names());
+        self.list_states();
         let by_tid = by_tid(&self.memory, &self.states);
         let outstanding: Vec<u32> =
             self.threads.iter().filter(|(_, seen)| seen.taken.is_none()).map(|(tid, _)| *tid).collect();
@@ -174,7 +182,8 @@ impl Subject {
 
     /// Names of all interpreters that threads are of.
     fn thread_names(&self) -> HashMap<u64, String> {
-        let Some(objects) = self.objects() else { return HashMap::new() };
+        let memory = BoundedMemory::new(&self.memory, MAX_READS);
+        let Some(objects) = self.objects(&memory) else { return HashMap::new() };
         let mut interpreters: Vec<u64> = self.states.iter().map(|state| state.interpreter).collect();
         interpreters.sort_unstable();
         interpreters.dedup();
@@ -189,7 +198,7 @@ impl Subject {
     /// All that is wanted of a thread that is asleep.
     fn look_at(&self, tid: u32, thread: Option<&ThreadState>) -> Look {
         let gil = thread.and_then(|thread| {
-            self.objects()?.gil(self.interpreter.runtime_address, thread.interpreter).ok()
+            self.objects(&self.memory)?.gil(self.interpreter.runtime_address, thread.interpreter).ok()
         });
         let surroundings =
             Surroundings { procfs: &self.procfs, pid: self.pid, descriptors: &self.descriptors, gil };
@@ -213,12 +222,17 @@ impl Subject {
     }
 
     fn locals(&self, frames: &[FrameAt]) -> Vec<Option<Vec<Local>>> {
-        let objects = self.objects();
+        let memory = BoundedMemory::new(&self.memory, MAX_READS);
+        let objects = self.objects(&memory);
         frames.iter().map(|found| objects?.locals(found.address, found.frame.code).ok()).collect()
     }
 
     /// Puts what was learnt into the model's words.
     pub(super) fn finish(mut self, symbols: &mut Symbols) -> Process {
+        // Those of threads that were being started at the first look.
+        for (ident, name) in self.thread_names() {
+            self.names.entry(ident).or_insert(name);
+        }
         let gil = self
             .gil
             .map(|gil| dump::Gil { held: gil.held, holder: gil.held.then(|| self.holder(&gil)).flatten() });

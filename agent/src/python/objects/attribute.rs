@@ -48,7 +48,7 @@ impl Objects<'_> {
                 values => self.shared(class.address, values),
             },
             Managed::Tagged => match word(third)? {
-                tagged if tagged & 1 == 1 => self.shared(class.address, tagged ^ 1),
+                tagged if tagged & 1 == 1 => self.shared(class.address, tagged.wrapping_add(1)),
                 dict => self.dict_or_nothing(dict),
             },
             Managed::Inline => {

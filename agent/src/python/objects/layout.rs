@@ -14,7 +14,7 @@ pub enum Managed {
     No,
     /// Values four words before the object, the dict three (3.11).
     TwoPointers,
-    /// One word, three before the object: the dict, or the values with the lowest bit set (3.12).
+    /// One word, three before the object: the dict, or the values less one, which makes it odd (3.12).
     Tagged,
     /// The dict three words before the object, the values behind it (from 3.13 on).
     Inline,
