@@ -22,7 +22,8 @@ NEAR, FAR = socket.socketpair()
 SERVER = socket.create_server(("127.0.0.1", 0))
 CLIENT = socket.create_connection(SERVER.getsockname())
 POLLED, _KEPT = socket.socketpair()
-BLOCK = b"x" * (1 << 20)
+# Long enough to be on the CPU, with the lock released, for most of the time.
+BLOCK = b"x" * (8 << 20)
 counts = {"hashing": 0, "busy-1": 0, "busy-2": 0, "ticking": 0}
 entered = []
 

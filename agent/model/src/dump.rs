@@ -29,7 +29,8 @@ pub struct Process {
     pub gil: Option<Gil>,
     /// The main thread first, then in ascending order of tid.
     pub threads: Vec<Thread>,
-    /// Suspended tasks of `asyncio`. `None` where they cannot be told (before Python 3.14).
+    /// Suspended tasks of `asyncio` on the loops of threads whose stack was read while they did not run. `None` where
+    /// they cannot be told: before Python 3.14, or without `asyncio`.
     pub tasks: Option<Vec<Task>>,
 }
 
@@ -51,6 +52,8 @@ pub struct Thread {
     /// The thread that the process began with.
     pub is_main: bool,
     pub state: State,
+    /// The task of `asyncio` that the thread is in; `None` when there is none, or it cannot be told.
+    pub task: Option<String>,
     /// Whether this thread held its interpreter's lock when the stack was taken; `None` when unknown.
     pub holds_gil: Option<bool>,
     /// How `frames` came about.
@@ -155,8 +158,8 @@ pub struct Local {
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Task {
     pub name: String,
-    /// The thread whose loop it is on, when that is known.
-    pub tid: Option<u32>,
+    /// The thread whose loop it is on.
+    pub tid: u32,
     /// What it awaits, innermost first.
     pub frames: Vec<Frame>,
     /// Names of the tasks that await it.

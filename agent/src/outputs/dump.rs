@@ -85,8 +85,10 @@ fn write_thread(thread: &Thread, out: &mut dyn Write) -> io::Result<()> {
     if !remarks.is_empty() {
         write!(out, " ({})", remarks.join(", "))?;
     }
+    let task = thread.task.as_deref().map(|task| format!(", in task \"{}\"", clean(task)));
+    let task = task.unwrap_or_default();
     let holds = if thread.holds_gil == Some(true) { ", holds the GIL" } else { "" };
-    writeln!(out, ": {}{}{holds}", clean(&state(&thread.state)), stack(thread.stack))?;
+    writeln!(out, ": {}{}{task}{holds}", clean(&state(&thread.state)), stack(thread.stack))?;
     for (index, frame) in thread.frames.iter().enumerate() {
         write_frame(frame, out)?;
         match thread.left_out {
@@ -151,7 +153,7 @@ fn write_task(task: &Task, out: &mut dyn Write) -> io::Result<()> {
     } else {
         format!(", awaited by {}", clean(&task.awaited_by.join(", ")))
     };
-    writeln!(out, "Task{}: suspended{awaited}", quoted(Some(&task.name)))?;
+    writeln!(out, "Task{} of thread {}: suspended{awaited}", quoted(Some(&task.name)), task.tid)?;
     for frame in &task.frames {
         writeln!(out, "    {}", place(frame))?;
     }

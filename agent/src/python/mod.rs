@@ -5,6 +5,7 @@
 //! [`inspect`] is the way in: its [`Interpreter`] carries the `Layout` that the kernel half walks stacks
 //! with, and the [`ObjectOffsets`] that [`read_code`] needs to give them names.
 
+mod asyncio_debug;
 mod code;
 mod dwarf;
 mod error;
@@ -22,11 +23,13 @@ mod route;
 mod runtime;
 mod stack;
 mod strings;
+mod tasks;
 mod thread_names;
 mod threads;
 mod tls;
 mod version;
 
+pub use asyncio_debug::AsyncioOffsets;
 pub use code::{Code, read_code, read_identity};
 pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;
@@ -43,6 +46,7 @@ pub use parked::{StackOfThread, parked_stack, stack_of_thread, while_parked};
 pub use runtime::{Inspector, Interpreter, OffsetsSource, inspect};
 pub use stack::{Chain, FrameAt, read_chain, read_stack};
 pub use strings::{MAX_FILE, MAX_NAME, MAX_TABLE, ObjectError, read_bytes_object, read_string};
+pub use tasks::SuspendedTask;
 pub use threads::{ThreadState, by_tid, thread_states};
 pub use tls::{TlsAccess, returned_tls_word};
 pub use version::Version;

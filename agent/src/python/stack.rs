@@ -116,6 +116,15 @@ fn first_frame(memory: &dyn Memory, offsets: &ObjectOffsets, tstate: u64) -> Res
     }
 }
 
+/// Code object and instruction of the frame at this address; `None` for one of the interpreter's own.
+pub(super) fn read_link(
+    memory: &dyn Memory,
+    offsets: &ObjectOffsets,
+    address: u64,
+) -> Result<Option<(u64, i32)>, MemoryError> {
+    Link::read(memory, offsets, address).map(|link| link.python)
+}
+
 /// One link of the chain.
 struct Link {
     /// Code object and instruction; `None` for a frame of the interpreter's own.

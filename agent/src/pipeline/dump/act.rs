@@ -23,9 +23,9 @@ const BETWEEN_ROUNDS: Duration = Duration::from_millis(1);
 pub fn dump(options: &DumpOptions, out: &mut dyn Write) -> anyhow::Result<()> {
     let dump = take(options)?;
     if options.json {
-        write_json(&dump, out)?
+        write_json(&dump, out)?;
     } else {
-        write_text(&dump, out)?
+        write_text(&dump, out)?;
     }
     out.flush()?;
     Ok(())
@@ -56,7 +56,9 @@ fn take(options: &DumpOptions) -> anyhow::Result<Dump> {
 
     let mut symbols = Symbols::new(Limits::default());
     let mut notes = Vec::new();
-    rounds(&mut subjects);
+    for subject in &mut subjects {
+        subject.look();
+    }
     if subjects.iter().any(Subject::is_incomplete)
         && let Err(error) = sample(&mut subjects, &mut symbols)
     {

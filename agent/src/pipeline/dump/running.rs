@@ -19,7 +19,10 @@ const RATE_HZ: u32 = 1000;
 const RING_BYTES: u32 = 1 << 22;
 /// Sampling ends when each thread that was met running has given its stack, or after this.
 const LONGEST: Duration = Duration::from_millis(200);
-/// Between two looks at the ring, and at threads that have gone to sleep since.
+/// From then on threads that have gone to sleep since are read from outside. Not at once: a thread that waits
+/// for the interpreter's lock now and then is on a CPU at other times, and was when it was first looked at.
+const SAMPLES_ALONE: Duration = Duration::from_millis(50);
+/// Between two looks at the ring.
 const TURN: Duration = Duration::from_millis(2);
 
 /// Stacks that were announced, and whether they are cut.
@@ -42,10 +45,13 @@ pub(super) fn sample(subjects: &mut [Subject], symbols: &mut Symbols) -> anyhow:
     probes.attach_sampling(RATE_HZ)?;
 
     let mut stacks = Stacks::new();
-    let end = Instant::now() + LONGEST;
-    while subjects.iter().any(Subject::is_incomplete) && Instant::now() < end {
+    let start = Instant::now();
+    while subjects.iter().any(Subject::is_incomplete) && start.elapsed() < LONGEST {
         std::thread::sleep(TURN);
         while reader.drain(4096, |event| take(event, subjects, symbols, &mut stacks)) > 0 {}
+        if start.elapsed() < SAMPLES_ALONE {
+            continue;
+        }
         for subject in subjects.iter_mut().filter(|subject| subject.is_incomplete()) {
             subject.look();
         }

@@ -1,9 +1,10 @@
 //! One process of a dump: its threads, and what was learnt of each.
 
 use super::state::Surroundings;
+use crate::binaries::mappings;
 use crate::python::{
-    BoundedMemory, Chain, FrameAt, Gil, Interpreter, Local, Memory, Objects, ProcessMemory, StackOfThread,
-    ThreadState, by_tid, stack_of_thread, thread_states, while_parked,
+    AsyncioOffsets, BoundedMemory, Chain, FrameAt, Gil, Interpreter, Local, Memory, Objects, ProcessMemory,
+    StackOfThread, SuspendedTask, ThreadState, by_tid, stack_of_thread, thread_states, while_parked,
 };
 use crate::symbols::Symbols;
 use crate::targets::{Descriptors, ProcFs};
@@ -13,6 +14,8 @@ use pyapm_wire::python::MAX_FRAMES;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+/// The minor version that says where its tasks are.
+const ASYNCIO_SINCE: u8 = 14;
 /// Threads of one process that are looked at.
 const MAX_THREADS: usize = 16_384;
 /// Reads of memory for the names of all threads, and for the local variables of one: what is not had by then is
@@ -36,6 +39,8 @@ pub(super) struct Subject {
     /// As of the first look.
     gil: Option<Gil>,
     names: HashMap<u64, String>,
+    /// `None` before 3.14, or without `asyncio`.
+    asyncio: Option<AsyncioOffsets>,
 }
 
 /// One thread.
@@ -57,6 +62,9 @@ enum Taken {
         chain: Chain,
         /// One entry a frame, if they were asked for.
         locals: Option<Vec<Option<Vec<Local>>>>,
+        /// The one that it is in.
+        task: Option<String>,
+        suspended: Vec<SuspendedTask>,
     },
     Sampled {
         frames: Arc<[Frame]>,
@@ -87,12 +95,17 @@ impl Subject {
             states: Vec::new(),
             gil: None,
             names: HashMap::new(),
+            asyncio: None,
             interpreter,
         };
         subject.list_threads();
         subject.gil = subject.main_gil();
         subject.list_states();
         subject.names = subject.thread_names();
+        if subject.interpreter.version.minor >= ASYNCIO_SINCE {
+            let mappings = mappings(pid).unwrap_or_default();
+            subject.asyncio = AsyncioOffsets::find(pid, &subject.memory, &mappings);
+        }
         subject
     }
 
@@ -216,9 +229,20 @@ impl Subject {
             Taken::NoPython { state }
         } else {
             let locals = self.with_locals.then(|| self.locals(&chain.frames));
-            Taken::Parked { state, holds_gil, chain, locals }
+            let (task, suspended) = self.tasks(tstate);
+            Taken::Parked { state, holds_gil, chain, locals, task, suspended }
         };
         Look { ident, tstate: Some(tstate), taken: Some(taken) }
+    }
+
+    /// The task that a thread is in, and those that are suspended on its loop.
+    fn tasks(&self, tstate: u64) -> (Option<String>, Vec<SuspendedTask>) {
+        let memory = BoundedMemory::new(&self.memory, MAX_READS);
+        let (Some(offsets), Some(objects)) = (&self.asyncio, self.objects(&memory)) else {
+            return (None, Vec::new());
+        };
+        let running = objects.running_task(offsets, tstate).ok().flatten();
+        (running, objects.suspended_tasks(offsets, tstate).unwrap_or_default())
     }
 
     fn locals(&self, frames: &[FrameAt]) -> Vec<Option<Vec<Local>>> {
@@ -237,8 +261,9 @@ impl Subject {
             .gil
             .map(|gil| dump::Gil { held: gil.held, holder: gil.held.then(|| self.holder(&gil)).flatten() });
         let threads = std::mem::take(&mut self.threads);
+        let mut tasks = self.asyncio.is_some().then(Vec::new);
         let mut threads: Vec<dump::Thread> =
-            threads.into_iter().map(|(tid, seen)| self.thread(tid, seen, symbols)).collect();
+            threads.into_iter().map(|(tid, seen)| self.thread(tid, seen, &mut tasks, symbols)).collect();
         threads.sort_by_key(|thread| (!thread.is_main, thread.tid));
         Process {
             pid: self.pid,
@@ -247,7 +272,7 @@ impl Subject {
             problem: None,
             gil,
             threads,
-            tasks: None,
+            tasks,
         }
     }
 
@@ -256,7 +281,13 @@ impl Subject {
         self.threads.iter().find(|(_, seen)| of_state(seen)).map(|(tid, _)| *tid)
     }
 
-    fn thread(&self, tid: u32, seen: Seen, symbols: &mut Symbols) -> dump::Thread {
+    fn thread(
+        &self,
+        tid: u32,
+        seen: Seen,
+        tasks: &mut Option<Vec<dump::Task>>,
+        symbols: &mut Symbols,
+    ) -> dump::Thread {
         let python_name = seen.ident.and_then(|ident| self.names.get(&ident).cloned());
         let name_source = if python_name.is_some() { NameSource::Python } else { NameSource::Kernel };
         let mut thread = dump::Thread {
@@ -265,6 +296,7 @@ impl Subject {
             name_source,
             is_main: tid == self.pid,
             state: State::Running,
+            task: None,
             holds_gil: None,
             stack: Stack::Unreadable,
             frames: Vec::new(),
@@ -284,14 +316,24 @@ impl Subject {
                 thread.frames =
                     frames.iter().map(|frame| DumpFrame { frame: frame.clone(), locals: None }).collect();
             }
-            Some(Taken::Parked { state, holds_gil, chain, locals }) => {
+            Some(Taken::Parked { state, holds_gil, chain, locals, task, suspended }) => {
                 thread.state = state;
+                thread.task = task;
                 thread.stack = Stack::Parked;
                 thread.holds_gil = holds_gil;
                 thread.left_out = (chain.left_out > 0)
                     .then_some(LeftOut { after: Chain::MAX_INNER, frames: Some(chain.left_out as u64) });
                 let raw: Vec<_> = chain.frames.iter().map(|found| found.frame).collect();
                 let named = symbols.resolve(self.pid, &self.interpreter, &self.memory, &raw);
+                if let Some(tasks) = tasks {
+                    tasks.extend(suspended.into_iter().map(|task| dump::Task {
+                        name: task.name,
+                        tid,
+                        frames:
+                            symbols.resolve(self.pid, &self.interpreter, &self.memory, &task.frames).to_vec(),
+                        awaited_by: task.awaited_by,
+                    }));
+                }
                 let locals = locals.unwrap_or_default().into_iter().chain(std::iter::repeat(None));
                 thread.frames = named
                     .iter()

@@ -139,13 +139,15 @@ pub struct Objects<'a> {
     pub memory: &'a dyn Memory,
     pub offsets: &'a ObjectOffsets,
     pub layout: &'static ValueLayout,
+    /// Of the version 3.`minor`.
+    pub minor: u8,
 }
 
 impl<'a> Objects<'a> {
     /// `None` for a version without a layout.
     #[must_use]
     pub fn new(memory: &'a dyn Memory, offsets: &'a ObjectOffsets, minor: u8) -> Option<Self> {
-        Some(Self { memory, offsets, layout: ValueLayout::of(minor)? })
+        Some(Self { memory, offsets, layout: ValueLayout::of(minor)?, minor })
     }
 }
 
