@@ -1,5 +1,6 @@
 //! Which processes are watched, and as what: from one pid to the whole application, and who joins and leaves it
-//! later. Knows `/proc` and command lines; knows nothing of interpreter state or of probes.
+//! later; and what the kernel says of their threads and open files. Knows `/proc` and command lines; knows nothing of
+//! interpreter state or of probes.
 
 mod application;
 mod calls;
