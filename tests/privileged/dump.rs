@@ -417,7 +417,7 @@ fn suspended_tasks_of_asyncio() {
                 let frames: Vec<(&str, Option<u32>)> = task
                     .frames
                     .iter()
-                    .filter(|frame| frame.file.ends_with("tasks.py"))
+                    .filter(|frame| frame.file.ends_with("workloads/tasks.py"))
                     .map(|frame| (frame.function.as_str(), marks.get(&frame.function).copied()))
                     .collect();
                 for frame in task.frames.iter().filter(|frame| marks.contains_key(&frame.function)) {
