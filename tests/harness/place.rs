@@ -86,6 +86,43 @@ impl Python {
     }
 }
 
+/// Interpreters of Python 3.8 to 3.15 on this machine, for workloads that need nothing but the standard library: pyenv's,
+/// the distribution's, and those in the variable `PYAPM_TEST_PYTHONS` (separated by colons). To stderr the minor
+/// versions that are not here.
+///
+/// # Errors
+/// When there is none at all.
+pub fn interpreters() -> Result<Vec<PathBuf>> {
+    let pyenv = std::env::var_os("PYENV_ROOT").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".pyenv"),
+        PathBuf::from,
+    );
+    let versions: Vec<PathBuf> = std::fs::read_dir(pyenv.join("versions"))
+        .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+        .unwrap_or_default();
+    let mut found = Vec::new();
+    for minor in 8..=15 {
+        let name = format!("python3.{minor}");
+        let mut candidates: Vec<PathBuf> =
+            versions.iter().map(|version| version.join("bin").join(&name)).collect();
+        candidates.push(Path::new("/usr/bin").join(&name));
+        let more = std::env::var_os("PYAPM_TEST_PYTHONS").unwrap_or_default();
+        candidates.extend(
+            std::env::split_paths(&more)
+                .filter(|path| path.file_name().is_some_and(|file| file.to_string_lossy() == name)),
+        );
+        candidates.retain(|path| path.is_file());
+        if candidates.is_empty() {
+            eprintln!("NOT RUN on Python 3.{minor}: no interpreter found");
+        }
+        found.extend(candidates);
+    }
+    if found.is_empty() {
+        bail!("no Python 3.8 to 3.15 at all; try `cargo xtask setup`");
+    }
+    Ok(found)
+}
+
 /// A program of the system, also where the path of ordinary users lacks `sbin`.
 ///
 /// # Errors

@@ -1,8 +1,10 @@
 //! The finished vocabulary that every output speaks. Plain data with public fields; no I/O, no clocks,
 //! no knowledge of how anything was measured.
 //!
-//! [`line`](mod@line) is the JSON lines contract, [`snapshot`] the state that views draw.
+//! [`line`](mod@line) is the JSON lines contract, [`snapshot`] the state that views draw, [`dump`] what all threads
+//! are doing at one moment.
 
+pub mod dump;
 pub mod line;
 pub mod snapshot;
 pub mod stack;

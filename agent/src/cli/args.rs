@@ -1,6 +1,6 @@
 //! The command line as it is written. The only file that knows clap: what leaves it are checked options.
 
-use super::options::{AttachOptions, DoctorOptions, Format, PsOptions};
+use super::options::{AttachOptions, DoctorOptions, DumpOptions, Format, PsOptions};
 use clap::{CommandFactory as _, Parser as _};
 use std::ffi::OsString;
 use std::time::Duration;
@@ -13,6 +13,7 @@ const MAX_RING_BYTES: u32 = 1 << 30;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Request {
     Attach(AttachOptions),
+    Dump(DumpOptions),
     Ps(PsOptions),
     Doctor(DoctorOptions),
     /// Text for stdout: a completion script.
@@ -48,6 +49,7 @@ fn try_parse(arguments: impl IntoIterator<Item = OsString>, terminal: Terminal) 
     let arguments = Arguments::try_parse_from(arguments)?;
     let request = match arguments.command {
         Command::Attach(attach) => Request::Attach(attach.checked(terminal)),
+        Command::Dump(dump) => Request::Dump(dump.checked()),
         Command::Ps(ps) => Request::Ps(PsOptions { json: ps.json }),
         Command::Doctor(doctor) => Request::Doctor(DoctorOptions { pid: doctor.pid, json: doctor.json }),
         Command::Completions { shell } => {
@@ -77,6 +79,8 @@ struct Arguments {
 enum Command {
     /// Watch one running application: its requests, SQL and Python stacks.
     Attach(Attach),
+    /// Write what every thread of a process is doing now, with its Python stack.
+    Dump(DumpArguments),
     /// List the Python applications on this host.
     Ps(Ps),
     /// Tell what works on this host, or for one application, and what does not and why.
@@ -138,6 +142,31 @@ enum FormatArgument {
     Text,
     /// One JSON object a line for each transaction.
     Json,
+}
+
+#[derive(clap::Args, Debug)]
+struct DumpArguments {
+    /// The process.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    pid: u32,
+
+    /// All processes of the application that the process is of.
+    #[arg(long)]
+    application: bool,
+
+    /// Write one JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+
+    /// Local variables too, with short values. They may be secret: without this none is read.
+    #[arg(long)]
+    locals: bool,
+}
+
+impl DumpArguments {
+    fn checked(&self) -> DumpOptions {
+        DumpOptions { pid: self.pid, application: self.application, json: self.json, locals: self.locals }
+    }
 }
 
 #[derive(clap::Args, Debug)]
@@ -218,6 +247,10 @@ mod tests {
 
     #[test]
     fn other_commands() {
+        let dump = DumpOptions { pid: 7, application: false, json: false, locals: false };
+        assert_eq!(request("dump --pid 7"), Request::Dump(dump));
+        let all = DumpOptions { pid: 7, application: true, json: true, locals: true };
+        assert_eq!(request("dump --pid 7 --application --json --locals"), Request::Dump(all));
         assert_eq!(request("ps"), Request::Ps(PsOptions { json: false }));
         assert_eq!(request("ps --json"), Request::Ps(PsOptions { json: true }));
         assert_eq!(request("doctor"), Request::Doctor(DoctorOptions { pid: None, json: false }));
@@ -247,6 +280,8 @@ mod tests {
             "attach --pid 1 --ring-bytes 5000",
             "attach --pid 1 --ring-bytes 2048",
             "doctor --pid",
+            "dump",
+            "dump --pid 0",
             "no-such-command",
         ] {
             assert_eq!(call(line).unwrap_err().exit_code(), 2, "{line}");

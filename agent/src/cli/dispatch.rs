@@ -33,6 +33,10 @@ fn run(request: Request) -> anyhow::Result<ExitCode> {
             crate::pipeline::attach(&options)?;
             Ok(ExitCode::SUCCESS)
         }
+        Request::Dump(options) => {
+            crate::pipeline::dump(&options, &mut io::BufWriter::new(io::stdout().lock()))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Request::Ps(options) => {
             ps::run(options, &instruments, &mut io::stdout().lock(), &mut io::stderr().lock())?;
             Ok(ExitCode::SUCCESS)

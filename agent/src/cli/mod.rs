@@ -13,4 +13,4 @@ mod ps;
 pub use dispatch::main;
 pub use failure::Advice;
 pub use inspect::{Inspection, Instruments};
-pub use options::{AttachOptions, DoctorOptions, Format, PsOptions};
+pub use options::{AttachOptions, DoctorOptions, DumpOptions, Format, PsOptions};

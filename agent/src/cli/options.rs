@@ -28,6 +28,16 @@ pub struct AttachOptions {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DumpOptions {
+    pub pid: u32,
+    /// All processes of the application that the process is of.
+    pub application: bool,
+    pub json: bool,
+    /// Names and values of local variables too: they may be secret.
+    pub locals: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PsOptions {
     pub json: bool,
 }

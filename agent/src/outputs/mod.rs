@@ -1,6 +1,8 @@
 //! The readers of what was measured: [`json`] writes it for machines, line by line as it happens; [`text`]
-//! writes a snapshot for people where there is no terminal. They format and write; they count, keep and
+//! writes a snapshot for people where there is no terminal,
+//! [`dump`] what all threads are doing, in either form. They format and write; they count, keep and
 //! decide nothing. The live view is the package `pyapm-tui`.
 
+pub mod dump;
 pub mod json;
 pub mod text;

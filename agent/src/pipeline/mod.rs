@@ -4,6 +4,7 @@
 //! start     pid -> application, interpreters, loaded and attached probes
 //! engine    one owner of all state: ring -> events -> names -> transactions -> store
 //! attach    the loop around the engine: timer, ring, signals, outputs, view
+//! dump      what all threads are doing now: one look, without an engine
 //! ```
 //!
 //! One task owns the engine; nothing is shared. The only channel is a `watch` of snapshots to the view:
@@ -12,9 +13,11 @@
 mod attach;
 mod clock;
 mod drivers;
+mod dump;
 mod engine;
 mod snapshot;
 mod start;
 
 pub use attach::attach;
+pub use dump::dump;
 pub use start::{StartError, try_load};

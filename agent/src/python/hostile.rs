@@ -2,9 +2,10 @@
 //! may panic, and nothing may go on for longer than its own bounds.
 
 use super::code::read_code;
-use super::memory::{MAX_READ, Memory, MemoryError};
+use super::memory::{BoundedMemory, MAX_READ, Memory, MemoryError};
+use super::objects::Objects;
 use super::offsets::{DebugOffsets, SUPPORTED_MINORS, table};
-use super::stack::read_stack;
+use super::stack::{Chain, read_chain, read_stack};
 use super::threads::thread_states;
 use pyapm_wire::python::MAX_FRAMES;
 use std::cell::Cell;
@@ -62,10 +63,36 @@ fn noise_is_survived_within_bounds() {
                 assert!(noise.reads.get() <= 4 * MAX_FRAMES + 2);
                 let noise = Noise::new(seed, mask);
                 let _ = DebugOffsets::read(&noise, 0x1000, None, minor, 0x030d_00f0, offsets);
+                // Chains may be long, so that a few are enough.
+                if seed > 1 {
+                    continue;
+                }
+                let noise = Noise::new(seed, mask);
+                if let Ok(chain) = read_chain(&noise, offsets, 0x1000) {
+                    assert!(chain.frames.len() <= Chain::MAX_KEPT);
+                }
+                let noise = Noise::new(seed, mask);
+                read_objects(&noise, minor);
             }
         }
         let noise = Noise::new(7, u64::MAX);
         let _ = thread_states(&noise, offsets, 0x1000).unwrap();
         assert!(noise.reads.get() <= 5 * 16_384 + 3 * 256);
     }
+}
+
+/// Everything that follows objects, on a memory that may be asked so often and no more.
+fn read_objects(noise: &Noise, minor: u8) {
+    let offsets = table(minor).unwrap();
+    let bounded = || BoundedMemory::new(noise, 2000);
+    let with = |act: &dyn Fn(&Objects<'_>)| act(&Objects::new(&bounded(), offsets, minor).unwrap());
+    with(&|objects| assert!(objects.repr(0x1000).map_or(0, |text| text.len()) < 1000));
+    with(&|objects| assert!(objects.dict_items(0x1000).map_or(0, |items| items.len()) <= 1 << 16));
+    with(&|objects| assert!(objects.attributes(0x1000).map_or(0, |items| items.len()) <= 1 << 16));
+    with(&|objects| assert!(objects.locals(0x1000, 0x2000).map_or(0, |locals| locals.len()) <= 256));
+    with(&|objects| assert!(objects.tuple_items(0x1000, 10).map_or(0, |items| items.len()) <= 10));
+    with(&|objects| assert!(objects.list_items(0x1000, 10).map_or(0, |items| items.len()) <= 10));
+    with(&|objects| assert!(objects.thread_names(0x1000).map_or(0, |names| names.len()) <= 1 << 16));
+    with(&|objects| assert!(objects.gil(0x1000, 0x2000).is_err() || noise.reads.get() > 0));
+    assert!(noise.reads.get() <= 8 * 2000 && noise.bytes.get() <= 8 * 2000 * MAX_READ);
 }

@@ -4,6 +4,7 @@
 use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
+use std::cell::Cell;
 use std::io::IoSliceMut;
 
 /// Most bytes that one read may ask for. Sizes come from the target, so they are not trusted.
@@ -143,6 +144,32 @@ impl Memory for BufferMemory {
     }
 }
 
+/// Memory that answers so many reads and no more: what a target says of its own objects decides how many
+/// reads it takes to follow them.
+pub struct BoundedMemory<'a> {
+    memory: &'a dyn Memory,
+    left: Cell<u64>,
+}
+
+impl<'a> BoundedMemory<'a> {
+    #[must_use]
+    pub fn new(memory: &'a dyn Memory, reads: u64) -> Self {
+        Self { memory, left: Cell::new(reads) }
+    }
+}
+
+impl Memory for BoundedMemory<'_> {
+    fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        match self.left.get().checked_sub(1) {
+            Some(left) => {
+                self.left.set(left);
+                self.memory.read(address, buffer)
+            }
+            None => Err(MemoryError::Unreadable { address, length: buffer.len() }),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +191,15 @@ mod tests {
     #[test]
     fn nobodys_memory() {
         assert_eq!(ProcessMemory::new(u32::MAX).read_u8(8), Err(MemoryError::Gone));
+    }
+
+    #[test]
+    fn so_many_reads_and_no_more() {
+        let mut memory = BufferMemory::new();
+        memory.add(100, vec![1, 2]);
+        let bounded = BoundedMemory::new(&memory, 2);
+        assert_eq!((bounded.read_u8(100), bounded.read_u8(101)), (Ok(1), Ok(2)));
+        assert!(bounded.read_u8(100).is_err());
     }
 
     #[test]

@@ -5,39 +5,48 @@
 //! [`inspect`] is the way in: its [`Interpreter`] carries the `Layout` that the kernel half walks stacks
 //! with, and the [`ObjectOffsets`] that [`read_code`] needs to give them names.
 
+mod asyncio_debug;
 mod code;
 mod dwarf;
 mod error;
+mod gil;
 #[cfg(test)]
 mod hostile;
 mod identity;
 mod lines;
 mod locate;
 mod memory;
+mod objects;
 mod offsets;
 mod parked;
 mod route;
 mod runtime;
 mod stack;
 mod strings;
+mod tasks;
+mod thread_names;
 mod threads;
 mod tls;
 mod version;
 
+pub use asyncio_debug::AsyncioOffsets;
 pub use code::{Code, read_code, read_identity};
 pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;
+pub use gil::Gil;
 pub use identity::{IdentityFields, identity};
 pub use lines::LineTable;
 pub use locate::Embedding;
-pub use memory::{BufferMemory, MAX_READ, Memory, MemoryError, ProcessMemory};
+pub use memory::{BoundedMemory, BufferMemory, MAX_READ, Memory, MemoryError, ProcessMemory};
+pub use objects::{Int, Item, Kind, Local, Managed, Objects, Type, ValueLayout};
 pub use offsets::{
     Cookie, DebugOffsets, DebugOffsetsError, LineFormat, ObjectOffsets, SUPPORTED_MINORS, table,
 };
-pub use parked::parked_stack;
+pub use parked::{StackOfThread, parked_stack, stack_of_thread, while_parked};
 pub use runtime::{Inspector, Interpreter, OffsetsSource, inspect};
-pub use stack::read_stack;
+pub use stack::{Chain, FrameAt, read_chain, read_stack};
 pub use strings::{MAX_FILE, MAX_NAME, MAX_TABLE, ObjectError, read_bytes_object, read_string};
-pub use threads::{ThreadState, thread_states};
+pub use tasks::SuspendedTask;
+pub use threads::{ThreadState, by_tid, thread_states};
 pub use tls::{TlsAccess, returned_tls_word};
 pub use version::Version;

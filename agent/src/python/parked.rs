@@ -7,14 +7,13 @@
 //! look, and the count would differ.
 
 use super::memory::Memory;
+use super::offsets::ObjectOffsets;
 use super::route::Route;
 use super::runtime::Interpreter;
-use super::stack::read_stack;
-use super::threads::{ThreadState, thread_states};
+use super::stack::{Chain, read_chain, read_stack};
+use super::threads::{GLIBC_TID, ThreadState, thread_states};
 use pyapm_wire::python::{Frame, route};
 
-/// `tid` in glibc's `struct pthread` on x86-64 (`nptl/descr.h`, the same in 2.27 to 2.43).
-const GLIBC_TID: u64 = 720;
 /// Threads of a process whose identity is looked at.
 const MAX_STATUS: u64 = 64 * 1024;
 
@@ -31,29 +30,69 @@ pub fn parked_stack(
     interpreter: &Interpreter,
     memory: &dyn Memory,
 ) -> Option<Vec<Frame>> {
+    let frames = while_parked(pid, tid, |inner_tid| stack_of(pid, inner_tid, interpreter, memory))?;
+    frames.filter(|frames| !frames.is_empty())
+}
+
+/// Reads something of a thread; `None` unless the thread provably did not run meanwhile. What is read is
+/// handed the tid that the thread has in its own pid namespace.
+pub fn while_parked<T>(pid: u32, tid: u32, read: impl FnOnce(u64) -> T) -> Option<T> {
     let before = Status::read(pid, tid)?;
     if !before.asleep || !off_cpu(pid, tid) {
         return None;
     }
-    let frames = stack_of(pid, before.inner_tid, interpreter, memory);
+    let result = read(before.inner_tid);
     if !off_cpu(pid, tid) || Status::read(pid, tid)? != before {
         return None;
     }
-    frames.filter(|frames| !frames.is_empty())
+    Some(result)
+}
+
+/// The stack of a thread whose thread state was seen before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackOfThread {
+    /// Address of the thread state that the stack is of.
+    pub tstate: u64,
+    pub chain: Chain,
+}
+
+/// The stack of the thread that `thread` was seen to be the state of; whole, of up to
+/// [`Chain::MAX_KEPT`] frames. Right only while that thread does not run. `None` when its thread state is
+/// no longer there, or cannot be read.
+#[must_use]
+pub fn stack_of_thread(
+    interpreter: &Interpreter,
+    memory: &dyn Memory,
+    thread: &ThreadState,
+) -> Option<StackOfThread> {
+    let offsets = &interpreter.offsets;
+    let tstate = current_state(interpreter, memory, thread)?;
+    if !is_state_of(offsets, memory, tstate, thread.thread_id) {
+        return None;
+    }
+    let chain = read_chain(memory, offsets, tstate).ok()?;
+    Some(StackOfThread { tstate, chain })
+}
+
+fn is_state_of(offsets: &ObjectOffsets, memory: &dyn Memory, tstate: u64, thread_id: u64) -> bool {
+    memory.read_u64(tstate.wrapping_add(u64::from(offsets.tstate_thread_id))) == Ok(thread_id)
+}
+
+/// A thread may have states in several interpreters: the one that the kernel half would find.
+fn current_state(interpreter: &Interpreter, memory: &dyn Memory, thread: &ThreadState) -> Option<u64> {
+    let layout = &interpreter.layout;
+    if layout.route == route::NONE {
+        return Some(thread.address);
+    }
+    let route = Route { kind: layout.route, first: layout.first, second: layout.second };
+    route.follow(memory, thread.thread_id).ok().filter(|address| *address != 0)
 }
 
 fn stack_of(pid: u32, tid: u64, interpreter: &Interpreter, memory: &dyn Memory) -> Option<Vec<Frame>> {
     let offsets = &interpreter.offsets;
     let threads = thread_states(memory, offsets, interpreter.runtime_address).ok()?;
     let thread = find(memory, &threads, tid).or_else(|| only_thread(pid, &threads))?;
-    let layout = &interpreter.layout;
-    let tstate = if layout.route == route::NONE {
-        thread.address
-    } else {
-        // A thread may have states in several interpreters: the one that the kernel half would find.
-        let route = Route { kind: layout.route, first: layout.first, second: layout.second };
-        route.follow(memory, thread.thread_id).ok().filter(|address| *address != 0)?
-    };
+    let tstate = current_state(interpreter, memory, &thread)?;
     read_stack(memory, offsets, tstate).ok()
 }
 
@@ -102,7 +141,8 @@ impl Status {
             text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
         };
         Some(Self {
-            asleep: matches!(value("State")?.chars().next()?, 'S' | 'D'),
+            // A thread that is stopped (T), or traced (t), does not run either.
+            asleep: matches!(value("State")?.chars().next()?, 'S' | 'D' | 'T' | 't'),
             switches: (
                 value("voluntary_ctxt_switches")?.parse().ok()?,
                 value("nonvoluntary_ctxt_switches")?.parse().ok()?,

@@ -6,12 +6,77 @@ use super::memory::{Memory, MemoryError};
 use super::offsets::ObjectOffsets;
 use super::strings::{ObjectError, u32_at, u64_at};
 use pyapm_wire::python::{Frame, MAX_FRAMES};
+use std::collections::VecDeque;
 
 /// Frames whose owner is this or more belong to the interpreter itself (`FRAME_OWNED_BY_CSTACK` of 3.12 and
 /// 3.13, `FRAME_OWNED_BY_INTERPRETER` from 3.14 on).
 const OWNER_INTERPRETER: u8 = 3;
 /// Links that are followed: each Python frame may have an interpreter's frame beside it.
 const MAX_LINKS: usize = MAX_FRAMES * 2;
+
+/// A frame and where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameAt {
+    pub address: u64,
+    pub frame: Frame,
+}
+
+/// A whole stack, or its two ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// Innermost first.
+    pub frames: Vec<FrameAt>,
+    /// Frames that are missing in `frames` behind the first [`Chain::MAX_INNER`]; 0 when it is whole.
+    pub left_out: usize,
+}
+
+impl Chain {
+    /// Innermost frames that are kept of any stack.
+    pub const MAX_INNER: usize = 8192;
+    /// Outermost frames that are kept beside those.
+    pub const MAX_OUTER: usize = 1024;
+    /// A stack of up to so many frames is whole.
+    pub const MAX_KEPT: usize = Self::MAX_INNER + Self::MAX_OUTER;
+    /// A chain of more links is taken for a circle.
+    const MAX_LINKS: usize = 1 << 18;
+}
+
+/// The stack of the thread whose state lies at `tstate`, however deep.
+///
+/// # Errors
+/// When any part of the chain cannot be read, or it does not end.
+pub fn read_chain(memory: &dyn Memory, offsets: &ObjectOffsets, tstate: u64) -> Result<Chain, MemoryError> {
+    let mut inner: Vec<FrameAt> = Vec::new();
+    let mut outer: VecDeque<FrameAt> = VecDeque::new();
+    let mut left_out = 0;
+    let mut address = first_frame(memory, offsets, tstate)?;
+    let mut links = 0;
+    while address != 0 {
+        links += 1;
+        if links > Chain::MAX_LINKS {
+            return Err(MemoryError::Unreadable { address: tstate, length: 0 });
+        }
+        let link = Link::read(memory, offsets, address)?;
+        if let Some((code, instruction)) = link.python {
+            let found = FrameAt { address, frame: Frame { code, instruction, identity: 0 } };
+            if inner.len() < Chain::MAX_INNER {
+                inner.push(found);
+            } else {
+                outer.push_back(found);
+                if outer.len() > Chain::MAX_OUTER {
+                    outer.pop_front();
+                    left_out += 1;
+                }
+            }
+        }
+        address = link.previous;
+    }
+    inner.extend(outer);
+    for found in &mut inner {
+        found.frame.identity = read_identity(memory, offsets, found.frame.code).map_err(memory_error)?;
+    }
+    Ok(Chain { frames: inner, left_out })
+}
 
 /// The frames of the thread whose state lies at `tstate`, innermost first, at most [`MAX_FRAMES`].
 ///
@@ -22,36 +87,68 @@ pub fn read_stack(
     offsets: &ObjectOffsets,
     tstate: u64,
 ) -> Result<Vec<Frame>, MemoryError> {
-    let at = |base: u64, offset: u32| base.wrapping_add(u64::from(offset));
-    let untag = |pointer: u64| pointer & !u64::from(offsets.tag_mask);
-    let mut address = memory.read_u64(at(tstate, offsets.tstate_frame))?;
-    if let (Some(current), true) = (offsets.cframe_current, address != 0) {
-        address = memory.read_u64(at(address, current))?;
-    }
-    let end = [offsets.frame_code, offsets.frame_previous, offsets.frame_instruction]
-        .into_iter()
-        .chain(offsets.frame_owner)
-        .max()
-        .unwrap_or(0)
-        .saturating_add(8);
+    let mut address = first_frame(memory, offsets, tstate)?;
     let mut frames = Vec::new();
     for _ in 0..MAX_LINKS {
         if address == 0 || frames.len() == MAX_FRAMES {
             break;
         }
-        let block = memory.read_bytes(address, end as usize)?;
-        let owner = offsets.frame_owner.and_then(|offset| block.get(offset as usize)).copied().unwrap_or(0);
-        let code = untag(u64_at(&block, offsets.frame_code).unwrap_or(0));
-        if owner < OWNER_INTERPRETER && code != 0 {
-            frames.push(Frame {
-                code,
-                instruction: instruction(offsets, &block, code),
-                identity: read_identity(memory, offsets, code).map_err(memory_error)?,
-            });
+        let link = Link::read(memory, offsets, address)?;
+        if let Some((code, instruction)) = link.python {
+            let identity = read_identity(memory, offsets, code).map_err(memory_error)?;
+            frames.push(Frame { code, instruction, identity });
         }
-        address = u64_at(&block, offsets.frame_previous).unwrap_or(0);
+        address = link.previous;
     }
     Ok(frames)
+}
+
+fn at(base: u64, offset: u32) -> u64 {
+    base.wrapping_add(u64::from(offset))
+}
+
+/// The innermost frame of a thread state; 0 when it has none.
+fn first_frame(memory: &dyn Memory, offsets: &ObjectOffsets, tstate: u64) -> Result<u64, MemoryError> {
+    let address = memory.read_u64(at(tstate, offsets.tstate_frame))?;
+    match offsets.cframe_current {
+        Some(current) if address != 0 => memory.read_u64(at(address, current)),
+        _ => Ok(address),
+    }
+}
+
+/// Code object and instruction of the frame at this address; `None` for one of the interpreter's own.
+pub(super) fn read_link(
+    memory: &dyn Memory,
+    offsets: &ObjectOffsets,
+    address: u64,
+) -> Result<Option<(u64, i32)>, MemoryError> {
+    Link::read(memory, offsets, address).map(|link| link.python)
+}
+
+/// One link of the chain.
+struct Link {
+    /// Code object and instruction; `None` for a frame of the interpreter's own.
+    python: Option<(u64, i32)>,
+    previous: u64,
+}
+
+impl Link {
+    fn read(memory: &dyn Memory, offsets: &ObjectOffsets, address: u64) -> Result<Self, MemoryError> {
+        let end = [offsets.frame_code, offsets.frame_previous, offsets.frame_instruction]
+            .into_iter()
+            .chain(offsets.frame_owner)
+            .max()
+            .unwrap_or(0)
+            .saturating_add(8);
+        let block = memory.read_bytes(address, end as usize)?;
+        let owner = offsets.frame_owner.and_then(|offset| block.get(offset as usize)).copied().unwrap_or(0);
+        let code = u64_at(&block, offsets.frame_code).unwrap_or(0) & !u64::from(offsets.tag_mask);
+        let python = owner < OWNER_INTERPRETER && code != 0;
+        Ok(Self {
+            python: python.then(|| (code, instruction(offsets, &block, code))),
+            previous: u64_at(&block, offsets.frame_previous).unwrap_or(0),
+        })
+    }
 }
 
 /// The byte offset of the frame's instruction in the bytecode; negative before the first.
@@ -74,7 +171,8 @@ fn memory_error(error: ObjectError) -> MemoryError {
         ObjectError::Memory(error) => error,
         ObjectError::NotAString { address, .. }
         | ObjectError::TooLarge { address, .. }
-        | ObjectError::Changed { address } => MemoryError::Unreadable { address, length: 0 },
+        | ObjectError::Changed { address }
+        | ObjectError::Unexpected { address, .. } => MemoryError::Unreadable { address, length: 0 },
     }
 }
 
@@ -102,6 +200,7 @@ mod tests {
             let frames = read_stack(&memory, offsets, 0x1000).unwrap();
             assert_eq!(frames.len(), MAX_FRAMES, "3.{minor}");
             assert_eq!(frames[0].code, 0x2000);
+            assert!(read_chain(&memory, offsets, 0x1000).is_err(), "3.{minor}");
         }
     }
 }

@@ -22,6 +22,8 @@ pub enum ObjectError {
     TooLarge { address: u64, length: u64 },
     #[error("the object at {address:#x} was replaced while it was read")]
     Changed { address: u64 },
+    #[error("what lies at {address:#x} is not {expected}")]
+    Unexpected { address: u64, expected: &'static str },
 }
 
 /// Bits of `PyASCIIObject.state`, the same in 3.8 to 3.15: `interned:2, kind:3, compact:1, ascii:1`.

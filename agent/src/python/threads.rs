@@ -3,6 +3,10 @@
 
 use super::memory::{Memory, MemoryError};
 use super::offsets::ObjectOffsets;
+use std::collections::HashMap;
+
+/// `tid` in glibc's `struct pthread` on x86-64 (`nptl/descr.h`, the same in 2.27 to 2.43).
+pub(super) const GLIBC_TID: u64 = 720;
 
 /// Lists longer than these are cut: a torn list may be a circle.
 const MAX_INTERPRETERS: usize = 256;
@@ -57,6 +61,18 @@ pub fn thread_states(
         interpreter = memory.read_u64(at(interpreter, offsets.interpreter_next))?;
     }
     Ok(threads)
+}
+
+/// Thread states by the tid of their thread as the process sees it: by `native_thread_id` (3.11 on), else by
+/// what glibc keeps behind the thread's fs base. Of a thread with states in several interpreters, one of them.
+#[must_use]
+pub fn by_tid(memory: &dyn Memory, threads: &[ThreadState]) -> HashMap<u64, ThreadState> {
+    let kept_by_glibc = |thread: &ThreadState| {
+        memory.read_u32(thread.thread_id.wrapping_add(GLIBC_TID)).ok().map(|tid| (u64::from(tid), *thread))
+    };
+    let mut found: HashMap<u64, ThreadState> = threads.iter().filter_map(kept_by_glibc).collect();
+    found.extend(threads.iter().filter_map(|thread| Some((thread.native_thread_id?, *thread))));
+    found
 }
 
 #[cfg(test)]

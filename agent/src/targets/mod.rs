@@ -1,7 +1,10 @@
 //! Which processes are watched, and as what: from one pid to the whole application, and who joins and leaves it
-//! later. Knows `/proc` and command lines; knows nothing of interpreter state or of probes.
+//! later; and what the kernel says of their threads and open files. Knows `/proc` and command lines; knows nothing of
+//! interpreter state or of probes.
 
 mod application;
+mod calls;
+mod descriptors;
 mod discover;
 mod environment;
 mod error;
@@ -16,6 +19,8 @@ mod registry;
 mod usage;
 
 pub use application::{Application, Member, Server};
+pub use calls::{Place, SystemCall, Waits};
+pub use descriptors::Descriptors;
 pub use discover::{Discovery, Survey};
 pub use error::TargetError;
 pub use interpreter::Interpreters;

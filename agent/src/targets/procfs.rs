@@ -4,6 +4,7 @@
 //! Everything read here is hostile: a process writes its own command line, title and environment. Reads are
 //! bounded, and what is not text is replaced.
 
+use super::calls::Place;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -215,6 +216,29 @@ impl ProcFs {
             .collect();
         tasks.sort_unstable();
         Ok(tasks)
+    }
+
+    /// As [`Self::stat`], of one thread: `pid` is then its tid, `comm` its name.
+    ///
+    /// # Errors
+    /// As [`Self::stat`].
+    pub fn task_stat(&self, pid: u32, tid: u32) -> io::Result<Stat> {
+        let text = self.read(pid, &format!("task/{tid}/stat"))?;
+        parse_stat(&text).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("unexpected form of stat of thread {tid}"))
+        })
+    }
+
+    /// Where the kernel has a thread.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such thread, or the kernel does not tell (`CONFIG_HAVE_ARCH_TRACEHOOK`);
+    /// `PermissionDenied`; `InvalidData`.
+    pub fn task_place(&self, pid: u32, tid: u32) -> io::Result<Place> {
+        let text = self.read(pid, &format!("task/{tid}/syscall"))?;
+        Place::parse(&String::from_utf8_lossy(&text)).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("unexpected form of syscall of {tid}"))
+        })
     }
 
     /// How many files are open.

@@ -7,6 +7,7 @@
 )]
 
 mod interpreters;
+mod objects;
 mod other_versions;
 mod routes;
 mod truth;

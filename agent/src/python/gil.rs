@@ -1,0 +1,55 @@
+//! The global interpreter lock as it lies in memory: who holds it, and where a thread that waits for it sleeps.
+//! A reading of one moment: by the time anybody looks at it, the lock may have gone on.
+
+use super::objects::Objects;
+use super::strings::{ObjectError, u32_at, u64_at};
+
+/// `struct _gil_runtime_state` (`pycore_gil.h`, the same in 3.8 to 3.15 on x86-64 glibc): `last_holder` 8,
+/// `locked` 16, then two conditions and mutexes until its end.
+const LAST_HOLDER: u32 = 8;
+const LOCKED: u32 = 16;
+const WAITERS: u64 = 32;
+const SIZE: u64 = 208;
+
+/// One interpreter's lock, or the one of all interpreters up to 3.11.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gil {
+    pub address: u64,
+    pub held: bool,
+    /// The thread state that holds it, or did so last.
+    pub last_holder: u64,
+}
+
+impl Gil {
+    /// Whether a thread that sleeps on this address waits for the lock, or to hand it over.
+    #[must_use]
+    pub fn is_waited_for_at(&self, futex: u64) -> bool {
+        (self.address + WAITERS..self.address + SIZE).contains(&futex)
+    }
+}
+
+impl Objects<'_> {
+    /// The lock of the interpreter at this address.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is in no state that a lock can be in.
+    pub fn gil(&self, runtime: u64, interpreter: u64) -> Result<Gil, ObjectError> {
+        let at = |base: u64, offset: u32| base.wrapping_add(u64::from(offset));
+        let address = match (self.layout.runtime_gil, self.layout.interpreter_gil) {
+            (Some(offset), _) => at(runtime, offset),
+            (None, Some(offset)) => self.memory.read_u64(at(interpreter, offset))?,
+            (None, None) => 0,
+        };
+        let wrong = ObjectError::Unexpected { address, expected: "a global interpreter lock" };
+        if address == 0 || address > u64::MAX - SIZE {
+            return Err(wrong);
+        }
+        let block = self.memory.read_bytes(address, 24)?;
+        let held = match u32_at(&block, LOCKED) {
+            Some(0) => false,
+            Some(1) => true,
+            _ => return Err(wrong),
+        };
+        Ok(Gil { address, held, last_holder: u64_at(&block, LAST_HOLDER).unwrap_or(0) })
+    }
+}
