@@ -3,4 +3,5 @@
 //! decide nothing. The live view is the package `pyapm-tui`.
 
 pub mod json;
+pub mod profile;
 pub mod text;

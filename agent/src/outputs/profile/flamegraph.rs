@@ -1,0 +1,62 @@
+//! A flame graph: an SVG that is searched and zoomed in a browser. With a baseline, frames that take a greater share
+//! than before are red, those that take a smaller one blue.
+
+use super::folded;
+use super::recording::Recording;
+use inferno::differential;
+use inferno::flamegraph::color::{BackgroundColor, MultiPalette, Palette};
+use inferno::flamegraph::{self, Options};
+use std::io::{self, Write};
+
+/// Narrower frames are not drawn, in percent of the whole: the picture of 100,000 stacks would open in no browser.
+const MIN_WIDTH_PERCENT: f64 = 0.05;
+
+/// `baseline` is folded stacks of an earlier recording.
+pub(super) fn write(
+    recording: &Recording<'_>,
+    baseline: Option<&[u8]>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let stacks = folded::lines(recording);
+    if stacks.is_empty() {
+        return empty(recording, out);
+    }
+    let mut options = options(recording);
+    let lines: Vec<String> = stacks.iter().map(|(line, sum)| format!("{line} {sum}")).collect();
+    let Some(baseline) = baseline else {
+        return draw(&mut options, &lines, out);
+    };
+    let now = lines.join("\n");
+    let mut both = Vec::new();
+    let normalize = differential::Options { normalize: true, strip_hex: false };
+    differential::from_readers(normalize, baseline, now.as_bytes(), &mut both)?;
+    let both = String::from_utf8_lossy(&both);
+    let mut lines: Vec<String> = both.lines().map(str::to_owned).collect();
+    lines.sort_unstable();
+    options.title.push_str(", against an earlier recording");
+    draw(&mut options, &lines, out)
+}
+
+fn options(recording: &Recording<'_>) -> Options<'static> {
+    let mut options = Options::default();
+    options.title.clone_from(&recording.about.title);
+    options.subtitle = Some(recording.figures());
+    recording.unit().clone_into(&mut options.count_name);
+    "Frame:".clone_into(&mut options.name_type);
+    options.colors = Palette::Multi(MultiPalette::Python);
+    options.bgcolors = Some(BackgroundColor::Flat((250, 250, 248).into()));
+    options.min_width = MIN_WIDTH_PERCENT;
+    options.hash = true;
+    options
+}
+
+fn draw(options: &mut Options<'_>, lines: &[String], out: &mut dyn Write) -> io::Result<()> {
+    flamegraph::from_lines(options, lines.iter().map(String::as_str), out)
+}
+
+/// A picture that says that there is nothing, instead of an error about having nothing to draw.
+fn empty(recording: &Recording<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let mut options = options(recording);
+    options.subtitle = Some("no samples: nothing of it ran meanwhile".to_owned());
+    draw(&mut options, &["[no samples] 1".to_owned()], out)
+}

@@ -1,0 +1,1 @@
+//! Each format on one small recording, read back by other means than it was written.
