@@ -9,8 +9,9 @@ mod failure;
 mod inspect;
 mod options;
 mod ps;
+mod recording;
 
 pub use dispatch::main;
 pub use failure::Advice;
 pub use inspect::{Inspection, Instruments};
-pub use options::{AttachOptions, DoctorOptions, Format, PsOptions};
+pub use options::{AttachOptions, Destination, DoctorOptions, Format, PsOptions, RecordOptions, Subject};

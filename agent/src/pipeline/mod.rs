@@ -4,6 +4,7 @@
 //! start     pid -> application, interpreters, loaded and attached probes
 //! engine    one owner of all state: ring -> events -> names -> transactions -> store
 //! attach    the loop around the engine: timer, ring, signals, outputs, view
+//! record    lifecycle and samples alone -> names -> a profile -> a file
 //! ```
 //!
 //! One task owns the engine; nothing is shared. The only channel is a `watch` of snapshots to the view:
@@ -13,8 +14,11 @@ mod attach;
 mod clock;
 mod drivers;
 mod engine;
+mod record;
 mod snapshot;
 mod start;
+mod stop;
 
 pub use attach::attach;
+pub use record::record;
 pub use start::{StartError, try_load};
