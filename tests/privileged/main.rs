@@ -5,6 +5,7 @@
 mod application;
 mod input;
 mod losses;
+mod record;
 mod spans;
 mod stacks;
 mod transactions;

@@ -28,6 +28,17 @@ impl Mode {
         }
     }
 
+    /// What its time is called in sentences.
+    #[must_use]
+    pub fn time(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU time",
+            Self::Wall => "wall time",
+            Self::Gil => "time with the GIL",
+            Self::OffCpu => "time off the CPU",
+        }
+    }
+
     /// Whether every sample stands for the same time, so that counting samples is measuring time.
     #[must_use]
     pub fn is_counted(self) -> bool {

@@ -2,9 +2,10 @@
 //! than before are red, those that take a smaller one blue.
 
 use super::folded;
+use super::names::{self, Origin};
 use super::recording::Recording;
 use inferno::differential;
-use inferno::flamegraph::color::{BackgroundColor, MultiPalette, Palette};
+use inferno::flamegraph::color::{BackgroundColor, BasicPalette, Color, Palette, PaletteMap};
 use inferno::flamegraph::{self, Options};
 use std::io::{self, Write};
 
@@ -21,9 +22,14 @@ pub(super) fn write(
     if stacks.is_empty() {
         return empty(recording, out);
     }
+    let mut colors = colors(recording);
     let mut options = options(recording);
     let lines: Vec<String> = stacks.iter().map(|(line, sum)| format!("{line} {sum}")).collect();
     let Some(baseline) = baseline else {
+        if let Some(figures) = &mut options.subtitle {
+            figures.push_str("; orange: application, green: packages, blue: standard library");
+        }
+        options.palette_map = Some(&mut colors);
         return draw(&mut options, &lines, out);
     };
     let now = lines.join("\n");
@@ -43,11 +49,30 @@ fn options(recording: &Recording<'_>) -> Options<'static> {
     options.subtitle = Some(recording.figures());
     recording.unit().clone_into(&mut options.count_name);
     "Frame:".clone_into(&mut options.name_type);
-    options.colors = Palette::Multi(MultiPalette::Python);
+    // Of what has no colour of its own: processes and threads.
+    options.colors = Palette::Basic(BasicPalette::Blue);
     options.bgcolors = Some(BackgroundColor::Flat((250, 250, 248).into()));
     options.min_width = MIN_WIDTH_PERCENT;
     options.hash = true;
     options
+}
+
+/// A frame's colour says whose code it is; shades keep neighbours apart.
+fn colors(recording: &Recording<'_>) -> PaletteMap {
+    let mut colors = PaletteMap::default();
+    for frame in recording.profile.frames() {
+        let name = names::frame(frame, recording.look);
+        let shade = name.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)) % 5;
+        let darker = |part: u8| part - shade * 7;
+        let (red, green, blue) = match Origin::of(frame) {
+            Origin::Application => (darker(250), darker(178), 92),
+            Origin::Package => (darker(160), darker(215), 140),
+            Origin::Library => (darker(160), darker(196), 232),
+            Origin::Nobody => (darker(200), darker(200), darker(200)),
+        };
+        colors.insert(name, Color::new(red, green, blue));
+    }
+    colors
 }
 
 fn draw(options: &mut Options<'_>, lines: &[String], out: &mut dyn Write) -> io::Result<()> {

@@ -8,6 +8,9 @@ use pyapm_model::line::Frame;
 /// Components of a path that are shown when nothing tells where its package begins.
 const SHOWN: usize = 2;
 
+/// Folders that packages are installed to.
+const PACKAGES: [&str; 2] = ["/site-packages/", "/dist-packages/"];
+
 /// `qualname (file:line)`. Frames of the recorder itself have no file and are their own name.
 pub(super) fn frame(frame: &Frame, look: Look) -> String {
     let function = tame(&frame.function);
@@ -37,9 +40,36 @@ pub(super) fn thread(thread: &Thread) -> String {
     }
 }
 
+/// Whose code it is, as far as its file tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Application,
+    /// An installed package.
+    Package,
+    /// The standard library.
+    Library,
+    /// A frame of the recorder itself, or one that could not be named.
+    Nobody,
+}
+
+impl Origin {
+    pub(super) fn of(frame: &Frame) -> Self {
+        let file = frame.file.as_str();
+        if file.is_empty() || file == UNKNOWN {
+            Self::Nobody
+        } else if PACKAGES.iter().any(|folder| file.contains(folder)) {
+            Self::Package
+        } else if file.starts_with("<frozen ") || standard_library(file).is_some() {
+            Self::Library
+        } else {
+            Self::Application
+        }
+    }
+}
+
 /// From where packages are installed on, else the last components.
 fn short(path: &str) -> &str {
-    for folder in ["/site-packages/", "/dist-packages/"] {
+    for folder in PACKAGES {
         if let Some((_, rest)) = path.rsplit_once(folder) {
             return rest;
         }
@@ -93,6 +123,17 @@ mod tests {
         assert_eq!(named("?", "?", None, plain), "[code that could not be read]");
         assert_eq!(named("[mark]", "", None, plain), "[mark]");
         assert_eq!(named("a;b\nc", "<string;>", Some(1), plain), "a:b c (<string:>:1)");
+    }
+
+    #[test]
+    fn origins() {
+        let of = |file: &str| Origin::of(&Frame { function: "f".into(), file: file.into(), line: None });
+        assert_eq!(of("/srv/shop/work.py"), Origin::Application);
+        assert_eq!(of("<string>"), Origin::Application);
+        assert_eq!(of("/v/lib/python3.11/site-packages/six.py"), Origin::Package);
+        assert_eq!(of("/usr/lib/python3.11/json/decoder.py"), Origin::Library);
+        assert_eq!(of("<frozen importlib._bootstrap>"), Origin::Library);
+        assert_eq!((of(""), of("?")), (Origin::Nobody, Origin::Nobody));
     }
 
     #[test]

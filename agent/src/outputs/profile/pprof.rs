@@ -49,7 +49,8 @@ impl Places {
         let next = self.functions.len() as u64 + 1;
         let function = *self.function_numbers.entry((name, filename)).or_insert(next);
         if function == next {
-            self.functions.push(Function { id: next, name, system_name: name, filename });
+            // Without a system name: where both are the same, pprof takes `<module>` for a C++ template and cuts it.
+            self.functions.push(Function { id: next, name, system_name: 0, filename });
         }
         let next = self.locations.len() as u64 + 1;
         let location = *self.location_numbers.entry((function, line)).or_insert(next);

@@ -45,10 +45,10 @@ impl Recording<'_> {
     pub(super) fn figures(&self) -> String {
         let total = self.profile.total();
         format!(
-            "{} samples, {:.2} s of {} time, {} Hz over {:.1} s",
+            "{} samples, {:.2} s of {}, {} Hz over {:.1} s",
             total.samples,
             total.nanoseconds as f64 / 1e9,
-            self.about.mode,
+            self.about.mode.time(),
             self.about.rate_hz,
             self.about.duration_ns as f64 / 1e9,
         )

@@ -1,6 +1,7 @@
 //! The file, and what is said about it: how much was recorded and what is missing, by reason.
 
 use super::recorder::Recorder;
+use super::subject;
 use crate::cli::{Destination, RecordOptions, Subject};
 use crate::outputs::profile::{self, About, Recording};
 use anyhow::Context;
@@ -83,7 +84,7 @@ pub(super) fn title(options: &RecordOptions, processes: &[String]) -> String {
         Subject::Application(name) => name.clone(),
         Subject::Program(program) => {
             let words: Vec<String> = program.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-            crate::targets::printable(&words.join(" "))
+            subject::command(&words)
         }
         Subject::Processes(pids) => {
             let named = pids.iter().zip(processes);
@@ -91,7 +92,7 @@ pub(super) fn title(options: &RecordOptions, processes: &[String]) -> String {
             named.join(", ")
         }
     };
-    format!("{what}: {} time", options.mode)
+    format!("{what}: {}", options.mode.time())
 }
 
 /// The closing lines.
@@ -102,10 +103,10 @@ pub(super) fn say(recorder: &Recorder, about: &About, written: &str, out: &mut d
     let processes: HashSet<u32> = threads.map(|(_, thread)| thread.pid).collect();
     writeln!(
         out,
-        "wrote {written}: {} samples, {:.2} s of {} time, {} in {}, over {:.1} s at {} Hz",
+        "wrote {written}: {} samples, {:.2} s of {}, {} in {}, over {:.1} s at {} Hz",
         profile.total().samples,
         profile.total().nanoseconds as f64 / 1e9,
-        about.mode,
+        about.mode.time(),
         counted(used.len(), "thread", "threads"),
         counted(processes.len(), "process", "processes"),
         about.duration_ns as f64 / 1e9,
@@ -163,6 +164,6 @@ fn line(out: &mut dyn Write, what: &str, reasons: &Reasons) -> io::Result<()> {
     }
 }
 
-fn counted(count: usize, one: &str, many: &str) -> String {
+pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }

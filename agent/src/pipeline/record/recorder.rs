@@ -228,6 +228,11 @@ impl Recorder {
         }
     }
 
+    /// How many processes are recorded now.
+    pub(super) fn members(&self) -> usize {
+        self.members.len()
+    }
+
     /// Nothing that is recorded lives any more.
     pub(super) fn is_over(&self) -> bool {
         self.members.is_empty()

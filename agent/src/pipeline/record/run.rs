@@ -100,6 +100,7 @@ async fn take(options: &RecordOptions) -> anyhow::Result<Recorded> {
     let mut second = interval(SECOND);
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let progress = Progress::new(is_program);
+    progress.begin(&recorder, options.rate_hz);
     let program = loop {
         let wait = if recorder.is_urgent() { URGENT } else { DRAIN };
         let mut tick = false;
@@ -203,18 +204,28 @@ async fn farewell(program: Program) -> anyhow::Result<u8> {
 
 /// A line on stderr that is written over itself; none where stderr is no terminal, or a started program's own.
 struct Progress {
+    is_program: bool,
     is_shown: bool,
 }
 
 impl Progress {
     fn new(is_program: bool) -> Self {
-        Self { is_shown: !is_program && std::io::stderr().is_terminal() }
+        Self { is_program, is_shown: !is_program && std::io::stderr().is_terminal() }
+    }
+
+    /// Says once that it has begun, also where no terminal is.
+    fn begin(&self, recorder: &Recorder, rate_hz: u32) {
+        if !self.is_program {
+            let what = closing::counted(recorder.members(), "process", "processes");
+            let line = format!("recording {what} at {rate_hz} Hz; Ctrl-C writes the file\n");
+            let _nobody_reads = std::io::stderr().lock().write_all(line.as_bytes());
+        }
     }
 
     fn show(&self, recorder: &Recorder, began: Instant) {
         let (lost, _) = closing::losses(recorder);
         self.write(&format!(
-            "\r\x1b[Krecording: {} s, {} samples, {} lost (Ctrl-C writes the file)",
+            "\r\x1b[K{} s, {} samples, {} lost",
             began.elapsed().as_secs(),
             recorder.profile.total().samples,
             lost.values().sum::<u64>(),

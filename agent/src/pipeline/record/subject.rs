@@ -53,11 +53,27 @@ pub(super) fn descendants(procfs: &ProcFs, roots: &[u32]) -> Vec<u32> {
     found
 }
 
-/// A process as a profile calls it: its command line, on one line and not endless.
+/// A process as a profile calls it.
 pub(super) fn title(procfs: &ProcFs, pid: u32) -> Option<String> {
-    let words = procfs.cmdline(pid).ok()?;
-    let title = printable(&words.join(" "));
+    let title = command(&procfs.cmdline(pid).ok()?);
     (!title.is_empty()).then_some(title)
+}
+
+/// A command line on one line and not endless; of the program only its name.
+pub(super) fn command(words: &[String]) -> String {
+    let mut line = String::new();
+    if let Some((program, rest)) = words.split_first() {
+        // A title that a server wrote over its command line is one word, with blanks.
+        let is_path = program.starts_with(['/', '.']) && !program.contains(' ');
+        let name = if is_path { program.rsplit('/').next() } else { None };
+        line.push_str(name.unwrap_or(program));
+        for word in rest {
+            line.push(' ');
+            line.push_str(word);
+        }
+    }
+    let spaced: String = line.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    printable(&spaced)
 }
 
 #[cfg(test)]
@@ -77,6 +93,16 @@ mod tests {
         assert!(!found.contains(&std::process::id()));
         // Before exec it has its parent's.
         assert!(title.is_some());
+    }
+
+    #[test]
+    fn commands() {
+        let command =
+            |words: &[&str]| command(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        assert_eq!(command(&["/usr/bin/python3", "/srv/app.py", "-v"]), "python3 /srv/app.py -v");
+        assert_eq!(command(&["gunicorn: master [shop/a]"]), "gunicorn: master [shop/a]");
+        assert_eq!(command(&["python", "-c", "import a\nimport b"]), "python -c import a import b");
+        assert_eq!(command(&[]), "");
     }
 
     #[test]
