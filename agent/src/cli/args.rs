@@ -47,7 +47,10 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>, terminal: Ter
     }
 }
 
-fn try_parse(arguments: impl IntoIterator<Item = OsString>, terminal: Terminal) -> Result<Call, clap::Error> {
+pub(super) fn try_parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    terminal: Terminal,
+) -> Result<Call, clap::Error> {
     let arguments = Arguments::try_parse_from(arguments)?;
     let request = match arguments.command {
         Command::Attach(attach) => Request::Attach(attach.checked(terminal)),

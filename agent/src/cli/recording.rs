@@ -187,3 +187,91 @@ impl ModeArgument {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::{Request, Terminal, try_parse};
+    use super::*;
+
+    fn parsed(line: &str) -> Result<RecordOptions, clap::Error> {
+        let words = line.split_ascii_whitespace().map(OsString::from);
+        let words = ["pyapm", "record"].map(OsString::from).into_iter().chain(words);
+        match try_parse(words, Terminal { stdout_color: false })?.request {
+            Request::Record(options) => Ok(options),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn defaults() -> RecordOptions {
+        RecordOptions {
+            subject: Subject::Processes(vec![42]),
+            subprocesses: true,
+            duration: None,
+            rate_hz: 99,
+            mode: Mode::Cpu,
+            destination: Destination::File("a.svg".into()),
+            format: Format::Flamegraph,
+            look: Look::default(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            baseline: None,
+            ring_bytes: 8 << 20,
+        }
+    }
+
+    #[test]
+    fn processes() {
+        assert_eq!(parsed("--pid 42 -o a.svg").unwrap(), defaults());
+        let line = "-p 42 -p 43 -d 1.5 -r 10000 -o b.txt --format pprof --no-subprocesses -t -F --full-paths \
+                    --include a* --include b --exclude *.py";
+        let expected = RecordOptions {
+            subject: Subject::Processes(vec![42, 43]),
+            subprocesses: false,
+            duration: Some(Duration::from_millis(1500)),
+            rate_hz: 10_000,
+            destination: Destination::File("b.txt".into()),
+            format: Format::Pprof,
+            look: Look { threads: true, function: true, full_paths: true },
+            include: vec!["a*".into(), "b".into()],
+            exclude: vec!["*.py".into()],
+            ..defaults()
+        };
+        assert_eq!(parsed(line).unwrap(), expected);
+        let options = parsed("--name shop -o - --format folded").unwrap();
+        assert_eq!(options.subject, Subject::Application("shop".into()));
+        assert_eq!(options.destination, Destination::Stdout);
+        let options = parsed("-p 42 -o a.svg --diff before.folded").unwrap();
+        assert_eq!(options.baseline, Some("before.folded".into()));
+    }
+
+    #[test]
+    fn programs() {
+        let options = parsed("-o a.svg -- python app.py --pid 7 -d x").unwrap();
+        let words = ["python", "app.py", "--pid", "7", "-d", "x"].map(OsString::from);
+        assert_eq!(options.subject, Subject::Program(words.to_vec()));
+    }
+
+    #[test]
+    fn usage_errors() {
+        for (line, part) in [
+            ("-o a.svg", "required"),
+            ("-p 1", "--output"),
+            ("-p 1 -n shop -o a.svg", "cannot be used with"),
+            ("-p 1 -o a.svg -- python", "cannot be used with"),
+            ("-p 1 -o a.xml", "names no format"),
+            ("-p 1 -o -", "names no format"),
+            ("-p 1 -o a.svg -r 10001", "10000"),
+            ("-p 1 -o a.svg -r 0", "10000"),
+            ("-p 1 -o a.svg --mode wall", "--mode wall is not built yet"),
+            ("-p 1 -o a.svg --mode gil", "--mode gil is not built yet"),
+            ("-p 1 -o a.svg --mode offcpu", "--mode offcpu is not built yet"),
+            ("-p 1 -o a.svg --mode all", "possible values"),
+            ("-p 1 -o a.folded --diff b", "--diff is for flame graphs"),
+            ("-p 1 -o a.svg --include [", "is not a pattern"),
+        ] {
+            let error = parsed(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(part), "{line}: {error}");
+        }
+    }
+}

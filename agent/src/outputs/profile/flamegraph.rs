@@ -5,7 +5,7 @@ use super::folded;
 use super::names::{self, Origin};
 use super::recording::Recording;
 use inferno::differential;
-use inferno::flamegraph::color::{BackgroundColor, BasicPalette, Color, Palette, PaletteMap};
+use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{self, Options};
 use std::io::{self, Write};
 
@@ -40,6 +40,8 @@ pub(super) fn write(
     let mut lines: Vec<String> = both.lines().map(str::to_owned).collect();
     lines.sort_unstable();
     options.title.push_str(", against an earlier recording");
+    // What has not changed is white.
+    options.bgcolors = Some(BackgroundColor::Flat(Color::new(226, 226, 222)));
     draw(&mut options, &lines, out)
 }
 
@@ -49,8 +51,6 @@ fn options(recording: &Recording<'_>) -> Options<'static> {
     options.subtitle = Some(recording.figures());
     recording.unit().clone_into(&mut options.count_name);
     "Frame:".clone_into(&mut options.name_type);
-    // Of what has no colour of its own: processes and threads.
-    options.colors = Palette::Basic(BasicPalette::Blue);
     options.bgcolors = Some(BackgroundColor::Flat((250, 250, 248).into()));
     options.min_width = MIN_WIDTH_PERCENT;
     options.hash = true;
@@ -60,6 +60,13 @@ fn options(recording: &Recording<'_>) -> Options<'static> {
 /// A frame's colour says whose code it is; shades keep neighbours apart.
 fn colors(recording: &Recording<'_>) -> PaletteMap {
     let mut colors = PaletteMap::default();
+    // The whole, processes and threads.
+    let neutral = Color::new(222, 222, 228);
+    colors.insert("", neutral);
+    for thread in recording.profile.threads() {
+        colors.insert(names::process(thread), neutral);
+        colors.insert(names::thread(thread), neutral);
+    }
     for frame in recording.profile.frames() {
         let name = names::frame(frame, recording.look);
         let shade = name.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)) % 5;

@@ -62,6 +62,8 @@ enum Place {
 struct Member {
     /// `None` while it is a newcomer.
     interpreter: Option<Arc<Interpreter>>,
+    /// When the kernel half surely knew the interpreter's layout; meaningless without an interpreter.
+    known_ns: u64,
     title: Arc<str>,
     stacks: HashMap<StackId, Place>,
     /// `None`: no room in the profile.
@@ -85,6 +87,8 @@ pub(super) struct Recorder {
     probes: Option<Probes>,
     /// Threads whose name was read so early that they may have taken another since.
     young: Vec<(u32, u32, usize)>,
+    /// Stacks were announced in the last turn.
+    has_news: bool,
 }
 
 impl Recorder {
@@ -109,6 +113,7 @@ impl Recorder {
             logs,
             probes: Some(probes),
             young: Vec::new(),
+            has_news: false,
         })
     }
 
@@ -134,6 +139,7 @@ impl Recorder {
         self.member(pid).interpreter = Some(interpreter);
         self.newcomers.remove(pid);
         self.tables.watch(pid, Target { layout, generation: monotonic_ns() }, false)?;
+        self.member(pid).known_ns = monotonic_ns();
         Ok(())
     }
 
@@ -168,6 +174,7 @@ impl Recorder {
     /// Takes what is in the ring. `true` when there may be more.
     pub(super) fn turn(&mut self) -> bool {
         let Self { reader, .. } = self;
+        self.has_news = false;
         let mut taker = Taker {
             profile: &mut self.profile,
             apart: &mut self.apart,
@@ -180,6 +187,7 @@ impl Recorder {
             procfs: &self.procfs,
             tables: &mut self.tables,
             young: &mut self.young,
+            has_news: &mut self.has_news,
         };
         let events = reader.drain(TURN, |event| taker.take(event));
         self.look_at_newcomers();
@@ -238,9 +246,10 @@ impl Recorder {
         self.members.is_empty()
     }
 
-    /// Whether an interpreter may come up any moment.
+    /// Whether the next turn should come soon: an interpreter may come up any moment, or the program does what it has
+    /// not done before, and code that runs but once (of modules that are imported) is gone before it is named.
     pub(super) fn is_urgent(&self) -> bool {
-        self.newcomers.is_urgent(monotonic_ns())
+        self.has_news || self.newcomers.is_urgent(monotonic_ns())
     }
 
     /// Takes the probes away, so that nothing more is seen, and drains what had been.
@@ -268,7 +277,7 @@ impl Recorder {
 
 impl Member {
     fn new(title: Arc<str>) -> Self {
-        Self { interpreter: None, title, stacks: HashMap::new(), threads: HashMap::new() }
+        Self { interpreter: None, known_ns: 0, title, stacks: HashMap::new(), threads: HashMap::new() }
     }
 }
 
@@ -295,6 +304,7 @@ struct Taker<'a> {
     procfs: &'a ProcFs,
     tables: &'a mut Tables,
     young: &'a mut Vec<(u32, u32, usize)>,
+    has_news: &'a mut bool,
 }
 
 impl Taker<'_> {
@@ -328,7 +338,10 @@ impl Taker<'_> {
         }
         let parent = self.members.get(&event.pid);
         let mut member = Member::new(parent.map_or_else(|| "?".into(), |parent| Arc::clone(&parent.title)));
+        // A child has what the kernel half knew of its parent then, which may be less than is known here now.
+        let parent = parent.filter(|parent| parent.known_ns <= event.time_ns);
         member.interpreter = parent.and_then(|parent| parent.interpreter.clone());
+        member.known_ns = event.time_ns;
         if member.interpreter.is_none() {
             self.newcomers.add(child, monotonic_ns());
         }
@@ -361,6 +374,7 @@ impl Taker<'_> {
         frames: &[pyapm_wire::python::Frame],
         status: StackStatus,
     ) {
+        *self.has_news = true;
         let Some(interpreter) = self.interpreter(pid) else { return };
         let named = self.symbols.resolve(pid, &interpreter, &ProcessMemory::new(pid), frames);
         let cut = match status {
@@ -387,6 +401,9 @@ impl Taker<'_> {
         if let Some(known) = self.members.get(&pid).and_then(|member| member.interpreter.clone()) {
             return Some(known);
         }
+        if !self.choices.subprocesses && !self.members.contains_key(&pid) {
+            return None; // A fork, in the moment before the kernel half let go of it.
+        }
         let found = Arc::new(self.inspector.inspect(pid).ok()?);
         let procfs = self.procfs;
         let member = self.members.entry(pid).or_insert_with(|| Member::new(title_of(procfs, pid, "?")));
@@ -400,8 +417,7 @@ impl Taker<'_> {
             return;
         }
         let Some(member) = self.members.get(&event.pid) else {
-            // A process that is not wanted, in the moment before the kernel half let go of it; or one that has gone.
-            self.apart.not_python += 1;
+            // A fork that is not wanted, in the moment before the kernel half let go of it.
             return;
         };
         let place = match (stack, status) {

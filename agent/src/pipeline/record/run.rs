@@ -25,7 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 /// How long a record waits in the ring at most. Short, because frames are named when they are drained, and a process
 /// that has ended meanwhile names none.
 const DRAIN: Duration = Duration::from_millis(5);
-/// The same while an interpreter may come up any moment.
+/// The same while much is new.
 const URGENT: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 /// Far enough: no duration was given.
