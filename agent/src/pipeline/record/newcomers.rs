@@ -44,6 +44,11 @@ impl Newcomers {
         due
     }
 
+    /// Whether one of them came so lately that it may still turn out to be Python.
+    pub(super) fn is_hopeful(&self, now_ns: u64) -> bool {
+        self.since.values().any(|waiting| now_ns.saturating_sub(waiting.since_ns) < 2000 * MILLISECOND)
+    }
+
     /// Whether one of them came so lately that its interpreter may come up any moment.
     pub(super) fn is_urgent(&self, now_ns: u64) -> bool {
         self.since.values().any(|waiting| now_ns.saturating_sub(waiting.since_ns) < 200 * MILLISECOND)
@@ -68,6 +73,7 @@ mod tests {
         let late = looked.iter().filter(|at| **at > 60_000).count();
         assert_eq!(late, 40);
         assert!(newcomers.is_urgent(0) && !newcomers.is_urgent(1000 * MILLISECOND));
+        assert!(newcomers.is_hopeful(1999 * MILLISECOND) && !newcomers.is_hopeful(2000 * MILLISECOND));
         newcomers.remove(7);
         assert!(newcomers.due(200_000 * MILLISECOND).is_empty() && !newcomers.is_urgent(0));
     }

@@ -241,9 +241,10 @@ impl Recorder {
         self.members.len()
     }
 
-    /// Nothing that is recorded lives any more.
+    /// No Python process that is recorded lives any more. Other programs that it has left behind are not waited for.
     pub(super) fn is_over(&self) -> bool {
-        self.members.is_empty()
+        self.members.values().all(|member| member.interpreter.is_none())
+            && !self.newcomers.is_hopeful(monotonic_ns())
     }
 
     /// Whether the next turn should come soon: an interpreter may come up any moment, or the program does what it has

@@ -158,7 +158,13 @@ fn watch(options: &RecordOptions, recorder: &mut Recorder) -> anyhow::Result<(Op
             // Says what the matter is with a process that cannot be recorded.
             discovery.application(*pid)?;
         }
-        recorder.watch_python(*pid)?;
+        if let Err(error) = recorder.watch_python(*pid) {
+            // A worker may end between being found and being looked at; one process that was asked for may not.
+            if matches!(options.subject, Subject::Application(_)) && procfs.stat(*pid).is_err() {
+                continue;
+            }
+            return Err(error);
+        }
         titles.push(subject::title(&procfs, *pid).unwrap_or_else(|| "?".to_owned()));
     }
     // Once a process is watched, its children are added by the kernel half itself. Those that were forked between the
