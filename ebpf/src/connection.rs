@@ -2,7 +2,7 @@
 
 use crate::emit;
 use crate::lifecycle::header;
-use crate::maps::{CONNECTIONS, Connection, HINTS, NEXT_CONNECTION, setting};
+use crate::maps::{CONNECTIONS, Connection, NEXT_CONNECTION, setting};
 use crate::memory::kernel;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_smp_processor_id};
 use pyapm_wire::connection::Key;
@@ -114,7 +114,6 @@ fn forget(key: Key, announced: bool) {
     let (id, is_stream) = unsafe { ((*found).id, (*found).is_stream) };
     let _absent_is_fine = CONNECTIONS.remove(key);
     if is_stream != 0 && announced {
-        let _absent_is_fine = HINTS.remove(key);
         let header = header(kind::CONNECTION_CLOSED, size_of::<ConnectionClosed>());
         emit::send(&ConnectionClosed { header, connection: id });
     }

@@ -1,7 +1,7 @@
 //! The only place that takes ring space. Counts what was due and what found no room.
 
 use crate::maps::{COUNTS, RING, setting};
-use aya_ebpf::helpers::generated::bpf_ringbuf_output;
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ringbuf_output};
 use pyapm_wire::count;
 
 const NO_WAKEUP: u64 = 1;
@@ -11,7 +11,9 @@ const AVAILABLE_DATA: u64 = 0;
 /// Adds to one counter of this CPU. Counters are read by userspace as the sum over CPUs.
 #[inline(always)]
 pub(crate) fn add(slot: u32, amount: u64) {
-    if let Some(counter) = COUNTS.get_ptr_mut(slot) {
+    // SAFETY: the helper has no preconditions.
+    let row = unsafe { bpf_get_smp_processor_id() } % count::CPUS;
+    if let Some(counter) = COUNTS.get_ptr_mut(row * count::SLOTS + slot) {
         // SAFETY: the pointer is this CPU's slot. One instruction, because the sampling interrupt counts too.
         // (`AtomicU64::fetch_add` does not exist for this target, which has no compare-and-swap on 5.10.)
         unsafe {

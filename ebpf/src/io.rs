@@ -1,19 +1,26 @@
-//! Bytes on sockets: one raw tracepoint (Linux 4.17), `sys_exit(struct pt_regs *regs, long ret)` (kernel
-//! `include/trace/events/syscalls.h`). The registers still hold the call's arguments, so nothing needs to
-//! run when a call begins, and what is reported is what moved.
+//! Bytes on sockets: tracepoints `syscalls:sys_exit_*` of the calls that move them (any 5.10 kernel; format:
+//! `int __syscall_nr` at 8, `long ret` at 16). The registers that the call was made with are still saved at
+//! the top of the task's kernel stack, so nothing needs to run when a call begins, and what is reported is
+//! what moved.
+//!
+//! Not raw tracepoints: since Linux 7.0 these run with preemption on, and the kernel skips a program that is
+//! already active on this CPU. A thread that was preempted inside it would make the kernel drop other
+//! threads' calls. Perf's handlers of tracepoints keep preemption off.
 //!
 //! System call numbers are those of x86-64 (kernel `arch/x86/entry/syscalls/syscall_64.tbl`).
 
 use crate::connection::{self, manner};
 use crate::emit;
 use crate::lifecycle::header;
-use crate::maps::{Connection, HINTS, IO_SCRATCH, IoScratch, TARGETS};
+use crate::maps::{Connection, HINTS, IO_SCRATCH, IoScratch, TARGETS, setting};
 use crate::memory::{copy_user, kernel, opaque, user};
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::macros::raw_tracepoint;
-use aya_ebpf::programs::RawTracePointContext;
-use pyapm_wire::connection::{DEFAULT_CAPTURE, Key, MAX_CAPTURE, RECORD_CAPTURE, TAIL_CAPTURE};
+use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::macros::tracepoint;
+use aya_ebpf::programs::TracePointContext;
+use pyapm_wire::connection::{DEFAULT_CAPTURE, MAX_CAPTURE, RECORD_CAPTURE, TAIL_CAPTURE, hint_slot};
 use pyapm_wire::count;
 use pyapm_wire::event::{Io, io, kind};
 
@@ -69,14 +76,23 @@ pub(crate) struct Call {
     done: u64,
 }
 
-#[raw_tracepoint(tracepoint = "sys_exit")]
-fn syscall_exit(context: RawTracePointContext) -> i32 {
+#[tracepoint]
+fn syscall_exit(context: TracePointContext) -> u32 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: entries are written whole by userspace.
     let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return 0 };
-    let registers: u64 = context.arg(0);
-    let result = context.arg::<i64>(1);
-    let Some(id) = register(registers, ORIG_AX) else { return 0 };
+    // SAFETY: both fields lie inside the record of every `sys_exit_*` tracepoint.
+    let (id, result) = unsafe {
+        let record = context.as_ptr().cast::<u8>();
+        (u64::from(record.add(8).cast::<u32>().read()), record.add(16).cast::<i64>().read())
+    };
+    if result < 0 && result != EPIPE && result != ECONNRESET && result != ENOTCONN && result != ETIMEDOUT {
+        return 0;
+    }
+    let Some(registers) = saved_registers(id) else {
+        emit::add(count::REGISTERS_UNKNOWN, 1);
+        return 0;
+    };
     let outbound = match id {
         READ | READV | RECVFROM | RECVMSG => false,
         WRITE | WRITEV | SENDTO | SENDMSG | SENDFILE => true,
@@ -89,9 +105,6 @@ fn syscall_exit(context: RawTracePointContext) -> i32 {
         }
         _ => return 0,
     };
-    if result < 0 && result != EPIPE && result != ECONNRESET && result != ENOTCONN && result != ETIMEDOUT {
-        return 0;
-    }
     let Some(scratch) = IO_SCRATCH.get_ptr_mut(0) else { return 0 };
     // SAFETY: map values stay valid while the program runs.
     let call = unsafe { &mut (*scratch).call };
@@ -101,7 +114,7 @@ fn syscall_exit(context: RawTracePointContext) -> i32 {
     }
     call.outbound = u64::from(outbound);
     let Some(entry) = connection::find(tgid, fd as u32, target.generation) else { return 0 };
-    moved(Key { tgid, fd: fd as u32 }, entry, result, scratch);
+    moved(entry, result, scratch);
     0
 }
 
@@ -143,7 +156,7 @@ fn locate(call: &mut Call, id: u64, registers: u64) -> Option<()> {
 
 /// One call that moved `result` bytes (or ended the stream) on a stream socket.
 #[inline(always)]
-fn moved(key: Key, entry: *mut Connection, result: i64, scratch: *mut IoScratch) {
+fn moved(entry: *mut Connection, result: i64, scratch: *mut IoScratch) {
     // SAFETY: map values stay valid while the program runs.
     let (call, record, entry) = unsafe { (&mut (*scratch).call, &mut (*scratch).record, &mut *entry) };
     let outbound = call.outbound != 0;
@@ -174,7 +187,7 @@ fn moved(key: Key, entry: *mut Connection, result: i64, scratch: *mut IoScratch)
     if entry.manner == manner::UNDECIDED {
         entry.manner = judge(call);
     }
-    wanted(key, entry, call, offset);
+    wanted(entry, call, offset);
     if call.skip >= call.length || call.want == 0 {
         record.moved = length as u32;
         emit::send(record);
@@ -212,15 +225,15 @@ fn judge(call: &Call) -> u32 {
 
 /// Fills in which bytes of this call are wanted.
 #[inline(always)]
-fn wanted(key: Key, entry: &Connection, call: &mut Call, offset: u64) {
+fn wanted(entry: &Connection, call: &mut Call, offset: u64) {
     call.skip = 0;
     call.want = u64::from(if entry.manner == manner::REQUESTS { MAX_CAPTURE } else { DEFAULT_CAPTURE });
-    if let Some(hint) = HINTS.get_ptr(key)
-        // SAFETY: map values stay valid while the program runs; a hint changed under us only changes how
-        // much is copied.
-        && let hint = unsafe { &*hint }
-        && hint.connection == entry.id
-    {
+    let Some(slot) = HINTS.get_ptr(hint_slot(entry.id)) else { return };
+    // SAFETY: map values stay valid while the program runs. Userspace may write at the same time, another
+    // connection's hint even: it clears the id first and sets it last, so an id that is the same before and
+    // after says that what lies between was this connection's.
+    let hint = unsafe { slot.read_volatile() };
+    if hint.connection == entry.id && unsafe { (&raw const (*slot).connection).read_volatile() } == entry.id {
         let (until, want) =
             if call.outbound != 0 { (hint.skip_out, hint.want_out) } else { (hint.skip_in, hint.want_in) };
         call.skip = until.saturating_sub(offset);
@@ -377,6 +390,28 @@ const DX: u64 = core::mem::offset_of!(pt_regs, rdx) as u64;
 const SI: u64 = core::mem::offset_of!(pt_regs, rsi) as u64;
 const DI: u64 = core::mem::offset_of!(pt_regs, rdi) as u64;
 const ORIG_AX: u64 = core::mem::offset_of!(pt_regs, orig_rax) as u64;
+
+/// Bytes of a task's kernel stack (kernel `arch/x86/include/asm/page_64_types.h`, `THREAD_SIZE` without KASAN).
+const STACK_SIZE: u64 = 16 * 1024;
+/// What is left free above the registers: nothing, or two words where the kernel is built for FRED (kernel
+/// `arch/x86/include/asm/thread_info.h`, `TOP_OF_KERNEL_STACK_PADDING`).
+const PADDINGS: [u64; 2] = [0, 16];
+
+/// Address of the registers that the current system call was entered with: `task_pt_regs()` of the kernel,
+/// known to be right by the number of the call among them.
+#[inline(always)]
+fn saved_registers(id: u64) -> Option<u64> {
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task() };
+    let stack = kernel::<u64>(task + setting!(task_stack))?;
+    for padding in PADDINGS {
+        let registers = stack + STACK_SIZE - padding - size_of::<pt_regs>() as u64;
+        if register(registers, ORIG_AX) == Some(id) {
+            return Some(registers);
+        }
+    }
+    None
+}
 
 #[inline(always)]
 fn register(registers: u64, offset: u64) -> Option<u64> {

@@ -1,19 +1,19 @@
-//! Processes that come and go. Raw tracepoints (Linux 4.17), whose arguments are in the kernel's
-//! `include/trace/events/sched.h`:
+//! Processes that come and go. Tracepoints of the kernel's `include/trace/events/task.h` and `sched.h`:
 //!
-//! - `sched_process_fork(struct task_struct *parent, struct task_struct *child)`, in the parent
-//! - `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
-//! - `sched_process_exit(struct task_struct *p)`, in the thread that ends
+//! - `task:task_newtask`, in the parent, before the child runs: `pid_t pid` at 8, `unsigned long clone_flags` at 32
+//! - `sched:sched_process_exec`, in the process, as its new program
+//! - `sched:sched_process_exit`, in the thread that ends
 //!
-//! The fork program adds the child to the targets itself, before the child runs its first instruction.
+//! The first adds the child to the targets itself, before its first instruction.
 
 use crate::emit;
 use crate::maps::{TARGETS, THREAD_SCRATCH, setting};
 use crate::memory::kernel;
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use aya_ebpf::macros::raw_tracepoint;
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
+use aya_ebpf::macros::tracepoint;
+use aya_ebpf::programs::TracePointContext;
 use aya_log_ebpf::warn;
 use pyapm_wire::count;
 use pyapm_wire::event::{Fork, Header, kind};
@@ -27,19 +27,21 @@ pub(crate) fn header(kind: u16, length: usize) -> Header {
     Header { kind, flags: 0, len: length as u32, time_ns, tgid: (id >> 32) as u32, tid: id as u32 }
 }
 
-#[raw_tracepoint(tracepoint = "sched_process_fork")]
-fn process_fork(context: RawTracePointContext) -> i32 {
+/// `CLONE_THREAD` of the kernel's `include/uapi/linux/sched.h`.
+const CLONE_THREAD: u64 = 0x0001_0000;
+
+#[tracepoint]
+fn process_fork(context: TracePointContext) -> u32 {
     let parent = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: the entry is copied at once; entries are written whole by userspace before they are used.
     let Some(target) = (unsafe { TARGETS.get(parent) }) else { return 0 };
-    let task: u64 = context.arg(1);
-    let (Some(tgid), Some(tid)) =
-        (kernel::<u32>(task + setting!(task_tgid)), kernel::<u32>(task + setting!(task_pid)))
-    else {
-        return 0;
+    // SAFETY: both fields lie inside the record.
+    let (tgid, flags) = unsafe {
+        let record = context.as_ptr().cast::<u8>();
+        (record.add(8).cast::<u32>().read(), record.add(32).cast::<u64>().read())
     };
-    if tgid != tid {
-        return 0; // A new thread of the same process.
+    if flags & CLONE_THREAD != 0 {
+        return 0;
     }
     let mut child = *target;
     // SAFETY: the helper has no preconditions.
@@ -54,8 +56,8 @@ fn process_fork(context: RawTracePointContext) -> i32 {
     0
 }
 
-#[raw_tracepoint(tracepoint = "sched_process_exec")]
-fn process_exec(_context: RawTracePointContext) -> i32 {
+#[tracepoint]
+fn process_exec(_context: TracePointContext) -> u32 {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // What runs from now on is another program: userspace decides whether it is watched.
     if TARGETS.remove(pid).is_ok() {
@@ -64,15 +66,16 @@ fn process_exec(_context: RawTracePointContext) -> i32 {
     0
 }
 
-#[raw_tracepoint(tracepoint = "sched_process_exit")]
-fn process_exit(context: RawTracePointContext) -> i32 {
+#[tracepoint]
+fn process_exit(_context: TracePointContext) -> u32 {
     let id = bpf_get_current_pid_tgid();
     let pid = (id >> 32) as u32;
     if TARGETS.get_ptr(pid).is_none() {
         return 0;
     }
     let _absent_is_fine = THREAD_SCRATCH.remove(id);
-    let task: u64 = context.arg(0);
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task() };
     // `do_exit` has already taken this thread off the count of live ones (kernel/exit.c).
     let live = kernel::<u64>(task + setting!(task_signal))
         .and_then(|signal| kernel::<i32>(signal + setting!(signal_live)));

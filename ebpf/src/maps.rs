@@ -2,8 +2,8 @@
 
 use crate::io::Call;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
-use pyapm_wire::connection::{Hint, Key, RECORD_CAPTURE, TAIL_CAPTURE};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use pyapm_wire::connection::{HINT_SLOTS, Hint, Key, RECORD_CAPTURE, TAIL_CAPTURE};
 use pyapm_wire::count;
 use pyapm_wire::event::{Io, STATEMENT_CAPTURE, Stack, Statement};
 use pyapm_wire::python::{CODE_BYTES, FRAME_BYTES, Frame, MAX_FRAMES};
@@ -19,17 +19,21 @@ pub(crate) static TARGETS: HashMap<u32, Target> = HashMap::with_max_entries(MAX_
 #[map]
 pub(crate) static CONNECTIONS: LruHashMap<Key, Connection> = LruHashMap::with_max_entries(32_768, 0);
 
-/// What userspace wants of a connection's bytes; only userspace writes, close deletes.
+/// Shared with userspace as memory: a map's system calls keep tracing programs from running on their CPU
+/// (kernel `bpf_disable_instrumentation`), and a thread that is preempted in one would blind us there.
+const MMAPABLE: u32 = 1 << 10;
+
+/// What userspace wants of a connection's bytes, in the slot of its id; only userspace writes.
 #[map]
-pub(crate) static HINTS: LruHashMap<Key, Hint> = LruHashMap::with_max_entries(32_768, 0);
+pub(crate) static HINTS: Array<Hint> = Array::with_max_entries(HINT_SLOTS, MMAPABLE);
 
 /// Stacks whose frames have been sent. Only the kernel writes. LRU: a forgotten stack is sent again.
 #[map]
 pub(crate) static STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
 
-/// See `pyapm_wire::count`.
+/// See `pyapm_wire::count`: a row of slots for each CPU.
 #[map]
-pub(crate) static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(count::SLOTS, 0);
+pub(crate) static COUNTS: Array<u64> = Array::with_max_entries(count::SLOTS * count::CPUS, MMAPABLE);
 
 /// The ring. The size here is replaced at load by the configured one.
 #[map]
@@ -83,7 +87,7 @@ static SETTINGS: Settings = Settings {
     wakeup_bytes: 0,
     socket_type: 0,
     inode_number: 0,
-    padding: 0,
+    task_stack: 0,
 };
 
 /// One setting, read so that the compiler does not take the zeroes above for the value.

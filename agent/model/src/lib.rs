@@ -5,3 +5,4 @@
 
 pub mod line;
 pub mod snapshot;
+pub mod stack;

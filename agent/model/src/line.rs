@@ -1,6 +1,7 @@
 //! JSON lines: one object a line, tagged by `type`. Names are append-only. Times are integers in
 //! nanoseconds; starts are wall clock (Unix epoch). What is unknown is `null`, never invented.
 
+use crate::stack::Stack;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -101,7 +102,7 @@ pub struct Span {
     pub span_id: String,
     pub parent_span_id: String,
     /// The Python call site: innermost frame first.
-    pub stack: Vec<Frame>,
+    pub stack: Stack,
     #[serde(rename = "server.address")]
     pub server_address: Option<String>,
     #[serde(rename = "server.port")]
@@ -136,7 +137,7 @@ pub struct Error {
     pub kind: String,
     pub message: Option<String>,
     pub handled: bool,
-    pub stack: Vec<Frame>,
+    pub stack: Stack,
 }
 
 /// Stack samples that fell into a transaction, equal stacks counted together.
@@ -145,7 +146,7 @@ pub struct Samples {
     pub count: u64,
     pub state: SampleState,
     /// Innermost frame first.
-    pub stack: Vec<Frame>,
+    pub stack: Stack,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]

@@ -34,7 +34,7 @@ pub fn settings(btf: &Btf) -> Result<Settings, BtfError> {
         wakeup_bytes: 0,
         socket_type: offset("socket", "type")?,
         inode_number: offset("inode", "i_ino")?,
-        padding: 0,
+        task_stack: offset("task_struct", "stack")?,
     })
 }
 

@@ -21,10 +21,14 @@ pub struct Family {
 pub const FAMILIES: [Family; 4] = [
     Family {
         name: "lifecycle",
-        hook: "raw tracepoints sched_process_fork, sched_process_exec, sched_process_exit",
+        hook: "tracepoints task_newtask, sched_process_exec, sched_process_exit",
         purpose: "workers that come and go",
     },
-    Family { name: "io", hook: "raw tracepoint sys_exit", purpose: "requests and responses" },
+    Family {
+        name: "io",
+        hook: "tracepoints sys_exit_read, _write, _recvfrom, _sendto ... and _close",
+        purpose: "requests and responses",
+    },
     Family { name: "sample", hook: "perf event cpu-clock on every CPU", purpose: "stacks on the CPU" },
     Family { name: "drivers", hook: "uprobes on database client libraries", purpose: "SQL statements" },
 ];

@@ -46,6 +46,8 @@ pub(super) struct Engine {
     tables: Tables,
     /// `None` once detached.
     probes: Option<Probes>,
+    /// Of the programs that are gone.
+    skipped: Vec<(String, u64)>,
     logs: Option<Logs>,
     drivers: Drivers,
     discovery: Discovery,
@@ -94,6 +96,7 @@ impl Engine {
             reader,
             tables,
             probes: Some(probes),
+            skipped: Vec::new(),
             logs,
             drivers,
             discovery,
@@ -193,6 +196,7 @@ impl Engine {
 
     /// Takes the probes away, so that nothing more is seen, and drains what had been.
     pub(super) fn stop(&mut self, lines: &mut Lines) {
+        self.skipped = self.skipped();
         self.probes = None;
         while self.turn(lines) {}
         // A program that was still running on another CPU may have written after the drain began.
@@ -210,12 +214,13 @@ impl Engine {
         }
     }
 
+    fn skipped(&self) -> Vec<(String, u64)> {
+        self.probes.as_ref().map_or_else(|| self.skipped.clone(), Probes::skipped)
+    }
+
     /// The conservation law: `seen = delivered + sum(dropped)`, exactly so once the probes are gone.
     pub(super) fn losses(&self) -> pyapm_model::snapshot::Losses {
-        let counts = self.tables.counts().unwrap_or_else(|error| {
-            tracing::error!("the kernel half's counters cannot be read: {error}");
-            crate::probes::Counts::default()
-        });
+        let counts = self.tables.counts();
         let delivered = self.reader.delivered();
         let dropped = BTreeMap::from([
             ("ring_full".to_owned(), counts.get(count::RING_FULL)),
@@ -232,6 +237,9 @@ impl Engine {
         incomplete.extend(
             self.transactions.counts().view().into_iter().map(|(name, value)| (name.to_owned(), value)),
         );
+        for (program, times) in self.skipped() {
+            incomplete.insert(format!("skipped_{program}"), times);
+        }
         // What was counted to the good is no loss.
         incomplete.remove("transactions");
         incomplete.retain(|_, value| *value != 0);
@@ -357,9 +365,7 @@ impl Rooms<'_> {
                 want_in: hint.want_in,
                 want_out: hint.want_out,
             };
-            if let Err(error) = self.tables.hint(hint.pid, hint.fd, wire) {
-                tracing::debug!("a hint was not taken, more bytes are copied than needed: {error}");
-            }
+            self.tables.hint(wire);
         }
         self.flush_finished();
     }

@@ -1,19 +1,38 @@
 //! Attaches the programs, family by family. Only families that some target needs are attached.
 
 use super::load::{ProbeError, Probes};
+use super::tracefs::TraceFs;
+use super::tracepoint;
 use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
 use aya::programs::uprobe::UProbeScope;
-use aya::programs::{PerfEvent, RawTracePoint, UProbe};
+use aya::programs::{PerfEvent, TracePoint, UProbe};
 use aya::util::online_cpus;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
-/// Program and raw tracepoint of the families that every target needs.
-const LIFECYCLE: [(&str, &str); 3] = [
-    ("process_fork", "sched_process_fork"),
-    ("process_exec", "sched_process_exec"),
-    ("process_exit", "sched_process_exit"),
+/// Program, category and tracepoint of the families that every target needs.
+const LIFECYCLE: [(&str, &str, &str); 3] = [
+    ("process_fork", "task", "task_newtask"),
+    ("process_exec", "sched", "sched_process_exec"),
+    ("process_exit", "sched", "sched_process_exit"),
 ];
-const IO: [(&str, &str); 1] = [("syscall_exit", "sys_exit")];
+
+/// The one program behind all system calls that move bytes on sockets, or end a descriptor.
+const IO_PROGRAM: &str = "syscall_exit";
+const IO_CALLS: [&str; 12] = [
+    "read",
+    "write",
+    "readv",
+    "writev",
+    "recvfrom",
+    "sendto",
+    "recvmsg",
+    "sendmsg",
+    "sendfile64",
+    "close",
+    "dup2",
+    "dup3",
+];
 
 /// Where a uprobe goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +48,11 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses a program or an attachment.
     pub fn attach_lifecycle(&mut self) -> Result<(), ProbeError> {
-        LIFECYCLE.iter().try_for_each(|(program, tracepoint)| self.raw_tracepoint(program, tracepoint))
+        for (program, category, name) in LIFECYCLE {
+            self.load_tracepoint(program)?;
+            self.tracepoint(program, category, name)?;
+        }
+        Ok(())
     }
 
     /// Bytes on sockets.
@@ -37,7 +60,10 @@ impl Probes {
     /// # Errors
     /// As [`Self::attach_lifecycle`].
     pub fn attach_io(&mut self) -> Result<(), ProbeError> {
-        IO.iter().try_for_each(|(program, tracepoint)| self.raw_tracepoint(program, tracepoint))
+        self.load_tracepoint(IO_PROGRAM)?;
+        IO_CALLS
+            .iter()
+            .try_for_each(|call| self.tracepoint(IO_PROGRAM, "syscalls", &format!("sys_exit_{call}")))
     }
 
     /// On-CPU samples, `rate_hz` a second on every CPU that is online.
@@ -98,23 +124,32 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses one.
     pub fn load_all(&mut self) -> Result<(), ProbeError> {
-        for (name, _) in LIFECYCLE.into_iter().chain(IO) {
-            let program: &mut RawTracePoint = self.program(name)?;
-            program.load().map_err(refused(name))?;
+        for (name, ..) in LIFECYCLE {
+            self.load_tracepoint(name)?;
         }
+        self.load_tracepoint(IO_PROGRAM)?;
         let program: &mut PerfEvent = self.program("cpu_sample")?;
         program.load().map_err(refused("cpu_sample"))?;
         self.load_mysql()
     }
 
-    fn raw_tracepoint(&mut self, name: &'static str, tracepoint: &'static str) -> Result<(), ProbeError> {
-        let program: &mut RawTracePoint = self.program(name)?;
-        program.load().map_err(refused(name))?;
-        program.attach(tracepoint).map(|_kept_by_the_program| ()).map_err(|source| ProbeError::Attach {
-            program: name,
-            what: format!("the raw tracepoint `{tracepoint}`"),
-            source: Box::new(source),
-        })
+    fn load_tracepoint(&mut self, name: &'static str) -> Result<(), ProbeError> {
+        let program: &mut TracePoint = self.program(name)?;
+        program.load().map_err(refused(name))
+    }
+
+    fn tracepoint(&mut self, name: &'static str, category: &str, event: &str) -> Result<(), ProbeError> {
+        let failed = |source| ProbeError::Tracepoint { tracepoint: format!("{category}:{event}"), source };
+        if self.tracefs.is_none() {
+            self.tracefs = Some(TraceFs::open().map_err(ProbeError::TraceFs)?);
+        }
+        let Some(tracefs) = &self.tracefs else { return Err(ProbeError::Missing { what: "tracefs" }) };
+        let number = tracefs.number(category, event).map_err(failed)?;
+        let program: &mut TracePoint = self.program(name)?;
+        let descriptor = program.fd().map_err(refused(name))?.as_fd().try_clone_to_owned().map_err(failed)?;
+        let attached = tracepoint::attach(number, descriptor.as_fd()).map_err(failed)?;
+        self.tracepoints.push(attached);
+        Ok(())
     }
 
     fn program<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T, ProbeError>

@@ -2,9 +2,14 @@
 //! source builds by `cargo xtask bpf --check`.
 
 use super::Tables;
-use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use super::mapped::Mapped;
+use super::tracefs::TraceFs;
+use aya::maps::{HashMap, Map, MapData, RingBuf};
 use aya::{Ebpf, EbpfLoader};
+use pyapm_wire::connection::{HINT_SLOTS, Hint};
+use pyapm_wire::count;
 use pyapm_wire::settings::Settings;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
 /// The object needs the alignment that ELF structs have in memory.
@@ -30,6 +35,16 @@ pub enum ProbeError {
         #[source]
         source: Box<aya::programs::ProgramError>,
     },
+    #[error(
+        "cannot open tracefs, which numbers the tracepoints: try `mount -t tracefs none /sys/kernel/tracing`"
+    )]
+    TraceFs(#[source] std::io::Error),
+    #[error("cannot attach to the tracepoint `{tracepoint}`")]
+    Tracepoint {
+        tracepoint: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("cannot tell which CPUs are online (`{what}`)")]
     Cpus {
         what: String,
@@ -41,6 +56,12 @@ pub enum ProbeError {
         map: &'static str,
         #[source]
         source: aya::maps::MapError,
+    },
+    #[error("the BPF map `{map}` could not be mapped into memory")]
+    Mapping {
+        map: &'static str,
+        #[source]
+        source: std::io::Error,
     },
     #[error("the BPF object has no `{what}`: it was not built from this source")]
     Missing { what: &'static str },
@@ -64,7 +85,11 @@ pub struct Setup {
 /// A loaded kernel half. Everything it attached goes with it, also when this process is killed: programs,
 /// links and perf events live only as long as their descriptors.
 pub struct Probes {
+    /// Before the programs, so that they are detached first.
+    pub(super) tracepoints: Vec<OwnedFd>,
     pub(super) ebpf: Ebpf,
+    /// Opened when the first tracepoint is attached.
+    pub(super) tracefs: Option<TraceFs>,
 }
 
 impl Probes {
@@ -79,7 +104,23 @@ impl Probes {
         let mut loader = EbpfLoader::new();
         loader.override_global("SETTINGS", bytes, true).map_max_entries("RING", ring_bytes);
         let ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
-        Ok(Self { ebpf })
+        Ok(Self { tracepoints: Vec::new(), ebpf, tracefs: None })
+    }
+
+    /// How often the kernel did not run a program because one was already active on that CPU (Linux 5.12
+    /// and later count it; 0 before). What would have been seen then is not known.
+    #[must_use]
+    pub fn skipped(&self) -> Vec<(String, u64)> {
+        let programs = self.ebpf.programs();
+        programs
+            .filter_map(|(name, program)| {
+                let fd = program.fd().ok()?;
+                let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+                let text = std::fs::read_to_string(path).ok()?;
+                let value = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+                Some((name.to_owned(), value.trim().parse().ok()?))
+            })
+            .collect()
     }
 
     /// The ring's reading end. Once only.
@@ -97,15 +138,23 @@ impl Probes {
     /// When it was taken before.
     pub fn tables(&mut self) -> Result<Tables, ProbeError> {
         let targets = self.ebpf.take_map("TARGETS").ok_or(ProbeError::Missing { what: "TARGETS" })?;
-        let hints = self.ebpf.take_map("HINTS").ok_or(ProbeError::Missing { what: "HINTS" })?;
         let stacks = self.ebpf.take_map("STACKS").ok_or(ProbeError::Missing { what: "STACKS" })?;
-        let counts = self.ebpf.take_map("COUNTS").ok_or(ProbeError::Missing { what: "COUNTS" })?;
+        let hint_words = HINT_SLOTS as usize * size_of::<Hint>() / size_of::<u64>();
+        let hints = self.mapped("HINTS", hint_words, true)?;
+        let counts = self.mapped("COUNTS", (count::SLOTS * count::CPUS) as usize, false)?;
         let failed = |map| move |source| ProbeError::Map { map, source };
         Ok(Tables::new(
             HashMap::try_from(targets).map_err(failed("TARGETS"))?,
-            HashMap::try_from(hints).map_err(failed("HINTS"))?,
             HashMap::try_from(stacks).map_err(failed("STACKS"))?,
-            PerCpuArray::try_from(counts).map_err(failed("COUNTS"))?,
+            hints,
+            counts,
         ))
+    }
+
+    fn mapped(&mut self, name: &'static str, words: usize, writable: bool) -> Result<Mapped, ProbeError> {
+        let Some(Map::Array(map)) = self.ebpf.take_map(name) else {
+            return Err(ProbeError::Missing { what: name });
+        };
+        Mapped::new(map, words, writable).map_err(|source| ProbeError::Mapping { map: name, source })
     }
 }

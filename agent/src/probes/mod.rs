@@ -4,8 +4,11 @@
 mod attach;
 mod load;
 mod logs;
+mod mapped;
 mod site;
 mod tables;
+mod tracefs;
+mod tracepoint;
 
 pub use attach::UprobeSite;
 pub use load::{ProbeError, Probes, Ring, Setup};

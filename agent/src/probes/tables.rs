@@ -1,10 +1,12 @@
 //! The single return path: control that userspace writes into kernel maps. Never data.
 
 use super::ProbeError;
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
-use pyapm_wire::connection::{Hint, Key};
+use super::mapped::Mapped;
+use aya::maps::{HashMap, MapData, MapError};
+use pyapm_wire::connection::{Hint, hint_slot};
 use pyapm_wire::count;
 use pyapm_wire::target::Target;
+use std::sync::atomic::Ordering;
 
 /// Gives a wire struct to aya as plain data.
 #[repr(transparent)]
@@ -17,9 +19,9 @@ unsafe impl<T: bytemuck::Pod> aya::Pod for Plain<T> {}
 /// The maps that userspace writes, and the counters that it reads.
 pub struct Tables {
     targets: HashMap<MapData, u32, Plain<Target>>,
-    hints: HashMap<MapData, Plain<Key>, Plain<Hint>>,
     stacks: HashMap<MapData, u64, u8>,
-    counts: PerCpuArray<MapData, u64>,
+    hints: Mapped,
+    counts: Mapped,
 }
 
 /// Slots of `pyapm_wire::count`, summed over CPUs.
@@ -36,11 +38,11 @@ impl Counts {
 impl Tables {
     pub(super) fn new(
         targets: HashMap<MapData, u32, Plain<Target>>,
-        hints: HashMap<MapData, Plain<Key>, Plain<Hint>>,
         stacks: HashMap<MapData, u64, u8>,
-        counts: PerCpuArray<MapData, u64>,
+        hints: Mapped,
+        counts: Mapped,
     ) -> Self {
-        Self { targets, hints, stacks, counts }
+        Self { targets, stacks, hints, counts }
     }
 
     /// Starts watching a process. `only_new` leaves an entry that the fork program made in the meantime.
@@ -67,13 +69,18 @@ impl Tables {
     }
 
     /// Says how much of a connection's bytes is wanted. A lost hint costs only copying.
-    ///
-    /// # Errors
-    /// When the map cannot be written.
-    pub fn hint(&mut self, pid: u32, fd: u32, hint: Hint) -> Result<(), ProbeError> {
-        self.hints
-            .insert(Plain(Key { tgid: pid, fd }), Plain(hint), 0)
-            .map_err(|source| ProbeError::Map { map: "HINTS", source })
+    pub fn hint(&mut self, hint: Hint) {
+        const WORDS: usize = size_of::<Hint>() / size_of::<u64>();
+        let start = hint_slot(hint.connection) as usize * WORDS;
+        let Some(slot) = self.hints.words().get(start..start + WORDS) else { return };
+        let value: [u64; WORDS] = bytemuck::cast(hint);
+        let ([id, rest @ ..], [new_id, new_rest @ ..]) = (slot, &value) else { return };
+        // The id is gone while the rest is not whole.
+        id.store(0, Ordering::SeqCst);
+        for (word, new) in rest.iter().zip(new_rest) {
+            word.store(*new, Ordering::SeqCst);
+        }
+        id.store(*new_id, Ordering::SeqCst);
     }
 
     /// Has the kernel send a stack's frames again when it next meets it.
@@ -81,15 +88,14 @@ impl Tables {
         let _absent_is_fine = self.stacks.remove(&stack);
     }
 
-    /// # Errors
-    /// When the map cannot be read.
-    pub fn counts(&self) -> Result<Counts, ProbeError> {
+    #[must_use]
+    pub fn counts(&self) -> Counts {
         let mut sums = Counts::default();
-        for (slot, sum) in (0..count::SLOTS).zip(&mut sums.0) {
-            let values =
-                self.counts.get(&slot, 0).map_err(|source| ProbeError::Map { map: "COUNTS", source })?;
-            *sum = values.iter().sum();
+        for row in self.counts.words().chunks_exact(count::SLOTS as usize) {
+            for (sum, value) in sums.0.iter_mut().zip(row) {
+                *sum += value.load(Ordering::Relaxed);
+            }
         }
-        Ok(sums)
+        sums
     }
 }

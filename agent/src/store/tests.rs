@@ -43,7 +43,7 @@ fn span(text: &str, duration_ns: u64, error: Option<&str>) -> Span {
         duration_ns,
         span_id: String::new(),
         parent_span_id: String::new(),
-        stack: vec![frame("view", "/srv/a.py")],
+        stack: vec![frame("view", "/srv/a.py")].into(),
         server_address: None,
         server_port: None,
         reply_seen: true,

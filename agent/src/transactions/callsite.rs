@@ -1,6 +1,7 @@
 //! Which frame of a stack is the application's own: the call site that a span names.
 
 use pyapm_model::line::Frame;
+use pyapm_model::stack::Stack;
 
 /// Whether a frame is neither the standard library's, nor an installed package's, nor generated.
 ///
@@ -26,9 +27,9 @@ pub fn is_application(frame: &Frame) -> bool {
 
 /// The stack from its innermost application frame outwards; the whole stack when it has none.
 #[must_use]
-pub fn from_application(stack: &[Frame]) -> &[Frame] {
+pub fn from_application(stack: Stack) -> Stack {
     let first = stack.iter().position(is_application).unwrap_or(0);
-    &stack[first..]
+    stack.without_innermost(first)
 }
 
 /// `python3`, `python3.11`, `python3.13t`; also `pypy3.10`.
@@ -76,8 +77,9 @@ mod tests {
             frame("/srv/shop/views.py"),
             frame("/v/lib/python3.11/site-packages/django/core/handlers/base.py"),
         ];
-        assert_eq!(from_application(&stack), &stack[2..]);
-        assert_eq!(from_application(&stack[..2]), &stack[..2]);
-        assert!(from_application(&[]).is_empty());
+        let cut = |stack: &[Frame]| from_application(stack.to_vec().into());
+        assert_eq!(&*cut(&stack), &stack[2..]);
+        assert_eq!(&*cut(&stack[..2]), &stack[..2]);
+        assert!(cut(&[]).is_empty());
     }
 }

@@ -9,7 +9,8 @@ use super::name::{self, Names, OTHER};
 use super::settings::{Clock, FinishedTransaction};
 use super::work::{OpenSamples, OpenSpan, Work};
 use crate::intake::Endpoint;
-use pyapm_model::line::{Frame, Outcome, SampleState, Samples, Span, SpanKind, Transaction, TransactionKind};
+use pyapm_model::line::{Outcome, SampleState, Samples, Span, SpanKind, Transaction, TransactionKind};
+use pyapm_model::stack::Stack;
 
 /// What every transaction of one application is finished with.
 #[derive(Debug)]
@@ -91,7 +92,7 @@ impl Finisher {
             duration_ns: end.saturating_sub(span.started_ns),
             span_id: self.ids.span(),
             parent_span_id: parent.to_owned(),
-            stack: span.stack.map(|stack| from_application(&stack).to_vec()).unwrap_or_default(),
+            stack: span.stack.map(|stack| from_application(stack.into())).unwrap_or_default(),
             server_address: span.server.and_then(address),
             server_port: port,
             reply_seen,
@@ -112,12 +113,10 @@ fn address(endpoint: Endpoint) -> Option<String> {
 fn merged(samples: Vec<OpenSamples>) -> Vec<Samples> {
     let mut merged: Vec<Samples> = Vec::with_capacity(samples.len());
     for sample in samples {
-        let frames: &[Frame] = sample.stack.as_deref().unwrap_or_default();
-        match merged.iter_mut().find(|known| known.stack == frames) {
+        let stack = sample.stack.map(Stack::from).unwrap_or_default();
+        match merged.iter_mut().find(|known| known.stack == stack) {
             Some(known) => known.count += sample.count,
-            None => {
-                merged.push(Samples { count: sample.count, state: SampleState::Cpu, stack: frames.to_vec() });
-            }
+            None => merged.push(Samples { count: sample.count, state: SampleState::Cpu, stack }),
         }
     }
     merged.sort_by_key(|samples| std::cmp::Reverse(samples.count));

@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// Key of the maps `CONNECTIONS` and `HINTS`.
+/// Key of the map `CONNECTIONS`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -11,7 +11,8 @@ pub struct Key {
     pub fd: u32,
 }
 
-/// Value of the map `HINTS`. Ignored when `connection` is not the one the descriptor now has.
+/// One slot of the array `HINTS`. It speaks of `connection` alone; two connections that meet in one slot
+/// displace each other's hint, which costs copying and nothing else.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq, Eq)]
 pub struct Hint {
@@ -24,6 +25,17 @@ pub struct Hint {
     pub want_in: u32,
     pub want_out: u32,
 }
+
+/// Slots of `HINTS`; a power of two.
+pub const HINT_SLOTS: u32 = 16_384;
+
+/// The slot of a connection's hint: both sides must agree on it, so it stands here.
+#[must_use]
+pub const fn hint_slot(connection: u64) -> u32 {
+    (connection.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 50) as u32
+}
+
+const _: () = assert!(HINT_SLOTS == 1 << (64 - 50));
 
 /// Bytes of one call that are copied at most, in records of at most [`RECORD_CAPTURE`] each.
 pub const MAX_CAPTURE: u32 = 64 * 1024;

@@ -1,4 +1,5 @@
-//! Counters that the kernel half keeps, one slot each in the per-CPU array `COUNTS`. Every record that
+//! Counters that the kernel half keeps: the array `COUNTS` has a row of slots for each CPU, and its reader adds
+//! up the rows. Every record that
 //! was due is counted in `SEEN`, and is then either delivered or counted under exactly one reason:
 //! `SEEN = delivered + RING_FULL`. The others say what a delivered record lacks, or what could not be seen.
 
@@ -23,7 +24,13 @@ pub const SAMPLE_NOT_PYTHON: u32 = 8;
 // 9 was `payload_cut`: bytes left out of large bodies. Retired: leaving them out is no loss, and where framing
 // needed them userspace says so (`framing_lost`).
 
-/// Slots in `COUNTS`.
+/// System calls whose saved registers were not where they are on every known kernel: not followed.
+pub const REGISTERS_UNKNOWN: u32 = 10;
+
+/// Rows of `COUNTS`; a machine with more CPUs shares them.
+pub const CPUS: u32 = 1024;
+
+/// Slots in a row of `COUNTS`.
 pub const SLOTS: u32 = 16;
 
 /// Name of each slot as outputs show it; empty for unused slots.
@@ -38,7 +45,7 @@ pub const NAMES: [&str; SLOTS as usize] = [
     "scratch_full",
     "sample_not_python",
     "",
-    "",
+    "registers_unknown",
     "",
     "",
     "",

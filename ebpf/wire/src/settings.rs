@@ -53,7 +53,8 @@ pub struct Settings {
     pub socket_type: u32,
     /// `inode.i_ino` (unsigned long).
     pub inode_number: u32,
-    pub padding: u32,
+    /// `task_struct.stack`.
+    pub task_stack: u32,
 }
 
 const _: () = assert!(size_of::<Settings>() == 96);

@@ -131,24 +131,25 @@ pub(super) fn say(recorder: &Recorder, about: &About, written: &str, out: &mut d
     Ok(())
 }
 
-type Reasons = BTreeMap<&'static str, u64>;
+type Reasons = BTreeMap<String, u64>;
 
 /// Records that never arrived, and what those that did arrive lack; only what happened.
 pub(super) fn losses(recorder: &Recorder) -> (Reasons, Reasons) {
     let (counts, delivered, named) = recorder.counts();
     let mut lost = BTreeMap::from([
-        ("ring_full", counts.get(count::RING_FULL)),
-        ("undecodable", delivered.undecodable),
-        ("profile_full", recorder.profile.overflow().samples),
+        ("ring_full".to_owned(), counts.get(count::RING_FULL)),
+        ("undecodable".to_owned(), delivered.undecodable),
+        ("profile_full".to_owned(), recorder.profile.overflow().samples),
     ]);
     let mut incomplete: Reasons = (count::RING_FULL + 1..count::SLOTS)
         .filter_map(|slot| {
             let name = count::NAMES.get(slot as usize).filter(|name| !name.is_empty())?;
-            Some((*name, counts.get(slot)))
+            Some(((*name).to_owned(), counts.get(slot)))
         })
         .collect();
-    incomplete.extend(named.named());
-    incomplete.insert("stacks_unknown", recorder.apart.stacks_unknown);
+    incomplete.extend(named.named().map(|(name, value)| (name.to_owned(), value)));
+    incomplete.insert("stacks_unknown".to_owned(), recorder.apart.stacks_unknown);
+    lost.extend(recorder.skipped().into_iter().map(|(program, times)| (format!("skipped_{program}"), times)));
     lost.retain(|_, value| *value != 0);
     incomplete.retain(|_, value| *value != 0);
     (lost, incomplete)

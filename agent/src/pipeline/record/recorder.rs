@@ -89,6 +89,8 @@ pub(super) struct Recorder {
     young: Vec<(u32, u32, usize)>,
     /// Stacks were announced in the last turn.
     has_news: bool,
+    /// As of the end.
+    skipped: Vec<(String, u64)>,
 }
 
 impl Recorder {
@@ -114,6 +116,7 @@ impl Recorder {
             probes: Some(probes),
             young: Vec::new(),
             has_news: false,
+            skipped: Vec::new(),
         })
     }
 
@@ -255,19 +258,21 @@ impl Recorder {
 
     /// Takes the probes away, so that nothing more is seen, and drains what had been.
     pub(super) fn stop(&mut self) {
+        self.skipped = self.skipped();
         self.probes = None;
         while self.turn() {}
         // A program that was still running on another CPU may have written after the drain began.
         while self.turn() {}
     }
 
+    /// Programs that the kernel did not run, and how often: what they would have told is lost.
+    pub(super) fn skipped(&self) -> Vec<(String, u64)> {
+        self.probes.as_ref().map_or_else(|| self.skipped.clone(), Probes::skipped)
+    }
+
     /// What the kernel half counted, what the reader did, and what could not be named.
     pub(super) fn counts(&self) -> (Counts, crate::intake::Delivered, symbols::Counts) {
-        let counts = self.tables.counts().unwrap_or_else(|error| {
-            tracing::error!("the kernel half's counters cannot be read: {error}");
-            Counts::default()
-        });
-        (counts, self.reader.delivered(), self.symbols.counts())
+        (self.tables.counts(), self.reader.delivered(), self.symbols.counts())
     }
 
     fn member(&mut self, pid: u32) -> &mut Member {
