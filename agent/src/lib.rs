@@ -2,7 +2,8 @@
 //! from its left (`cargo xtask tidy` holds this). `pipeline` and `cli` may import all.
 //!
 //! ```text
-//! telemetry, binaries, host -> probes -> intake -> targets -> python -> symbols -> transactions -> store -> outputs
+//! telemetry, binaries, host -> probes -> intake -> targets -> python -> symbols -> profile
+//!     -> transactions -> store -> outputs
 //! ```
 //!
 //! The single return path is `probes::tables`: userspace writes kernel maps through it, control, never data.
@@ -14,6 +15,7 @@ pub mod intake;
 pub mod outputs;
 pub mod pipeline;
 pub mod probes;
+pub mod profile;
 pub mod python;
 pub mod store;
 pub mod symbols;

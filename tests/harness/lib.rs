@@ -10,6 +10,7 @@ pub mod load;
 pub mod mariadb;
 pub mod place;
 pub mod pyapm;
+pub mod record;
 pub mod source;
 pub mod tmux;
 pub mod wait;

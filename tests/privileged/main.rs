@@ -6,6 +6,7 @@ mod application;
 mod dump;
 mod input;
 mod losses;
+mod record;
 mod spans;
 mod stacks;
 mod transactions;

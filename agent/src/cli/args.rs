@@ -1,6 +1,8 @@
-//! The command line as it is written. The only file that knows clap: what leaves it are checked options.
+//! The command line as it is written. With `recording`, which has the
+//! flags of `record`, the only file that knows clap: what leaves it are checked options.
 
-use super::options::{AttachOptions, DoctorOptions, DumpOptions, Format, PsOptions};
+use super::options::{AttachOptions, DoctorOptions, DumpOptions, Format, PsOptions, RecordOptions};
+use super::recording::Record;
 use clap::{CommandFactory as _, Parser as _};
 use std::ffi::OsString;
 use std::time::Duration;
@@ -14,6 +16,7 @@ const MAX_RING_BYTES: u32 = 1 << 30;
 pub(super) enum Request {
     Attach(AttachOptions),
     Dump(DumpOptions),
+    Record(RecordOptions),
     Ps(PsOptions),
     Doctor(DoctorOptions),
     /// Text for stdout: a completion script.
@@ -45,11 +48,15 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>, terminal: Ter
     }
 }
 
-fn try_parse(arguments: impl IntoIterator<Item = OsString>, terminal: Terminal) -> Result<Call, clap::Error> {
+pub(super) fn try_parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    terminal: Terminal,
+) -> Result<Call, clap::Error> {
     let arguments = Arguments::try_parse_from(arguments)?;
     let request = match arguments.command {
         Command::Attach(attach) => Request::Attach(attach.checked(terminal)),
         Command::Dump(dump) => Request::Dump(dump.checked()),
+        Command::Record(record) => Request::Record(record.checked(&mut Arguments::command())?),
         Command::Ps(ps) => Request::Ps(PsOptions { json: ps.json }),
         Command::Doctor(doctor) => Request::Doctor(DoctorOptions { pid: doctor.pid, json: doctor.json }),
         Command::Completions { shell } => {
@@ -81,6 +88,9 @@ enum Command {
     Attach(Attach),
     /// Write what every thread of a process is doing now, with its Python stack.
     Dump(DumpArguments),
+    /// Record where the time of Python processes goes, into a flame graph or another profile.
+    #[command(after_help = super::recording::EXAMPLES)]
+    Record(Record),
     /// List the Python applications on this host.
     Ps(Ps),
     /// Tell what works on this host, or for one application, and what does not and why.
@@ -187,7 +197,7 @@ struct Doctor {
     json: bool,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     if seconds > 0.0 && seconds <= 365.0 * DAY_SECONDS {
         Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
@@ -196,7 +206,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn ring_bytes(text: &str) -> Result<u32, String> {
+pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
     let bytes: u32 = text.parse().map_err(|_| "not a number of bytes".to_owned())?;
     if bytes.is_power_of_two() && (MIN_RING_BYTES..=MAX_RING_BYTES).contains(&bytes) {
         Ok(bytes)

@@ -1,4 +1,5 @@
-//! From the process's arguments to its exit code: 0 done, 1 failed, 2 misused.
+//! From the process's arguments to its exit code: 0 done, 1 failed, 2 misused; `record` of a program that it starts
+//! passes on the program's own.
 
 use super::args::{self, Request, Terminal};
 use super::inspect::{Inspection, Instruments};
@@ -36,6 +37,10 @@ fn run(request: Request) -> anyhow::Result<ExitCode> {
         Request::Dump(options) => {
             crate::pipeline::dump(&options, &mut io::BufWriter::new(io::stdout().lock()))?;
             Ok(ExitCode::SUCCESS)
+        }
+        Request::Record(options) => {
+            let code = crate::pipeline::record(&options)?;
+            Ok(ExitCode::from(code))
         }
         Request::Ps(options) => {
             ps::run(options, &instruments, &mut io::stdout().lock(), &mut io::stderr().lock())?;

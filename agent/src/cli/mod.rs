@@ -9,8 +9,11 @@ mod failure;
 mod inspect;
 mod options;
 mod ps;
+mod recording;
 
 pub use dispatch::main;
 pub use failure::Advice;
 pub use inspect::{Inspection, Instruments};
-pub use options::{AttachOptions, DoctorOptions, DumpOptions, Format, PsOptions};
+pub use options::{
+    AttachOptions, Destination, DoctorOptions, DumpOptions, Format, PsOptions, RecordOptions, Subject,
+};

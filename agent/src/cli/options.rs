@@ -1,5 +1,9 @@
 //! Options as they are used: checked, and free of the command line's types.
 
+use crate::outputs::profile;
+use crate::profile::Mode;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// In which form `attach` reports.
@@ -25,6 +29,47 @@ pub struct AttachOptions {
     pub ring_bytes: u32,
     /// Colours are wanted: stdout is a terminal and `NO_COLOR` is not set.
     pub color: bool,
+}
+
+/// Whose time is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Processes that run already.
+    Processes(Vec<u32>),
+    /// Every process of the applications of this name.
+    Application(String),
+    /// A program and its arguments, to be started. Not empty.
+    Program(Vec<OsString>),
+}
+
+/// Where a profile goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    Stdout,
+    File(PathBuf),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordOptions {
+    pub subject: Subject,
+    /// Children and forks are recorded too.
+    pub subprocesses: bool,
+    /// `None`: until interrupted or until everything that is recorded has ended.
+    pub duration: Option<Duration>,
+    /// Samples per second and CPU, 1 to 10,000.
+    pub rate_hz: u32,
+    pub mode: Mode,
+    pub destination: Destination,
+    pub format: profile::Format,
+    pub look: profile::Look,
+    /// Patterns of frames that a stack must have one of to be kept; empty for all stacks.
+    pub include: Vec<String>,
+    /// Patterns of frames that a stack must have none of to be kept.
+    pub exclude: Vec<String>,
+    /// Folded stacks that a flame graph is compared with.
+    pub baseline: Option<PathBuf>,
+    /// Size of the ring between kernel and daemon: a power of two, 4 KiB to 1 GiB.
+    pub ring_bytes: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,4 +5,5 @@
 
 pub mod dump;
 pub mod json;
+pub mod profile;
 pub mod text;

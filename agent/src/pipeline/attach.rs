@@ -2,6 +2,7 @@
 
 use super::engine::{Engine, Lines};
 use super::start::start;
+use super::stop::Stop;
 use crate::cli::{AttachOptions, Format};
 use crate::outputs::json::{JsonLines, Reading};
 use crate::outputs::text::report;
@@ -13,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -113,32 +113,6 @@ fn random_seed() -> anyhow::Result<u64> {
     let mut file = std::fs::File::open("/dev/urandom").context("cannot read `/dev/urandom`")?;
     std::io::Read::read_exact(&mut file, &mut bytes).context("cannot read `/dev/urandom`")?;
     Ok(u64::from_ne_bytes(bytes))
-}
-
-/// The signals that end a run.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-}
-
-impl Stop {
-    fn listen() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hang_up: listen(SignalKind::hangup())?,
-        })
-    }
-
-    async fn told(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
-        }
-    }
 }
 
 /// What the user sees.

@@ -5,6 +5,7 @@
 //! engine    one owner of all state: ring -> events -> names -> transactions -> store
 //! attach    the loop around the engine: timer, ring, signals, outputs, view
 //! dump      what all threads are doing now: one look, without an engine
+//! record    lifecycle and samples alone -> names -> a profile -> a file
 //! ```
 //!
 //! One task owns the engine; nothing is shared. The only channel is a `watch` of snapshots to the view:
@@ -15,9 +16,12 @@ mod clock;
 mod drivers;
 mod dump;
 mod engine;
+mod record;
 mod snapshot;
 mod start;
+mod stop;
 
 pub use attach::attach;
 pub use dump::dump;
+pub use record::record;
 pub use start::{StartError, try_load};

@@ -38,8 +38,7 @@ pub(super) struct Started {
 }
 
 pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, StartError> {
-    let plan = Plan::from_facts(&Facts::read())?;
-    let settings = Settings { io_copies: plan.io_copies, ..settings(&Btf::running_kernel()?)? };
+    let mut probes = load(ring_bytes)?;
     let mut discovery = Discovery::new();
     let mut inspector = Inspector::default();
     let application = discovery.application(pid)?;
@@ -47,7 +46,6 @@ pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, 
     let first = inspector.inspect(pid)?;
     let mut interpreters = HashMap::from([(pid, Arc::new(first))]);
 
-    let mut probes = Probes::load(Setup { settings, ring_bytes })?;
     let mut tables = probes.tables()?;
     // Once a process is watched, its children are added by the kernel itself. Those that were forked
     // between the first look and now are found by the second.
@@ -64,6 +62,13 @@ pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, 
     // Last: a transaction that is seen at all is then seen with its spans and samples.
     probes.attach_io()?;
     Ok(Started { application, interpreters, inspector, discovery, probes, tables, drivers })
+}
+
+/// A loaded kernel half with nothing attached, where this machine allows one.
+pub(super) fn load(ring_bytes: u32) -> Result<Probes, StartError> {
+    let plan = Plan::from_facts(&Facts::read())?;
+    let settings = Settings { io_copies: plan.io_copies, ..settings(&Btf::running_kernel()?)? };
+    Ok(Probes::load(Setup { settings, ring_bytes })?)
 }
 
 /// Has the kernel verify and load every program, attaches none, and lets them go again: for the doctor.

@@ -241,6 +241,15 @@ impl ProcFs {
         })
     }
 
+    /// What the kernel calls a thread: at most 15 bytes, which the process may have chosen.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such thread.
+    pub fn thread_name(&self, pid: u32, tid: u32) -> io::Result<String> {
+        let bytes = self.read(pid, &format!("task/{tid}/comm"))?;
+        Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+    }
+
     /// How many files are open.
     ///
     /// # Errors
