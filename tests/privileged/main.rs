@@ -5,6 +5,7 @@
 mod application;
 mod input;
 mod losses;
+mod pythons;
 mod spans;
 mod stacks;
 mod transactions;

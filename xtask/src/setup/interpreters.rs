@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// One version of Python, and where it is looked for.
 struct Wanted {
@@ -107,6 +108,7 @@ impl Wanted {
         unpack(&debs, &root)?;
         let program = root.join("usr/bin").join(&interpreter);
         anyhow::ensure!(program.is_file(), "no `{}` in the package", program.display());
+        link_shared(&root, self.version)?;
         fs::write(root.join(STAMP), listing(&debs)?).context("could not write the list of packages")?;
         let to = folder.join(format!("{}-{}", suite.name, version.replace(['/', ':', '~'], "_")));
         if to.exists() {
@@ -122,13 +124,35 @@ fn is_rest_of_version(rest: &str) -> bool {
     !rest.starts_with(|first: char| first.is_ascii_digit())
 }
 
-/// An empty root whose `/usr` is merged before anything is unpacked: `dpkg-deb` keeps links to folders.
+/// An empty root whose `/usr` is merged. Where an older package brings a folder of that name, that takes the place of
+/// the link.
 fn prepare(root: &Path) -> std::io::Result<()> {
     for name in MERGED {
         fs::create_dir_all(root.join("usr").join(name))?;
         symlink(Path::new("usr").join(name), root.join(name))?;
     }
     MOUNT_POINTS.iter().try_for_each(|name| fs::create_dir(root.join(name)))
+}
+
+/// The executable of the package holds the interpreter itself. This makes another one beside it that has it from
+/// libpython, as application servers do. It is linked against the root's own libraries, and without this machine's
+/// start files, which may need a newer C library than the root has.
+fn link_shared(root: &Path, version: &str) -> Result<()> {
+    const SOURCE: &str = "extern int Py_BytesMain(int, char **); extern void exit(int);\n\
+        __asm__(\".globl _start\\n_start: mov %rsp, %rdi\\n and $-16, %rsp\\n call begin\\n\");\n\
+        void begin(long *stack) { exit(Py_BytesMain((int)stack[0], (char **)(stack + 1))); }\n";
+    let libraries = root.join("usr/lib/x86_64-linux-gnu");
+    let source = root.join("shared.c");
+    fs::write(&source, SOURCE).context("could not write a source file")?;
+    workspace::run(
+        Command::new("cc")
+            .args(["-nostartfiles", "-nodefaultlibs", "-Wl,--allow-shlib-undefined", "-o"])
+            .arg(root.join("usr/bin").join(format!("python{version}-shared")))
+            .arg(&source)
+            .arg(libraries.join(format!("libpython{version}.so.1.0")))
+            .arg(root.join("lib/x86_64-linux-gnu/libc.so.6")),
+    )?;
+    fs::remove_file(&source).context("could not remove a source file")
 }
 
 /// The names of the downloaded packages, which hold their versions.
