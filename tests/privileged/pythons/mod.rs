@@ -4,3 +4,6 @@
 mod sampler;
 
 mod flutter;
+mod lines;
+mod names;
+mod released;

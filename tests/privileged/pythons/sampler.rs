@@ -39,7 +39,6 @@ pub struct Sample {
 
 /// A running sampler. The probes go with it.
 pub struct Sampler {
-    #[expect(dead_code, reason = "held for its drop: the probes are attached as long as it lives")]
     probes: Probes,
     tables: Tables,
     reader: Reader,
