@@ -5,6 +5,7 @@ use crate::guard::Guard;
 use crate::place::{root, workloads};
 use crate::wait;
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -148,8 +149,7 @@ pub fn found() -> Vec<Interpreter> {
     }
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
     let pyenv = std::env::var_os("PYENV_ROOT").map_or_else(|| home.join(".pyenv"), PathBuf::from);
-    for (builder, folder) in
-        [("pyenv", pyenv.join("versions")), ("uv", home.join(".local/share/uv/python"))]
+    for (builder, folder) in [("pyenv", pyenv.join("versions")), ("uv", home.join(".local/share/uv/python"))]
     {
         for (folder, name) in entries(&folder) {
             let version = name.strip_prefix("cpython-").unwrap_or(&name);
@@ -160,13 +160,16 @@ pub fn found() -> Vec<Interpreter> {
                 continue;
             }
             // pyenv links the executable to the library where it builds one; uv's executables hold it all.
-            let shared = builder == "pyenv" && folder.join(format!("lib/libpython3.{minor}.so.1.0")).is_file();
+            let shared =
+                builder == "pyenv" && folder.join(format!("lib/libpython3.{minor}.so.1.0")).is_file();
             let origin = format!("{builder}-{name}");
             found.push(Interpreter { minor, shared, origin, home: Home::Machine { program } });
         }
     }
     found.retain(|one| ALL.contains(&one.minor));
-    found.sort_by(|left, right| (left.minor, left.shared, &left.origin).cmp(&(right.minor, right.shared, &right.origin)));
+    found.sort_by(|left, right| {
+        (left.minor, left.shared, &left.origin).cmp(&(right.minor, right.shared, &right.origin))
+    });
     found
 }
 
@@ -212,6 +215,22 @@ impl Script {
     /// When it ends before it is ready.
     pub fn start(interpreter: &Interpreter, script: &str) -> Result<Self> {
         Self::start_with(script, |scratch| Ok(interpreter.command(script, scratch)))
+    }
+
+    /// Starts the script under each interpreter. None works on before all are ready: they would take the time from those
+    /// that are still to come.
+    ///
+    /// # Errors
+    /// When one ends before it is ready.
+    pub fn start_all(interpreters: &[Interpreter], script: &str) -> Result<Vec<Self>> {
+        let mut scripts = Vec::new();
+        for interpreter in interpreters {
+            let started = Self::start(interpreter, script)?;
+            started.process.signal(Signal::SIGSTOP)?;
+            scripts.push(started);
+        }
+        scripts.iter().try_for_each(|script| script.process.signal(Signal::SIGCONT))?;
+        Ok(scripts)
     }
 
     /// Starts a command that is made for the folder that the script may write to.

@@ -278,6 +278,8 @@ mod tests {
     /// A process that holds one code object of 3.11, all of whose instructions are on its first line.
     fn process(name: &str, firstlineno: u32) -> (BufferMemory, RawFrame) {
         let mut code = vec![0; 192];
+        code[0] = 1;
+        code[8..16].copy_from_slice(&0x8f_d440_u64.to_le_bytes());
         code[72..76].copy_from_slice(&firstlineno.to_le_bytes());
         for (at, pointer) in [(112, FILE), (120, NAME), (128, NAME), (136, LINES)] {
             code[at..at + 8].copy_from_slice(&pointer.to_le_bytes());

@@ -41,9 +41,10 @@ impl Seen {
             // Whoever is not in a leaf is on the way there.
             let outer = &whole[whole.len() - frames.len().min(whole.len())..];
             frames.len() <= whole.len()
-                && frames.iter().zip(outer).all(|(frame, (function, lines))| {
-                    frame.0 == *function && lines.contains(&frame.1)
-                })
+                && frames
+                    .iter()
+                    .zip(outer)
+                    .all(|(frame, (function, lines))| frame.0 == *function && lines.contains(&frame.1))
         });
         match fits {
             // A caller's line is that of the call.
@@ -60,8 +61,7 @@ impl Seen {
 #[test]
 fn no_stack_is_torn_and_none_is_lost() {
     let interpreters = Interpreter::all().unwrap();
-    let scripts: Vec<Script> =
-        interpreters.iter().map(|one| Script::start(one, "flutter.py").unwrap()).collect();
+    let scripts = Script::start_all(&interpreters, "flutter.py").unwrap();
     let pids: Vec<u32> = scripts.iter().map(Script::pid).collect();
     // At the rate that is promised, and then faster until each has its share: all programs share the CPUs.
     let mut totals: BTreeMap<u32, Seen> = BTreeMap::new();

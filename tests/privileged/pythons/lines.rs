@@ -8,16 +8,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Distinct pairs of code object and instruction, of each interpreter.
-const PAIRS: usize = 1_000;
-/// As the other tests', so that the sums can be compared.
-const RATE: u32 = 16_000;
+const PAIRS: usize = 2_500;
+/// As fast as a build without optimisation takes them.
+const RATE: u32 = 4_000;
 
-/// Address, function, file, and `[start, end, line]` of each range of its bytecode.
-type Truth = (u64, String, String, Vec<(i32, i32, Option<u32>)>);
+/// Address, function, file, first line, and `[start, end, line]` of each range of its bytecode.
+type Truth = (u64, String, String, u32, Vec<(i32, i32, Option<u32>)>);
 
 struct Code {
     function: String,
     file: String,
+    first: u32,
     lines: Vec<(i32, i32, Option<u32>)>,
 }
 
@@ -26,18 +27,21 @@ fn differences(stack: &Named, codes: &HashMap<u64, Code>) -> Vec<String> {
     let mut wrong = Vec::new();
     for (raw, frame) in stack.raw.iter().zip(&*stack.frames) {
         let Some(code) = codes.get(&raw.code) else {
-            // Made since: a class or a function of generated code. The named tuple's and the like.
-            if !frame.file.starts_with('<') {
+            // Made since: functions of generated classes, which have gone again.
+            if !frame.file.starts_with('<') && frame.function != symbols::UNKNOWN {
                 wrong.push(format!("{frame:?} is no code object of the program"));
             }
             continue;
         };
-        let line = code.lines.iter().find(|(start, end, _)| (*start..*end).contains(&raw.instruction));
-        let line = line.map_or_else(
-            // Before the first instruction.
-            || code.lines.first().and_then(|(_, _, line)| *line),
-            |(_, _, line)| *line,
-        );
+        // Before the first instruction a frame is at the first line (`PyCode_Addr2Line`, `Objects/codeobject.c`).
+        let line = match raw.instruction {
+            ..0 => Some(code.first),
+            at => code
+                .lines
+                .iter()
+                .find(|(start, end, _)| (*start..*end).contains(&at))
+                .and_then(|range| range.2),
+        };
         if (&frame.function, &frame.file, frame.line) != (&code.function, &code.file, line) {
             wrong.push(format!("{frame:?} at byte {}, not {} {line:?}", raw.instruction, code.function));
         }
@@ -50,16 +54,16 @@ fn every_sampled_line_is_the_interpreters_own() {
     let interpreters = Interpreter::all().unwrap();
     // A few at a time: each shall come far in its round of the library.
     let mut report = Vec::new();
-    for group in interpreters.chunks(6) {
-        let scripts: Vec<Script> = group.iter().map(|one| Script::start(one, "lines.py").unwrap()).collect();
+    for group in interpreters.chunks(9) {
+        let scripts = Script::start_all(group, "lines.py").unwrap();
         let pids: Vec<u32> = scripts.iter().map(Script::pid).collect();
         let truths: HashMap<u32, HashMap<u64, Code>> = scripts
             .iter()
             .map(|script| {
                 let text = std::fs::read(script.folder().join("truth.json")).unwrap();
                 let truth: Vec<Truth> = serde_json::from_slice(&text).unwrap();
-                let codes = truth.into_iter().map(|(address, function, file, lines)| {
-                    (address, Code { function, file, lines })
+                let codes = truth.into_iter().map(|(address, function, file, first, lines)| {
+                    (address, Code { function, file, first, lines })
                 });
                 (script.pid(), codes.collect())
             })
@@ -94,10 +98,14 @@ fn every_sampled_line_is_the_interpreters_own() {
         }
         let wrong = wrong.into_inner();
         let unnamed = sampler.unnamed();
-        report.push(format!("{} samples, {} frames; {} wrong; {unnamed:?}", samples.get(), frames.get(), wrong.len()));
+        report.push(format!(
+            "{} samples, {} frames; {} wrong; {unnamed:?}",
+            samples.get(),
+            frames.get(),
+            wrong.len()
+        ));
         let first: Vec<&String> = wrong.iter().take(20).collect();
         assert!(wrong.is_empty(), "{} wrong, such as {first:#?}\n{}", wrong.len(), report.join("\n"));
-        assert_eq!(unnamed.code_unreadable, symbols::Counts::default().code_unreadable);
     }
     eprintln!("{}", report.join("\n"));
 }

@@ -7,3 +7,4 @@ mod flutter;
 mod lines;
 mod names;
 mod released;
+mod robust;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 type Stack = Vec<(String, String)>;
 
 /// Samples of each interpreter, of functions that come and go.
-const EACH: u64 = 2_000;
+const EACH: u64 = 300;
 
 fn stack_of(named: &Named) -> Stack {
     named.frames.iter().map(|frame| (frame.function.clone(), frame.file.clone())).collect()
@@ -24,8 +24,7 @@ fn is_inside(frame: &(String, String)) -> bool {
 #[test]
 fn names_are_the_interpreters_own() {
     let interpreters = Interpreter::all().unwrap();
-    let scripts: Vec<Script> =
-        interpreters.iter().map(|one| Script::start(one, "names.py").unwrap()).collect();
+    let scripts = Script::start_all(&interpreters, "names.py").unwrap();
     let pids: Vec<u32> = scripts.iter().map(Script::pid).collect();
     let truths: HashMap<u32, BTreeSet<Stack>> = scripts
         .iter()
@@ -41,7 +40,7 @@ fn names_are_the_interpreters_own() {
         assert!(stacks.len() >= 25, "{}", stacks.len());
     }
     let wrong: RefCell<BTreeMap<String, u64>> = RefCell::default();
-    let mut sampler = Sampler::start(&pids, 16_000).unwrap();
+    let mut sampler = Sampler::start(&pids, 8_000).unwrap();
     sampler.sample(
         "a sample of each function",
         |sample| {
@@ -74,8 +73,7 @@ fn names_are_the_interpreters_own() {
 #[test]
 fn a_freed_function_names_no_other() {
     let interpreters = Interpreter::all().unwrap();
-    let scripts: Vec<Script> =
-        interpreters.iter().map(|one| Script::start(one, "churn.py").unwrap()).collect();
+    let scripts = Script::start_all(&interpreters, "churn.py").unwrap();
     let pids: Vec<u32> = scripts.iter().map(Script::pid).collect();
     #[derive(Debug, Default)]
     struct Seen {
@@ -84,7 +82,7 @@ fn a_freed_function_names_no_other() {
         wrong: BTreeMap<String, u64>,
     }
     let seen: RefCell<BTreeMap<u32, Seen>> = RefCell::default();
-    let mut sampler = Sampler::start(&pids, 16_000).unwrap();
+    let mut sampler = Sampler::start(&pids, 2_000).unwrap();
     sampler.sample(
         "samples of functions that come and go",
         |sample| {
@@ -96,7 +94,7 @@ fn a_freed_function_names_no_other() {
             for frame in &*named.frames {
                 if frame.function == UNKNOWN {
                     unnamed = true;
-                } else if let Some((_, number)) = frame.function.split_once("ner_").or(frame.function.split_once("outer_")) {
+                } else if let Some((_, number)) = frame.function.split_once("er_") {
                     let number: u32 = number.parse().unwrap();
                     numbers.insert(number);
                     let line = frame.line.unwrap_or(0);
@@ -116,13 +114,19 @@ fn a_freed_function_names_no_other() {
                 seen.named += 1;
             }
         },
-        || pids.iter().all(|pid| seen.borrow().get(pid).is_some_and(|seen| seen.named + seen.unnamed >= EACH)),
+        || {
+            pids.iter()
+                .all(|pid| seen.borrow().get(pid).is_some_and(|seen| seen.named + seen.unnamed >= EACH))
+        },
     );
     let seen = seen.into_inner();
     for (interpreter, pid) in interpreters.iter().zip(&pids) {
         let seen = &seen[pid];
         let wrong: u64 = seen.wrong.values().sum();
-        eprintln!("{interpreter}: {} samples named, {} without a name, {wrong} wrong", seen.named, seen.unnamed);
+        eprintln!(
+            "{interpreter}: {} samples named, {} without a name, {wrong} wrong",
+            seen.named, seen.unnamed
+        );
     }
     for (interpreter, pid) in interpreters.iter().zip(&pids) {
         let seen = &seen[pid];

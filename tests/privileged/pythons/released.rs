@@ -18,8 +18,7 @@ fn thread_of(script: &Script, name: &str) -> u32 {
 #[test]
 fn threads_without_the_gil_show_whole_stacks() {
     let interpreters = Interpreter::all().unwrap();
-    let scripts: Vec<Script> =
-        interpreters.iter().map(|one| Script::start(one, "released.py").unwrap()).collect();
+    let scripts = Script::start_all(&interpreters, "released.py").unwrap();
     let pids: Vec<u32> = scripts.iter().map(Script::pid).collect();
     let mut threads: BTreeMap<u32, (&str, usize)> = BTreeMap::new();
     for (index, script) in scripts.iter().enumerate() {
@@ -47,14 +46,19 @@ fn threads_without_the_gil_show_whole_stacks() {
             // What began before: the thread waits for the others.
             let starting = seen.borrow().get(&sample.tid).is_none()
                 && functions.iter().any(|function| function.contains("wait"));
-            if sample.status == StackStatus::Complete && functions.ends_with(&expected.each_ref().map(String::as_str)) {
+            if sample.status == StackStatus::Complete
+                && functions.ends_with(&expected.each_ref().map(String::as_str))
+            {
                 *seen.borrow_mut().entry(sample.tid).or_default() += 1;
             } else if !starting {
                 let what = format!("{}: {:?} {functions:?}", interpreters[*index], sample.status);
                 *wrong.borrow_mut().entry(what).or_default() += 1;
             }
         },
-        || threads.keys().all(|tid| seen.borrow().get(tid).is_some_and(|count| *count >= EACH)) || wrong.borrow().values().sum::<u64>() > 50_000,
+        || {
+            threads.keys().all(|tid| seen.borrow().get(tid).is_some_and(|count| *count >= EACH))
+                || wrong.borrow().values().sum::<u64>() > 50_000
+        },
     );
     let wrong = wrong.into_inner();
     assert!(wrong.is_empty(), "{wrong:#?}");

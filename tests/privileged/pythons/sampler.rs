@@ -103,7 +103,7 @@ impl Sampler {
     pub fn drain(&mut self, mut take: impl FnMut(Sample)) {
         let Self { reader, interpreters, symbols, stacks, unannounced, .. } = self;
         let (mut forks, mut execs, mut exits) = (0, 0, 0);
-        reader.drain(1 << 20, |event| match &event.body {
+        reader.drain(4_096, |event| match &event.body {
             Body::Fork { child } => {
                 forks += 1;
                 symbols.fork(event.pid, *child, event.time_ns);

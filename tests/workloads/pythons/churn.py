@@ -3,7 +3,7 @@ line say it too, and it has one caller, of the same number. Prints "ready".
 """
 SOURCE = """{blank}def inner_{number:05}():
     total = 0
-    for step in range(300):
+    for step in range(6000):
         total += step
     return total
 

@@ -1,7 +1,7 @@
 """Works in the standard library, and writes the lines of every code object that it can come by.
 
-usage: lines.py FOLDER. FOLDER/truth.json has them: [address, function, file, [[start, end, line or null]...]] each, in
-byte offsets, by the interpreter's own `co_lines()` (from 3.10) or `dis.findlinestarts`. Prints "ready" after that, and
+usage: lines.py FOLDER. FOLDER/truth.json has them: [address, function, file, first line, [[start, end, line or
+null]...]] each, in byte offsets, by the interpreter's own `co_lines()` (from 3.10) or `dis.findlinestarts`. Prints "ready" after that, and
 works on.
 """
 import ast
@@ -153,7 +153,7 @@ for thing in gc.get_objects():
         keep(thing.__code__)
 keep(sys._getframe().f_code)
 with open(FOLDER + "/truth.json", "w", encoding="utf-8") as file:
-    json.dump([[address, getattr(code, "co_qualname", code.co_name), code.co_filename, lines(code)]
+    json.dump([[address, getattr(code, "co_qualname", code.co_name), code.co_filename, code.co_firstlineno, lines(code)]
                for address, code in kept.items()], file)
 print("ready", flush=True)
 while True:
