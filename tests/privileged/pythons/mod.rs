@@ -6,5 +6,6 @@ mod sampler;
 mod flutter;
 mod lines;
 mod names;
+mod places;
 mod released;
 mod robust;

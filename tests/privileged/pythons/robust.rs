@@ -23,10 +23,10 @@ fn a_storm_of_forks_leaves_no_wrong_stack() {
     let interpreters = Interpreter::all().unwrap();
     let scripts = Script::start_all(&interpreters, "storm.py").unwrap();
     let pids: Vec<u32> = scripts.iter().map(Script::pid).collect();
-    let before: Vec<usize> = scripts.iter().map(rounds).collect();
     let statuses: RefCell<BTreeMap<String, u64>> = RefCell::default();
     let wrong: RefCell<BTreeMap<String, u64>> = RefCell::default();
     let mut sampler = Sampler::start(&pids, 4_000).unwrap();
+    let before: Vec<usize> = scripts.iter().map(rounds).collect();
     sampler.sample(
         "rounds of the storm",
         |sample| {
@@ -56,6 +56,7 @@ fn a_storm_of_forks_leaves_no_wrong_stack() {
         sampler.unnamed()
     );
     assert!(wrong.borrow().is_empty(), "{:#?}", wrong.borrow());
+    assert!(statuses.borrow().get("Complete").is_some_and(|count| *count > 200), "{statuses:?}");
     assert_eq!(counts.get(count::TARGETS_FULL), 0);
     assert!(sampler.forks >= (ROUNDS * 12 * interpreters.len()) as u64, "{}", sampler.forks);
     assert!(sampler.exits > 0 && sampler.execs > 0);
@@ -66,9 +67,9 @@ fn nonsense_in_memory_is_no_stack() {
     let interpreters = Interpreter::all().unwrap();
     let scripts = Script::start_all(&interpreters, "scribble.py").unwrap();
     let pids: Vec<u32> = scripts.iter().map(Script::pid).collect();
-    let before: Vec<usize> = scripts.iter().map(rounds).collect();
     let statuses: RefCell<BTreeMap<String, u64>> = RefCell::default();
     let mut sampler = Sampler::start(&pids, 8_000).unwrap();
+    let before: Vec<usize> = scripts.iter().map(rounds).collect();
     sampler.sample(
         "threads with nonsense in their memory",
         |sample| *statuses.borrow_mut().entry(format!("{:?}", sample.status)).or_default() += 1,
