@@ -20,6 +20,15 @@ pub struct Code {
     pub lines: LineTable,
 }
 
+impl Code {
+    /// Whether this is the interpreter's own frame below an `__init__` that it calls without going through C
+    /// (`_Py_InitCleanup`, `Python/specialize.c`, 3.13 to 3.15). It has no line, and Python's tracebacks leave it out.
+    #[must_use]
+    pub fn is_shim(&self) -> bool {
+        self.firstlineno == 0 && &*self.function == "__init__" && &*self.file == "__init__"
+    }
+}
+
 /// No field that is read lies beyond this many bytes, whatever the offsets say.
 const MAX_CODE: usize = 4096;
 

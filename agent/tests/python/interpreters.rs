@@ -128,7 +128,7 @@ pub fn python(interpreter: &Path, script: &Path) -> Command {
     // Its own dynamic loader runs it, since it may need a newer C library than the machine has: the executable of the
     // process is then the loader. `-I` would leave `PYTHONHOME` out, too.
     let libraries = ["lib", "usr/lib"].map(|folder| root.join(folder).join("x86_64-linux-gnu"));
-    let mut command = Command::new(root.join("lib64/ld-linux-x86-64.so.2"));
+    let mut command = Command::new(root.join("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"));
     let path = std::env::join_paths(&libraries).unwrap();
     command.arg("--library-path").arg(path).arg(interpreter).arg("-s").arg("-B").arg(script);
     command.env("PYTHONHOME", root.join("usr"));

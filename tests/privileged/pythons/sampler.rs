@@ -123,8 +123,15 @@ impl Sampler {
             Body::Stack { stack, frames, .. } => {
                 let Some(interpreter) = interpreters.get(&event.pid) else { return };
                 let memory = ProcessMemory::new(event.pid);
-                let named = symbols.resolve(event.pid, interpreter, &memory, frames);
-                stacks.insert(*stack, Arc::new(Named { raw: frames.clone(), frames: named }));
+                // One by one: what is left out of the names is left out of the others too.
+                let mut named = Vec::new();
+                let mut raw = frames.clone();
+                raw.retain(|frame| {
+                    let before = named.len();
+                    named.extend_from_slice(&symbols.resolve(event.pid, interpreter, &memory, &[*frame]));
+                    named.len() > before
+                });
+                stacks.insert(*stack, Arc::new(Named { raw, frames: named.into() }));
             }
             Body::Sample { stack, status } => {
                 let known = stack.and_then(|id| stacks.get(&id).cloned());
