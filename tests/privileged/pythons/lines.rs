@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Distinct pairs of code object and instruction, of each interpreter.
-const PAIRS: usize = 2_500;
+const PAIRS: usize = 1_200;
 /// As fast as a build without optimisation takes them.
 const RATE: u32 = 4_000;
 
