@@ -4,7 +4,7 @@
 use super::sampler::{Named, Sampler};
 use harness::interpreter::{Interpreter, Script};
 use pyapm::symbols::UNKNOWN;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 type Stack = Vec<(String, String)>;
@@ -40,6 +40,7 @@ fn names_are_the_interpreters_own() {
         assert!(stacks.len() >= 25, "{}", stacks.len());
     }
     let wrong: RefCell<BTreeMap<String, u64>> = RefCell::default();
+    let turns = Cell::new(0_u32);
     let mut sampler = Sampler::start(&pids, 8_000).unwrap();
     sampler.sample(
         "a sample of each function",
@@ -63,7 +64,14 @@ fn names_are_the_interpreters_own() {
                 *wrong.borrow_mut().entry(what).or_default() += 1;
             }
         },
-        || missing.borrow().values().all(BTreeSet::is_empty),
+        || {
+            // What is wrong is told at once, and what has not come by name.
+            let left: Vec<Stack> = missing.borrow().values().flatten().take(3).cloned().collect();
+            if turns.replace(turns.get() + 1) % 1_000 == 999 {
+                eprintln!("not seen yet: {left:?}");
+            }
+            left.is_empty() || !wrong.borrow().is_empty()
+        },
     );
     let wrong = wrong.into_inner();
     let first: Vec<_> = wrong.iter().take(10).collect();

@@ -125,6 +125,8 @@ NAMES = ["plain", "caf\xe9", "\u0444\u0443\u043d\u043a\u0446\u0438\u044f", "\U00
 functions = [module("m_" + name, SPIN).spin for name in NAMES]
 functions += [named(name, "/generated/" + other + ".py") for name in NAMES for other in NAMES]
 functions += [named("of_string", "<string>"), zipped_module.spin]
+# Compiled once: what is freed as soon as it has run cannot be named in time.
+EVALUATED = compile("[tell(), [number * number for number in range(3000)]]", "<evaluated>", "eval")
 plain = [
     Outer.Inner().method,
     Outer.Inner.of_class,
@@ -139,7 +141,7 @@ plain = [
     lambda: {number: busy(number) for number in range(20)},
     lambda: list(busy(number) for number in range(20)),
     lambda: sorted([3, 1, 2], key=lambda number: (tell(), [other for other in range(3000)])[0] or number),
-    lambda: eval("[tell(), [number * number for number in range(3000)]]"),
+    lambda: eval(EVALUATED),
 ]
 
 
