@@ -6,6 +6,7 @@ pub mod bpf;
 pub mod guard;
 pub mod gunicorn;
 pub mod inspect;
+pub mod interpreter;
 pub mod load;
 pub mod mariadb;
 pub mod place;

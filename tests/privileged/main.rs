@@ -6,6 +6,7 @@ mod application;
 mod dump;
 mod input;
 mod losses;
+mod pythons;
 mod record;
 mod spans;
 mod stacks;

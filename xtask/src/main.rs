@@ -3,6 +3,7 @@
 
 mod bench;
 mod bpf;
+mod debian;
 mod demo;
 mod kernels;
 mod setup;

@@ -22,7 +22,7 @@ pub struct Mapping {
     pub writable: bool,
     /// `None` for anonymous memory.
     pub file: Option<FileId>,
-    /// As the process sees it, in its own mount namespace; empty for anonymous memory.
+    /// As the kernel prints it for this reader; empty for anonymous memory.
     pub path: PathBuf,
     /// The file has been unlinked or replaced since it was mapped.
     pub deleted: bool,
@@ -30,14 +30,31 @@ pub struct Mapping {
 
 impl Mapping {
     /// A path by which this very file can be opened from outside the process, whatever its mount
-    /// namespace, and even when it has been deleted.
+    /// namespace and root, and even when it has been deleted.
+    ///
+    /// The kernel prints paths as they are from the reader's root, as far as that can reach them (`d_path`, `fs/d_path.c`
+    /// of Linux 6.18): in the process's own root the same path may be another file, or none.
     #[must_use]
     pub fn reachable(&self, pid: u32) -> PathBuf {
-        if self.deleted {
-            return PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", self.start, self.end));
-        }
         let inside = self.path.strip_prefix("/").unwrap_or(&self.path);
-        Path::new("/proc").join(pid.to_string()).join("root").join(inside)
+        let through_its_root = Path::new("/proc").join(pid.to_string()).join("root").join(inside);
+        if !self.deleted {
+            for path in [&through_its_root, &self.path] {
+                if self.is_same_file(path) {
+                    return path.clone();
+                }
+            }
+        }
+        // Always the right file, but for the privileged only (`proc_pid_map_files(5)`).
+        let mapped = PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", self.start, self.end));
+        if self.deleted || std::fs::metadata(&mapped).is_ok() { mapped } else { through_its_root }
+    }
+
+    /// By the inode: file systems in layers print other device numbers here than `stat(2)` gives.
+    fn is_same_file(&self, path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let inode = std::fs::metadata(path).ok().map(|found| found.ino());
+        inode.is_some() && inode == self.file.map(|file| file.inode)
     }
 }
 

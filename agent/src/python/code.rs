@@ -20,6 +20,15 @@ pub struct Code {
     pub lines: LineTable,
 }
 
+impl Code {
+    /// Whether this is the interpreter's own frame below an `__init__` that it calls without going through C
+    /// (`_Py_InitCleanup`, `Python/specialize.c`, 3.13 to 3.15). It has no line, and Python's tracebacks leave it out.
+    #[must_use]
+    pub fn is_shim(&self) -> bool {
+        self.firstlineno == 0 && &*self.function == "__init__" && &*self.file == "__init__"
+    }
+}
+
 /// No field that is read lies beyond this many bytes, whatever the offsets say.
 const MAX_CODE: usize = 4096;
 
@@ -29,13 +38,37 @@ const MAX_CODE: usize = 4096;
 /// When the memory cannot be read, or does not hold what a code object holds.
 pub fn read_code(memory: &dyn Memory, offsets: &ObjectOffsets, address: u64) -> Result<Code, ObjectError> {
     let (block, fields) = read_fields(memory, offsets, address)?;
+    if !is_alive(&block) {
+        return Err(ObjectError::Changed { address });
+    }
     let code = read_parts(memory, offsets, &block, fields)?;
     // Name, file and table were read later than their addresses: they belong to this code object only if
-    // it is still there.
-    if read_identity(memory, offsets, address)? != code.identity {
+    // it is still there. One that has been freed since keeps its fields for a while, and they lead to memory
+    // that may hold other strings by now.
+    let (block, fields) = read_fields(memory, offsets, address)?;
+    if !is_alive(&block) || identity(fields) != code.identity {
         return Err(ObjectError::Changed { address });
     }
     Ok(code)
+}
+
+/// Whether what begins with these bytes can be an object that is in use. From when its last reference goes, its count
+/// is 0, and then the allocator has its own words there: `obmalloc` (`Objects/obmalloc.c`, 3.8 to 3.15) the address of
+/// the next free block in the first, `malloc` (glibc's `tcache_put`, 2.26 on) such an address in the first, mangled from
+/// 2.32 on, and a random key in the second (2.34 on).
+fn is_alive(block: &[u8]) -> bool {
+    /// More references than this to one code object, none has; addresses begin here.
+    const MOST: u64 = 1 << 24;
+    /// `_PyObject_IMMORTAL_REFCNT` of 3.11's frozen code objects, which is counted up and down from.
+    const FROZEN: u64 = 999_999_999;
+    /// Immortal objects have more, of 32 bits (`Include/refcount.h`, 3.12 to 3.15).
+    const IMMORTAL: u64 = 1 << 31;
+    let (Some(head), Some(kind)) = (u64_at(block, 0), u64_at(block, 8)) else { return false };
+    // From 3.14 on the upper half has 16 bits of overflow, which is never more than 0, and 16 of flags.
+    let (count, overflow) = (head & 0xffff_ffff, (head >> 32) & 0xffff);
+    let counted = (1..MOST).contains(&count) || count >= IMMORTAL || count.abs_diff(FROZEN) < MOST;
+    let is_address = kind != 0 && kind < 1 << 47 && kind.is_multiple_of(8);
+    counted && overflow == 0 && is_address
 }
 
 fn read_parts(
@@ -99,6 +132,22 @@ mod tests {
     use super::super::memory::BufferMemory;
     use super::super::offsets::table;
     use super::*;
+
+    #[test]
+    fn what_has_been_freed_is_not_alive() {
+        let block = |head: u64, kind: u64| [head.to_le_bytes(), kind.to_le_bytes()].concat();
+        let kind = 0x8f_d440;
+        for count in [1, 7, 70_000, 999_999_998, 0xffff_ffff, 0xc000_0000, 0x0004_0000_c000_0000] {
+            assert!(is_alive(&block(count, kind)), "{count:#x}");
+        }
+        for head in [0, 0x7f12_3456_7890, 0x0001_0234_5670, 0x2938_4750] {
+            assert!(!is_alive(&block(head, kind)), "{head:#x}");
+        }
+        for key in [0, 0x83ab_52de_9127_8ea1, 0x8f_d441] {
+            assert!(!is_alive(&block(1, key)), "{key:#x}");
+        }
+        assert!(!is_alive(&[1, 0, 0]));
+    }
 
     #[test]
     fn garbage_is_an_error() {

@@ -120,7 +120,7 @@ impl Symbols {
     }
 
     /// Names for frames of process `pid`, in their order. A frame that cannot be named honestly has `?` for
-    /// function and file and no line, and is counted.
+    /// function and file and no line, and is counted. The interpreter's own frames are left out.
     pub fn resolve(
         &mut self,
         pid: u32,
@@ -130,13 +130,14 @@ impl Symbols {
     ) -> Arc<[Frame]> {
         frames
             .iter()
-            .map(|frame| match self.code(pid, interpreter, memory, frame) {
-                Some(code) => Frame {
+            .filter_map(|frame| match self.code(pid, interpreter, memory, frame) {
+                Some(code) if code.is_shim() => None,
+                Some(code) => Some(Frame {
                     function: code.function.to_string(),
                     file: code.file.to_string(),
                     line: code.lines.line(frame.instruction),
-                },
-                None => Frame { function: UNKNOWN.to_owned(), file: UNKNOWN.to_owned(), line: None },
+                }),
+                None => Some(Frame { function: UNKNOWN.to_owned(), file: UNKNOWN.to_owned(), line: None }),
             })
             .collect()
     }
@@ -278,6 +279,8 @@ mod tests {
     /// A process that holds one code object of 3.11, all of whose instructions are on its first line.
     fn process(name: &str, firstlineno: u32) -> (BufferMemory, RawFrame) {
         let mut code = vec![0; 192];
+        code[0] = 1;
+        code[8..16].copy_from_slice(&0x8f_d440_u64.to_le_bytes());
         code[72..76].copy_from_slice(&firstlineno.to_le_bytes());
         for (at, pointer) in [(112, FILE), (120, NAME), (128, NAME), (136, LINES)] {
             code[at..at + 8].copy_from_slice(&pointer.to_le_bytes());

@@ -9,8 +9,8 @@ pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name)
 }
 
-/// One command for each interpreter of Python 3.8 or later: pyenv's, the distribution's, and those in the
-/// variable `PYAPM_TEST_PYTHONS` (separated by colons).
+/// One command for each interpreter of Python 3.8 or later: pyenv's, the distribution's, those that the set-up has
+/// unpacked from other suites, and those in the variable `PYAPM_TEST_PYTHONS` (separated by colons).
 pub fn all() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     for (prefix, minor) in pyenv() {
@@ -18,6 +18,7 @@ pub fn all() -> Vec<PathBuf> {
             found.push(prefix.join("bin").join(format!("python3.{minor}")));
         }
     }
+    found.extend(unpacked());
     found.extend((8..=15).map(|minor| PathBuf::from(format!("/usr/bin/python3.{minor}"))));
     if let Some(more) = std::env::var_os("PYAPM_TEST_PYTHONS") {
         found.extend(std::env::split_paths(&more));
@@ -26,6 +27,31 @@ pub fn all() -> Vec<PathBuf> {
     let names: Vec<String> = found.iter().map(|path| path.display().to_string()).collect();
     assert!(names.iter().any(|name| name.contains("3.11")), "no Python 3.11 on this machine: {names:?}");
     found
+}
+
+/// Whether this interpreter is run by a C library of its own, through [`python`].
+pub fn is_unpacked(interpreter: &Path) -> bool {
+    root_of(interpreter).is_some()
+}
+
+/// Interpreters in roots of their own below `target/pyapm/pythons`, made by `cargo xtask setup`.
+fn unpacked() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pyapm/pythons");
+    let Ok(roots) = std::fs::read_dir(folder) else { return Vec::new() };
+    let roots: Vec<PathBuf> = roots.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    let mut found: Vec<PathBuf> = roots
+        .iter()
+        .filter(|root| root.join("packages").is_file())
+        .flat_map(|root| (8..=15).map(|minor| root.join(format!("usr/bin/python3.{minor}"))))
+        .collect();
+    found.sort();
+    found
+}
+
+/// The root that an unpacked interpreter lies in.
+fn root_of(interpreter: &Path) -> Option<&Path> {
+    let root = interpreter.ancestors().nth(3)?;
+    root.join("packages").is_file().then_some(root)
 }
 
 /// Prefixes of pyenv's versions of Python 3, with their minor version.
@@ -94,7 +120,17 @@ impl Drop for Running {
 
 /// A command that runs one of the scripts, with the environment of this process but for Python's own.
 pub fn python(interpreter: &Path, script: &Path) -> Command {
-    let mut command = Command::new(interpreter);
-    command.arg("-I").arg("-B").arg(script);
+    let Some(root) = root_of(interpreter) else {
+        let mut command = Command::new(interpreter);
+        command.arg("-I").arg("-B").arg(script);
+        return command;
+    };
+    // Its own dynamic loader runs it, since it may need a newer C library than the machine has: the executable of the
+    // process is then the loader. `-I` would leave `PYTHONHOME` out, too.
+    let libraries = ["lib", "usr/lib"].map(|folder| root.join(folder).join("x86_64-linux-gnu"));
+    let mut command = Command::new(root.join("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"));
+    let path = std::env::join_paths(&libraries).unwrap();
+    command.arg("--library-path").arg(path).arg(interpreter).arg("-s").arg("-B").arg(script);
+    command.env("PYTHONHOME", root.join("usr"));
     command
 }

@@ -1,7 +1,7 @@
 //! Interpreters in unusual surroundings: a pthread key of the second level, a library that nobody has
 //! initialised, an interpreter loaded late.
 
-use crate::interpreters::{Running, all, pyenv, python, script};
+use crate::interpreters::{Running, all, is_unpacked, pyenv, python, script};
 use pyapm::python::{Embedding, PythonError, inspect};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -26,7 +26,8 @@ fn keys_of_the_second_level() {
         &["-shared", "-fPIC"],
     );
     let mut of_second_level = 0;
-    for interpreter in all() {
+    // What is compiled here is not for another C library.
+    for interpreter in all().into_iter().filter(|one| !is_unpacked(one)) {
         let output = tempfile::NamedTempFile::new().unwrap();
         let mut command = python(&interpreter, &script("waiting.py"));
         command.arg(output.path()).env("LD_PRELOAD", &library);

@@ -2,7 +2,7 @@
 //! instruction, all equal to what the interpreter itself says. Each is also held against its debug
 //! information, where it has any.
 
-use crate::interpreters::{Running, all, python, script};
+use crate::interpreters::{Running, all, is_unpacked, python, script};
 use pyapm::python::{
     Embedding, MAX_FILE, MAX_NAME, OffsetsSource, ProcessMemory, compare_with_dwarf, inspect, read_code,
     table,
@@ -53,7 +53,7 @@ fn check(interpreter: &Path) -> String {
         found.thread_state_route
     );
     // Distributions build both; the executable is then the static one.
-    let shared = truth.shared && !interpreter.starts_with("/usr/bin");
+    let shared = truth.shared && !interpreter.starts_with("/usr/bin") && !is_unpacked(interpreter);
     if !interpreter.starts_with("/tmp") {
         assert_eq!(found.embedding == Embedding::Shared, shared, "{}", found.file.display());
     }

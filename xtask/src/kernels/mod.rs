@@ -4,25 +4,23 @@
 //! | file | subject |
 //! |---|---|
 //! | `matrix` | which kernels, in which order, and the report |
-//! | `sources` | the machine's apt entries, and entries of other suites derived from them |
 //! | `versions` | which of the archive's packages holds the wanted kernel |
-//! | `packages` | lists, downloads, unpacking; nothing is installed |
+//! | `packages` | the wanted kernel, downloaded and unpacked; nothing is installed |
 //! | `initramfs` | first stage: busybox and the modules that reach the disk |
 //! | `image` | the guest's root: one squashfs for every kernel |
 //! | `machine` | the qemu command line and its time limit |
 //! | `verdict` | what a serial log proves |
-//! | `commands` | runs a host tool and names it when it fails |
 //!
 //! What runs inside the guest is `guest/*.sh` and `tests/workloads/kernel_guest.py`.
 
-mod commands;
 mod image;
 mod initramfs;
 mod machine;
 mod matrix;
 mod packages;
-mod sources;
 mod verdict;
 mod versions;
 
 pub use matrix::run;
+
+use crate::debian::{commands, sources};

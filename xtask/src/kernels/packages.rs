@@ -1,19 +1,15 @@
-//! Fetches Debian's kernels without installing them: apt with lists and cache of its own below the target
-//! directory, then `dpkg-deb -x`. Unpacked kernels are kept by package version.
+//! Fetches Debian's kernels without installing them. Unpacked kernels are kept by package version.
 //!
-//! Not here: which place the packages come from (`sources`), which one is wanted (`versions`).
+//! Not here: how packages are downloaded (`debian`), which one is wanted (`versions`).
 
 use super::commands::{stdout_of, text_of, tool};
-use super::sources::{Archive, Entry, derived_line};
+use super::sources::{Archive, Entry};
 use super::versions::{Choice, Line, SEARCH, choose, compare};
+use crate::debian::suite::{Suite, left_out, unpack};
 use anyhow::{Context, Result, anyhow, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime};
-
-/// How long a suite's package list is used before it is fetched again.
-const LISTS_KEPT: Duration = Duration::from_secs(12 * 3600);
 
 /// A kernel of the matrix and the suites that may have it.
 #[derive(Clone, Copy, Debug)]
@@ -36,15 +32,6 @@ pub(super) struct Kernel {
     pub(super) remarks: Vec<String>,
 }
 
-/// One suite's own corner of apt: nothing of the system's lists, cache or preferences is used or changed.
-#[derive(Clone)]
-struct Suite<'a> {
-    name: &'static str,
-    archive: Archive,
-    home: PathBuf,
-    entries: &'a [Entry],
-}
-
 struct Found<'a> {
     suite: Suite<'a>,
     choice: Choice,
@@ -64,8 +51,7 @@ pub(super) fn fetch(wanted: &Wanted, entries: &[Entry], home: &Path) -> Result<K
     let mut remarks = Vec::new();
     let mut found = Vec::new();
     for &(archive, name) in wanted.suites {
-        let suite = Suite { name, archive, home: home.join("apt").join(name), entries };
-        match suite.find(wanted.line, false) {
+        match find(&Suite::new(name, archive, &home.join("apt"), entries), wanted.line, false) {
             Ok(release) => found.push(release),
             Err(error) => remarks.push(left_out(name, &error)),
         }
@@ -86,12 +72,6 @@ pub(super) fn fetch(wanted: &Wanted, entries: &[Entry], home: &Path) -> Result<K
     };
     remarks.push("the release unpacked by an earlier run is used".to_owned());
     Kernel::open(wanted.label, &kept, remarks)
-}
-
-/// On one line: apt explains itself on several.
-fn left_out(suite: &str, error: &anyhow::Error) -> String {
-    let why = format!("{error:#}");
-    format!("suite `{suite}` is left out: {}", why.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 fn directory_of(unpacked: &Path, label: &str, version: &str) -> PathBuf {
@@ -119,71 +99,14 @@ fn remove_others(unpacked: &Path, label: &str, keep: &Path) -> Result<()> {
     Ok(())
 }
 
-impl<'a> Suite<'a> {
-    /// Looks for the kernel in this suite's package list, fetching the list if it is old or `refresh` is set.
-    fn find(&self, line: Line, refresh: bool) -> Result<Found<'a>> {
-        self.update(refresh)?;
-        let listed = text_of(self.apt("apt-cache")?.args(["search", "--names-only", SEARCH]))?;
-        let names: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
-        let choice = choose(line, &names)?;
-        let mut show = self.apt("apt-cache")?;
-        let record = text_of(show.args(["show", "--no-all-versions"]).args(choice.packages.first()))?;
-        let version = record
-            .lines()
-            .find_map(|line| line.strip_prefix("Version:"))
-            .with_context(|| format!("apt-cache gives no version for {:?}", choice.packages))?;
-        Ok(Found { version: version.trim().to_owned(), choice, suite: self.clone() })
-    }
-
-    fn update(&self, refresh: bool) -> Result<()> {
-        let stamp = self.home.join("updated");
-        let age = fs::metadata(&stamp)
-            .and_then(|data| data.modified())
-            .ok()
-            .and_then(|at| SystemTime::now().duration_since(at).ok());
-        if !refresh && age.is_some_and(|age| age < LISTS_KEPT) {
-            return Ok(());
-        }
-        for directory in ["lists/partial", "cache/archives/partial"] {
-            let directory = self.home.join(directory);
-            fs::create_dir_all(&directory)
-                .with_context(|| format!("failed to create `{}`", directory.display()))?;
-        }
-        self.write("sources.list", &derived_line(self.entries, self.archive, self.name)?)?;
-        self.write("apt.conf", &configuration(&self.home))?;
-        stdout_of(self.apt("apt-get")?.arg("update"))?;
-        self.write("updated", "")
-    }
-
-    fn write(&self, name: &str, text: &str) -> Result<()> {
-        let path = self.home.join(name);
-        fs::write(&path, text).with_context(|| format!("failed to write `{}`", path.display()))
-    }
-
-    fn apt(&self, name: &str) -> Result<Command> {
-        let mut command = Command::new(tool(name)?);
-        command.env("LC_ALL", "C").arg("-c").arg(self.home.join("apt.conf"));
-        Ok(command)
-    }
-}
-
-/// apt.conf(5), apt 2.6. Read after the system's own configuration, so proxies and credentials still hold,
-/// while the system's hooks after an update are cleared: they would tidy and reindex the system's own lists.
-fn configuration(home: &Path) -> String {
-    let home = home.display();
-    format!(
-        "#clear APT::Update::Pre-Invoke;\n#clear APT::Update::Post-Invoke;\n\
-         #clear APT::Update::Post-Invoke-Success;\n\
-         Dir::Etc::sourcelist \"{home}/sources.list\";\nDir::Etc::sourceparts \"/dev/null\";\n\
-         Dir::Etc::preferences \"/dev/null\";\nDir::Etc::preferencesparts \"/dev/null\";\n\
-         Dir::State \"{home}\";\nDir::State::lists \"{home}/lists\";\nDir::State::status \"/dev/null\";\n\
-         Dir::Cache \"{home}/cache\";\n\
-         APT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\"; }};\nAPT::Default-Release \"\";\n\
-         APT::Sandbox::User \"\";\nAPT::Update::Error-Mode \"any\";\n\
-         Acquire::Check-Valid-Until \"false\";\nAcquire::Languages \"none\";\nAcquire::Retries \"2\";\n\
-         Acquire::http::Timeout \"30\";\nAcquire::https::Timeout \"30\";\n\
-         Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n"
-    )
+/// Looks for the kernel in this suite's package list, fetching the list if it is old or `refresh` is set.
+fn find<'a>(suite: &Suite<'a>, line: Line, refresh: bool) -> Result<Found<'a>> {
+    suite.update(refresh)?;
+    let listed = text_of(suite.apt("apt-cache")?.args(["search", "--names-only", SEARCH]))?;
+    let names: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let choice = choose(line, &names)?;
+    let first = choice.packages.first().context("a kernel without packages")?;
+    Ok(Found { version: suite.version(first)?, choice, suite: suite.clone() })
 }
 
 impl Found<'_> {
@@ -195,7 +118,7 @@ impl Found<'_> {
             return Ok(directory);
         }
         let Err(error) = self.unpack_into(&directory) else { return Ok(directory) };
-        let again = self.suite.find(wanted.line, true)?;
+        let again = find(&self.suite, wanted.line, true)?;
         if again.version == self.version {
             return Err(error);
         }
@@ -212,10 +135,8 @@ impl Found<'_> {
         let scratch = tempfile::tempdir_in(parent).context("failed to create a scratch directory")?;
         let (debs, root) = (scratch.path().join("debs"), scratch.path().join("root"));
         fs::create_dir(&debs)?;
-        stdout_of(self.suite.apt("apt-get")?.current_dir(&debs).arg("download").args(&self.choice.packages))?;
-        for deb in fs::read_dir(&debs)? {
-            stdout_of(Command::new(tool("dpkg-deb")?).arg("-x").arg(deb?.path()).arg(&root))?;
-        }
+        self.suite.download(&self.choice.packages, &debs)?;
+        unpack(&debs, &root)?;
         let kernel = Kernel::open("downloaded", &root, Vec::new())?;
         stdout_of(Command::new(tool("depmod")?).arg("-b").arg(&kernel.modules_root).arg(&kernel.release))?;
         fs::rename(&root, directory).with_context(|| format!("failed to keep `{}`", directory.display()))

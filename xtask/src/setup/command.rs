@@ -1,6 +1,6 @@
 //! The command: which parts there are, and in which order they are installed.
 
-use super::{linker, packages, python};
+use super::{interpreters, linker, packages, python};
 use crate::bpf::toolchain::Toolchain;
 use anyhow::Result;
 
@@ -11,7 +11,7 @@ pub enum Part {
     Bpf,
     /// MariaDB, wrk and tmux, for the tests and the demo
     Services,
-    /// Virtual environments for the workloads
+    /// Virtual environments for the workloads, and interpreters of other versions
     Python,
     /// What boots other kernels
     Kernels,
@@ -42,6 +42,7 @@ pub fn run(only: Option<Part>) -> Result<()> {
     }
     if parts.contains(&Part::Python) {
         python::install()?;
+        interpreters::install()?;
     }
     eprintln!("setup: everything is there");
     Ok(())

@@ -43,6 +43,12 @@ pub fn run(suite: Option<Suite>, all: bool) -> Result<()> {
     for environment in python::not_here() {
         eprintln!("not run: tests on `{environment}`, for which this machine has no interpreter");
     }
+    if timings.iter().any(|(name, _)| *name == "privileged") {
+        eprintln!("==> interpreters of the tests of stacks");
+        for line in harness::interpreter::closing_lines() {
+            eprintln!("{line}");
+        }
+    }
     outcome
 }
 

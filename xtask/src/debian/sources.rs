@@ -27,19 +27,19 @@ const DEBIAN_SUITES: &[&str] = &[
 
 /// One `deb` entry: one URI, its suites and components. An entry with several URIs is several of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) uri: String,
-    pub(super) suites: Vec<String>,
-    pub(super) components: Vec<String>,
+pub struct Entry {
+    pub uri: String,
+    pub suites: Vec<String>,
+    pub components: Vec<String>,
     /// Key file or fingerprint; `None` when the entry leaves it to apt's own key ring, or embeds the key.
-    pub(super) signed_by: Option<String>,
+    pub signed_by: Option<String>,
     /// `trusted=yes`: the owner of this machine told apt not to check signatures.
-    pub(super) trusted: bool,
+    pub trusted: bool,
 }
 
 /// Which of Debian's two archives a suite is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Archive {
+pub enum Archive {
     Main,
     Security,
 }
@@ -102,7 +102,7 @@ fn archive_of(suite: &str) -> Option<Archive> {
 ///
 /// # Errors
 /// No entry of that archive is among `entries`.
-pub(super) fn derived_line(entries: &[Entry], archive: Archive, suite: &str) -> Result<String> {
+pub fn derived_line(entries: &[Entry], archive: Archive, suite: &str) -> Result<String> {
     let name = match archive {
         Archive::Main => "the Debian archive",
         Archive::Security => "Debian's security archive",
@@ -120,7 +120,7 @@ pub(super) fn derived_line(entries: &[Entry], archive: Archive, suite: &str) -> 
 ///
 /// # Errors
 /// A file cannot be read, or there is no enabled `deb` entry at all.
-pub(super) fn read(etc_apt: &Path) -> Result<Vec<Entry>> {
+pub fn read(etc_apt: &Path) -> Result<Vec<Entry>> {
     let mut files = vec![etc_apt.join("sources.list")];
     if let Ok(directory) = std::fs::read_dir(etc_apt.join("sources.list.d")) {
         let mut parts: Vec<_> = directory.filter_map(|item| item.ok().map(|item| item.path())).collect();
@@ -139,7 +139,7 @@ pub(super) fn read(etc_apt: &Path) -> Result<Vec<Entry>> {
         entries.extend(parse(&text));
     }
     if entries.is_empty() {
-        bail!("no enabled apt source in `{}`: kernels are fetched by apt", etc_apt.display());
+        bail!("no enabled apt source in `{}`: packages are fetched by apt", etc_apt.display());
     }
     Ok(entries)
 }

@@ -30,7 +30,7 @@ const PACKAGES: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// The tool is in none of them; the message says which package has it.
-pub(super) fn tool(name: &str) -> Result<PathBuf> {
+pub fn tool(name: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let sbin = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path)
@@ -55,13 +55,13 @@ fn missing(name: &str) -> String {
 ///
 /// # Errors
 /// It cannot be started, or ends with anything but success.
-pub(super) fn stdout_of(command: &mut Command) -> Result<Vec<u8>> {
+pub fn stdout_of(command: &mut Command) -> Result<Vec<u8>> {
     let output = command.stdin(Stdio::null()).output().with_context(|| cannot_start(command))?;
     checked(command, output)
 }
 
 /// As [`stdout_of`], for tools that write text.
-pub(super) fn text_of(command: &mut Command) -> Result<String> {
+pub fn text_of(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&stdout_of(command)?).into_owned())
 }
 
@@ -69,7 +69,7 @@ pub(super) fn text_of(command: &mut Command) -> Result<String> {
 ///
 /// # Errors
 /// It cannot be started, or ends with anything but success, or `to` cannot be created.
-pub(super) fn pipe_to_file(command: &mut Command, input: &[u8], to: &Path) -> Result<()> {
+pub fn pipe_to_file(command: &mut Command, input: &[u8], to: &Path) -> Result<()> {
     let file = std::fs::File::create(to).with_context(|| format!("failed to create `{}`", to.display()))?;
     let mut child = command
         .stdin(Stdio::piped())
@@ -96,7 +96,7 @@ fn cannot_start(command: &Command) -> String {
 }
 
 /// The command as one would type it, without its environment and directory.
-pub(super) fn shown(command: &Command) -> String {
+pub fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();
     let words = std::iter::once(program).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
