@@ -17,6 +17,7 @@ use aya_ebpf::programs::TracePointContext;
 use aya_log_ebpf::warn;
 use pyapm_wire::count;
 use pyapm_wire::event::{Fork, Header, kind};
+use pyapm_wire::python::route;
 
 /// The header of a record about the current thread, now.
 #[inline(always)]
@@ -59,8 +60,18 @@ fn process_fork(context: TracePointContext) -> u32 {
 #[tracepoint]
 fn process_exec(_context: TracePointContext) -> u32 {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    // What runs from now on is another program: userspace decides whether it is watched.
-    if TARGETS.remove(pid).is_ok() {
+    let Some(target) = TARGETS.get_ptr_mut(pid) else { return 0 };
+    // What runs from now on is another program: userspace decides whether, and how, it is watched.
+    // SAFETY: map values stay valid while the program runs; each field is one aligned word.
+    let stays = unsafe { (*target).follow_exec != 0 };
+    if stays {
+        // SAFETY: as above.
+        unsafe {
+            (*target).layout.route = route::NONE;
+            (*target).generation = bpf_ktime_get_ns();
+        }
+    }
+    if stays || TARGETS.remove(pid).is_ok() {
         emit::send(&header(kind::EXEC, size_of::<Header>()));
     }
     0

@@ -135,6 +135,11 @@ fn check_parked(threads: &BTreeMap<&str, &Thread>, python: &str) {
     for (name, function, kind, file) in expected {
         let thread = threads[name];
         assert_eq!(thread.stack, Stack::Parked, "{python} {name}");
+        if name == "MainThread" {
+            // It has just answered the test's own question, and may be on its way back to the next.
+            assert_eq!(own(thread).0, function, "{python} {name}");
+            continue;
+        }
         assert_eq!(own(thread), (function, places[name]), "{python} {name}");
         let (found_kind, found_file) = state(thread);
         assert_eq!(found_kind, kind, "{python} {name}: {:?}", thread.state);
@@ -166,7 +171,8 @@ fn every_thread_is_shown_where_it_is() {
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
         let mut taken = 0;
         let start = workload.counts();
-        let wanted = ["hashing on_cpu", "busy-1 on_cpu", "busy-2 gil", "held by busy-1"];
+        let wanted =
+            ["hashing on_cpu", "hashing where it hashes", "busy-1 on_cpu", "busy-2 gil", "held by busy-1"];
         while taken < MANY && !wanted.iter().all(|what| seen.contains_key(*what)) {
             let before = workload.counts();
             let dump = dump(workload.pid(), &[]);
@@ -216,7 +222,6 @@ fn every_thread_is_shown_where_it_is() {
         for what in wanted {
             assert!(seen.contains_key(what), "{name}: `{what}` never in {taken} dumps: {seen:?}");
         }
-        assert!(seen.contains_key("hashing where it hashes"), "{name}: {seen:?}");
     }
 }
 

@@ -25,6 +25,8 @@ const TURN: usize = 16_384;
 const MAX_PENDING: usize = 256;
 /// How long an interpreter that was started by exec has to come up.
 const PENDING_NS: u64 = 10_000_000_000;
+/// How long a process counts as young, from its fork or the attach.
+const YOUNG_NS: u64 = 60_000_000_000;
 
 /// Only one application is attached to at a time.
 const APPLICATION: ApplicationId = ApplicationId(0);
@@ -53,6 +55,10 @@ pub(super) struct Engine {
     discovery: Discovery,
     inspector: Inspector,
     pending: Vec<Pending>,
+    /// Rounds of housekeeping.
+    turns: usize,
+    /// Of the attach, monotonic.
+    started_ns: u64,
     output: Output,
     /// Events whose stack had not been announced, or no longer was known.
     stacks_unknown: u64,
@@ -102,6 +108,8 @@ impl Engine {
             discovery,
             inspector,
             pending: Vec::new(),
+            turns: 0,
+            started_ns: clock::monotonic_ns(),
             output: Output::default(),
             stacks_unknown: 0,
             written: 0,
@@ -145,10 +153,21 @@ impl Engine {
         self.clock = clock::offset();
         self.transactions.set_clock(self.clock);
         self.look_at_pending(lines);
-        // A library that was imported since: one member each of the application's programs would do, but
-        // workers import on their own, and the tables of files are remembered.
-        if let Some(probes) = &mut self.probes {
-            for pid in self.registry.members(APPLICATION) {
+        self.follow_libraries();
+    }
+
+    /// Libraries that were imported since. Young processes are looked at each second, for that is when they
+    /// import; of the others one a second, in turn: reading a process's mappings costs the kernel some
+    /// hundred microseconds.
+    fn follow_libraries(&mut self) {
+        let Some(probes) = &mut self.probes else { return };
+        let now = clock::monotonic_ns();
+        let members = self.registry.members(APPLICATION);
+        self.turns = self.turns.wrapping_add(1);
+        let in_turn = members.get(self.turns % members.len().max(1)).copied();
+        for pid in members {
+            let since_ns = self.registry.get(pid).map_or(0, |watched| watched.since_ns.max(self.started_ns));
+            if now.saturating_sub(since_ns) < YOUNG_NS || in_turn == Some(pid) {
                 self.drivers.follow(probes, pid);
             }
         }
@@ -168,7 +187,7 @@ impl Engine {
                         self.pending.push(pending);
                         continue;
                     }
-                    let target = Target { layout, generation: now };
+                    let target = Target { layout, generation: now, ..Target::default() };
                     if let Err(error) = self.tables.watch(pending.pid, target, true) {
                         tracing::error!(pid = pending.pid, "a spawned worker is not followed: {error}");
                         continue;

@@ -90,7 +90,11 @@ fn watch(
     for member in &application.members {
         let pid = member.key.pid;
         let layout = layout_of(pid, inspector, interpreters);
-        tables.watch(pid, Target { layout, generation: super::clock::monotonic_ns() }, true)?;
+        tables.watch(
+            pid,
+            Target { layout, generation: super::clock::monotonic_ns(), ..Target::default() },
+            true,
+        )?;
     }
     Ok(())
 }

@@ -11,9 +11,13 @@ pub struct Target {
     /// Unique for this process's time as a target (`CLOCK_MONOTONIC` nanoseconds when it became one): tells
     /// what an earlier process of the same pid left in a map from what is this one's.
     pub generation: u64,
+    /// 1: when the process runs another program by exec it stays a target, without a layout, and its children
+    /// are followed at once. 0: it is a target no longer; userspace decides.
+    pub follow_exec: u32,
+    pub padding: u32,
 }
 
 /// Processes that can be targets at once.
 pub const MAX_TARGETS: u32 = 4096;
 
-const _: () = assert!(size_of::<Target>() == 96);
+const _: () = assert!(size_of::<Target>() == 104);

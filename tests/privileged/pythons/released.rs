@@ -2,6 +2,7 @@
 
 use super::sampler::Sampler;
 use harness::interpreter::{Interpreter, Script};
+use harness::wait;
 use pyapm::intake::StackStatus;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,9 +11,13 @@ use std::collections::BTreeMap;
 const EACH: u64 = 150;
 
 fn thread_of(script: &Script, name: &str) -> u32 {
-    let log = script.log();
-    let line = log.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim().parse().unwrap()
+    wait::until("the script to name its threads", || {
+        let log = script.log();
+        // A line that is still being written has no end.
+        let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        Ok(whole.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()))
+    })
+    .unwrap()
 }
 
 #[test]

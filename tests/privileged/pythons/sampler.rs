@@ -89,7 +89,7 @@ impl Sampler {
     /// Understands the process's interpreter and has it sampled.
     pub fn watch(&mut self, pid: u32) -> Result<()> {
         let interpreter = self.inspector.inspect(pid).with_context(|| format!("process {pid}"))?;
-        let target = Target { layout: interpreter.layout, generation: monotonic_ns() };
+        let target = Target { layout: interpreter.layout, generation: monotonic_ns(), ..Target::default() };
         self.interpreters.insert(pid, Arc::new(interpreter));
         Ok(self.tables.watch(pid, target, false)?)
     }

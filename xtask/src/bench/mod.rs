@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: what pyapm costs, measured on this machine and written down with the command that did it.
 
+pub mod bystander;
 pub mod command;
 pub mod figures;
 pub mod overhead;
+pub mod probes;

@@ -1,7 +1,9 @@
 //! The shop under full load on loopback, in turns without and with pyapm attached. The order within a pair changes
 //! from pair to pair, so that a machine that gets slower or faster favours neither.
 
+use super::bystander::{self, Rounds};
 use super::figures::{self, Daemon, Run};
+use super::probes::{self, Counting};
 use crate::demo::interrupt;
 use crate::setup::command::{Part, run as set_up};
 use crate::suites::command::build;
@@ -14,6 +16,7 @@ use harness::load::Address;
 use harness::place::{self, Python};
 use harness::wait;
 use nix::sys::signal::Signal;
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -35,13 +38,14 @@ pub fn run(pairs: u32, seconds: u32) -> Result<()> {
     // Caches and clock frequencies settle in a run that does not count.
     measure(&shop.address, seconds)?;
     let (mut without, mut with, mut daemon) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut alone, mut beside) = (Rounds::default(), Rounds::default());
     for pair in 0..pairs {
         for attached in [pair % 2 == 1, pair % 2 == 0] {
             if interrupt::seen() {
                 bail!("interrupted");
             }
             if attached {
-                let (run, used) = measure_attached(&shop, seconds)?;
+                let (run, used) = measure_attached(&shop, seconds, |_requests| beside.measure())?;
                 eprintln!(
                     "pair {pair}: with    {:.0} requests/s, p99 {:.2} ms",
                     run.requests_per_second, run.p99_ms
@@ -50,6 +54,7 @@ pub fn run(pairs: u32, seconds: u32) -> Result<()> {
                 daemon.push(used);
             } else {
                 let run = measure(&shop.address, seconds)?;
+                alone.measure()?;
                 eprintln!(
                     "pair {pair}: without {:.0} requests/s, p99 {:.2} ms",
                     run.requests_per_second, run.p99_ms
@@ -59,7 +64,13 @@ pub fn run(pairs: u32, seconds: u32) -> Result<()> {
         }
     }
     let command = format!("cargo xtask bench overhead --pairs {pairs} --seconds {seconds}");
-    let section = figures::section(&without, &with, &daemon, &command, &machine()?);
+    let fired = probes_fired(&shop, seconds)?;
+    let section = format!(
+        "{}\n{}\n{}",
+        figures::section(&without, &with, &daemon, &command, &machine()?),
+        fired,
+        bystander::table(&alone, &beside)
+    );
     std::io::stdout().write_all(section.as_bytes()).context("could not write to stdout")?;
     let path = workspace::root().join("docs/overhead.md");
     let document = match std::fs::read_to_string(&path) {
@@ -81,7 +92,24 @@ fn measure(address: &Address, seconds: u32) -> Result<Run> {
     Run::parse(&text)
 }
 
-fn measure_attached(shop: &Gunicorn, seconds: u32) -> Result<(Run, Daemon)> {
+/// What each probe did in one more attached run, which counts for nothing else: counting costs time itself.
+fn probes_fired(shop: &Gunicorn, seconds: u32) -> Result<String> {
+    let counting = Counting::start()?;
+    let mut last = BTreeMap::new();
+    let (run, _) = measure_attached(shop, seconds, |_| {
+        last = probes::read()?;
+        Ok(())
+    })?;
+    drop(counting);
+    Ok(probes::table(&BTreeMap::new(), &last, run.requests_per_second * f64::from(seconds)))
+}
+
+/// One run with pyapm attached; `meanwhile` is called after the load, before pyapm is told to stop.
+fn measure_attached(
+    shop: &Gunicorn,
+    seconds: u32,
+    mut meanwhile: impl FnMut(&Run) -> Result<()>,
+) -> Result<(Run, Daemon)> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let mut command = Command::new(place::binary()?);
     command.args(["attach", "--pid", &shop.master().to_string(), "--format", "json"]);
@@ -104,6 +132,7 @@ fn measure_attached(shop: &Gunicorn, seconds: u32) -> Result<(Run, Daemon)> {
     let before = Usage::of(pyapm.pid())?;
     let run = measure(&shop.address, seconds)?;
     let after = Usage::of(pyapm.pid())?;
+    meanwhile(&run)?;
     pyapm.signal(Signal::SIGINT)?;
     let status = pyapm.wait()?;
     if reader.join().is_err() || !status.success() {

@@ -40,7 +40,11 @@ pub(super) fn sample(subjects: &mut [Subject], symbols: &mut Symbols) -> anyhow:
     let mut reader = Reader::new(probes.ring()?);
     for subject in subjects.iter().filter(|subject| subject.is_incomplete()) {
         let layout = subject.interpreter.layout;
-        tables.watch(subject.pid, Target { layout, generation: clock::monotonic_ns() }, false)?;
+        tables.watch(
+            subject.pid,
+            Target { layout, generation: clock::monotonic_ns(), ..Target::default() },
+            false,
+        )?;
     }
     probes.attach_sampling(RATE_HZ)?;
 

@@ -141,7 +141,11 @@ impl Recorder {
         }
         self.member(pid).interpreter = Some(interpreter);
         self.newcomers.remove(pid);
-        self.tables.watch(pid, Target { layout, generation: monotonic_ns() }, false)?;
+        self.tables.watch(
+            pid,
+            Target { layout, generation: monotonic_ns(), follow_exec: 1, padding: 0 },
+            false,
+        )?;
         self.member(pid).known_ns = monotonic_ns();
         Ok(())
     }
@@ -151,7 +155,11 @@ impl Recorder {
         let now = monotonic_ns();
         self.member(pid).interpreter = None;
         self.newcomers.add(pid, now);
-        self.tables.watch(pid, Target { layout: Layout::default(), generation: now }, false)?;
+        self.tables.watch(
+            pid,
+            Target { layout: Layout::default(), generation: now, follow_exec: 1, padding: 0 },
+            false,
+        )?;
         Ok(())
     }
 
@@ -362,7 +370,7 @@ impl Taker<'_> {
             title_of(self.procfs, pid, self.members.get(&pid).map_or("?", |before| before.title.as_ref()));
         self.members.insert(pid, Member::new(title));
         self.newcomers.add(pid, now);
-        let target = Target { layout: Layout::default(), generation: now };
+        let target = Target { layout: Layout::default(), generation: now, follow_exec: 1, padding: 0 };
         if let Err(error) = self.tables.watch(pid, target, false) {
             tracing::error!(pid, "a started program is not recorded: {error}");
         }
