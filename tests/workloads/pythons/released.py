@@ -2,6 +2,7 @@
 "compress TID", then "ready".
 """
 import hashlib
+import sys
 import threading
 import zlib
 
@@ -9,7 +10,9 @@ DATA = bytes(range(256)) * 8192
 
 
 def tell(name):
-    print(name, threading.get_native_id(), flush=True)
+    # One write: the parts of a `print` of two threads may come mixed.
+    sys.stdout.write(f"{name} {threading.get_native_id()}\n")
+    sys.stdout.flush()
 
 
 def hash_without_the_gil():
