@@ -136,18 +136,25 @@ pub(crate) struct IoScratch {
 pub(crate) struct StackScratch {
     pub record: Stack,
     pub frames: [Frame; MAX_FRAMES],
-    /// State of the walk. It lives here and not in registers, where each value that the verifier knows
-    /// would multiply the states that it has to walk through.
+    pub walk: Walk,
+}
+
+/// State of a walk. It lives here and not in registers, where each value that the verifier knows would
+/// multiply the states that it has to walk through.
+#[repr(C)]
+pub(crate) struct Walk {
     pub cursor: u64,
     pub hash: u64,
     /// All ones or 0: what this layout has, so that the loop need not branch on it.
     pub has_owner: u64,
     pub has_bytecode: u64,
-    pub has_version: u64,
-    /// The interpreter frame, and the code object, that the walk is at. Eight bytes more than is read: a
-    /// field at the last offset stays inside.
-    pub frame: [u8; FRAME_BYTES + 8],
+    pub has_entry: u64,
+    /// The interpreter frame, and the code object, that the walk is at. What is read of a frame lies where it
+    /// lies in the frame. Eight bytes more: a field at the last offset stays inside.
+    pub frame: [u8; 2 * FRAME_BYTES + 8],
     pub code: [u8; CODE_BYTES + 8],
+    /// Hash of the contents of its name.
+    pub name: u64,
 }
 
 #[repr(C)]

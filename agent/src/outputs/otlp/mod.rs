@@ -4,7 +4,7 @@
 //! - [`resource`]: who speaks: the application, and pyapm as the scope.
 //! - [`traces`]: a transaction and its spans.
 //! - [`metrics`]: families of metrics.
-//! - [`logs`]: errors.
+//! - [`logs`]: errors as log records.
 //! - [`profiles`]: samples, linked to the transactions in which they were taken.
 //! - [`keep`]: which transactions are sent whole, and how the rest is stood for.
 
