@@ -7,6 +7,7 @@
 
 pub mod dump;
 pub mod line;
+pub mod metric;
 pub mod service;
 pub mod snapshot;
 pub mod stack;

@@ -132,7 +132,7 @@ fn unknown_keys(text: &str, table: &DeTable<'_>, keys: &[Key], problems: &mut Ve
             continue;
         };
         if let (Some(inner), DeValue::Array(list)) = (known.tables, value.get_ref()) {
-            for entry in list.iter() {
+            for entry in list {
                 if let DeValue::Table(table) = entry.get_ref() {
                     unknown_keys(text, table, inner, problems);
                 }

@@ -237,6 +237,7 @@ impl Rooms<'_> {
                 }
             }
             Body::Statement(statement) => stack = self.stack(event.pid, statement.stack),
+            Body::Io(io) => stack = self.stack(event.pid, io.stack),
             _ => {}
         }
         if let Some(instance) = self.instances.get_mut(&application) {
@@ -326,6 +327,8 @@ impl Rooms<'_> {
                     skip_out: hint.skip_out,
                     want_in: hint.want_in,
                     want_out: hint.want_out,
+                    no_stacks: u32::from(!hint.stacks),
+                    padding: 0,
                 };
                 self.tables.hint(wire);
             }
