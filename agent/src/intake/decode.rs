@@ -30,6 +30,8 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::FORK => Body::Fork { child: split::<wire::Fork>(record)?.0.child_tgid },
         kind::EXEC => Body::Exec,
         kind::EXIT => Body::Exit,
+        kind::STARTED => Body::Started,
+        kind::LISTENS => Body::Listens,
         kind::CONNECTION_OPENED => {
             let (opened, _) = split::<wire::ConnectionOpened>(record)?;
             Body::ConnectionOpened {

@@ -21,6 +21,12 @@ pub mod kind {
     pub const STATEMENT: u16 = 7;
     pub const SAMPLE: u16 = 8;
     pub const STACK: u16 = 9;
+    // 10 to 26 are spoken for.
+
+    /// A process, target or not, has become another program by exec: a bare [`super::Header`].
+    pub const STARTED: u16 = 27;
+    /// A process, target or not, has begun to listen on a socket: a bare [`super::Header`].
+    pub const LISTENS: u16 = 28;
 }
 
 /// Common start of every record.

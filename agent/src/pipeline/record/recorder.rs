@@ -337,7 +337,9 @@ impl Taker<'_> {
             Body::ConnectionOpened { .. }
             | Body::ConnectionClosed { .. }
             | Body::Io(_)
-            | Body::Statement(_) => {}
+            | Body::Statement(_)
+            | Body::Started
+            | Body::Listens => {}
         }
     }
 
