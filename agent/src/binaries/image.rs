@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+/// Most that is read of a file at once: the code of the largest extension modules is half of this.
+const MAX_BYTES: usize = 64 << 20;
 /// More exported symbols than this are not kept (libpython has about 2,000, libmysqlclient 6,000).
 const MAX_SYMBOLS: usize = 200_000;
 
@@ -119,6 +121,11 @@ impl Image {
         self.sections.iter().find(|section| section.name == name)
     }
 
+    #[must_use]
+    pub fn sections(&self) -> &[Section] {
+        &self.sections
+    }
+
     /// `DT_NEEDED` names.
     #[must_use]
     pub fn needed(&self) -> &[String] {
@@ -162,7 +169,7 @@ impl Image {
         use std::os::unix::fs::FileExt;
         let Some(offset) = self.file_offset(address) else { return Vec::new() };
         let Ok(file) = File::open(&self.path) else { return Vec::new() };
-        let mut bytes = vec![0; length.min(1 << 20)];
+        let mut bytes = vec![0; length.min(MAX_BYTES)];
         let read = file.read_at(&mut bytes, offset).unwrap_or(0);
         bytes.truncate(read);
         bytes
