@@ -17,7 +17,8 @@ use crate::emit;
 use crate::io::moved;
 use crate::lifecycle::header;
 use crate::maps::{
-    Connection, IoScratch, TARGETS, TLS_BLANK, TLS_CALLS, TLS_ROOM, TLS_SCRATCH, TLS_SESSIONS, TlsCall, TlsKey,
+    Connection, IoScratch, TARGETS, TLS_BLANK, TLS_CALLS, TLS_ROOM, TLS_SCRATCH, TLS_SESSIONS, TlsCall,
+    TlsKey,
 };
 use crate::memory::user;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;

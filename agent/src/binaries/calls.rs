@@ -18,6 +18,10 @@ const MAX_PLACES: usize = 256;
 /// From the start of a stub to its jump: `endbr64`, and the one byte of `bnd`.
 const STUB_PREFIX: u64 = 5;
 
+/// Bits of an instruction's ModRM byte, and their value, that say that a displacement from the next instruction
+/// follows (Intel's manual, volume 2, table 2-2 and section 2.2.1.6).
+const RIP_RELATIVE: (u8, u8) = (0xc7, 0x05);
+
 /// One function that may be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Callee<'a> {
@@ -93,12 +97,15 @@ impl Ways {
                 (0xff, 0x15) => Some(Place::Return),
                 (0xff, 0x25) => Some(Place::Jump),
                 // It is loaded into a register.
-                _ => Some(Place::Escape),
+                (0x8b | 0x8d, second) if second & RIP_RELATIVE.0 == RIP_RELATIVE.1 => Some(Place::Escape),
+                _ => None,
             },
             (_, 0xe8) if self.is_target(target) => Some(Place::Return),
             (_, 0xe9) if self.is_target(target) => Some(Place::Jump),
             // `lea` of the address, into any register.
-            (0x8d, second) if second & 0xc7 == 0x05 && self.is_target(target) => Some(Place::Escape),
+            (0x8d, second) if second & RIP_RELATIVE.0 == RIP_RELATIVE.1 && self.is_target(target) => {
+                Some(Place::Escape)
+            }
             _ => None,
         }
     }

@@ -5,7 +5,7 @@ use super::Mapping;
 use object::read::ReadCache;
 use object::read::elf::{ElfFile64, ProgramHeader as _};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -61,6 +61,7 @@ pub struct Image {
     segments: Vec<Segment>,
     sections: Vec<Section>,
     exported: HashMap<String, Symbol>,
+    imported: HashSet<String>,
     needed: Vec<String>,
 }
 
@@ -101,8 +102,14 @@ impl Image {
                 exported.entry(name.to_owned()).or_insert(Symbol { address: symbol.address(), size: 0 });
             entry.size = entry.size.max(symbol.size());
         }
+        let imported = elf
+            .dynamic_symbols()
+            .filter(object::ObjectSymbol::is_undefined)
+            .take(MAX_SYMBOLS)
+            .filter_map(|symbol| Some(symbol.name().ok()?.to_owned()))
+            .collect();
         let needed = needed_libraries(&elf);
-        Ok(Self { path: path.to_owned(), segments, sections, exported, needed })
+        Ok(Self { path: path.to_owned(), segments, sections, exported, imported, needed })
     }
 
     #[must_use]
@@ -114,6 +121,12 @@ impl Image {
     #[must_use]
     pub fn exported(&self, name: &str) -> Option<Symbol> {
         self.exported.get(name).copied()
+    }
+
+    /// Whether the dynamic table asks for this symbol from another file.
+    #[must_use]
+    pub fn imports(&self, name: &str) -> bool {
+        self.imported.contains(name)
     }
 
     #[must_use]
@@ -216,6 +229,9 @@ mod tests {
         assert!(!image.bytes(getpid.address, 16).is_empty());
         assert!(image.section(".text").is_some());
         assert!(image.exported("no_such_symbol").is_none());
+        assert!(
+            !image.imports("getpid") && Image::open(Path::new("/proc/self/exe")).unwrap().imports("getpid")
+        );
     }
 
     #[test]
