@@ -24,6 +24,8 @@ mod memory;
 mod sample;
 #[cfg(target_arch = "bpf")]
 mod stack;
+#[cfg(target_arch = "bpf")]
+mod tls;
 
 /// `bpf_probe_read_user` and its kin may be called by GPL-compatible programs only (kernel
 /// `Documentation/bpf/bpf_licensing.rst`).

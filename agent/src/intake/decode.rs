@@ -45,6 +45,13 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             let (closed, _) = split::<wire::ConnectionClosed>(record)?;
             Body::ConnectionClosed { connection: ConnectionId(closed.connection) }
         }
+        kind::TLS_SESSION => {
+            let (session, _) = split::<wire::TlsSession>(record)?;
+            Body::TlsSession {
+                session: ConnectionId(session.connection),
+                carrier: (session.carrier != 0).then_some(ConnectionId(session.carrier)),
+            }
+        }
         kind::IO => {
             let (fixed, payload) = split::<wire::Io>(record)?;
             scope = fixed.scope;

@@ -27,6 +27,13 @@ pub const SAMPLE_NOT_PYTHON: u32 = 8;
 /// System calls whose saved registers were not where they are on every known kernel: not followed.
 pub const REGISTERS_UNKNOWN: u32 = 10;
 
+/// Calls into a TLS library whose end was not seen, because the thread began another: what they moved is lost.
+pub const TLS_UNFINISHED: u32 = 22;
+/// Calls into a TLS library that claim to have moved more than they had.
+pub const TLS_IMPLAUSIBLE: u32 = 23;
+/// Calls into a TLS library that could not be followed because a map was full.
+pub const TLS_FULL: u32 = 24;
+
 /// Rows of `COUNTS`; a machine with more CPUs shares them.
 pub const CPUS: u32 = 1024;
 
@@ -46,5 +53,8 @@ pub const NAMES: [&str; SLOTS as usize] = {
     names[SCRATCH_FULL as usize] = "scratch_full";
     names[SAMPLE_NOT_PYTHON as usize] = "sample_not_python";
     names[REGISTERS_UNKNOWN as usize] = "registers_unknown";
+    names[TLS_UNFINISHED as usize] = "tls_unfinished";
+    names[TLS_IMPLAUSIBLE as usize] = "tls_implausible";
+    names[TLS_FULL as usize] = "tls_full";
     names
 };

@@ -336,6 +336,7 @@ impl Taker<'_> {
             // Of programs that a recording does not attach.
             Body::ConnectionOpened { .. }
             | Body::ConnectionClosed { .. }
+            | Body::TlsSession { .. }
             | Body::Io(_)
             | Body::Statement(_)
             | Body::Started
