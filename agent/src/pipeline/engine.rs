@@ -307,6 +307,7 @@ impl Rooms<'_> {
                 }
             }
             Body::Statement(statement) => stack = self.stack(event.pid, statement.stack),
+            Body::Io(io) => stack = self.stack(event.pid, io.stack),
             _ => {}
         }
         self.transactions.observe(event, stack, self.output);
@@ -383,6 +384,8 @@ impl Rooms<'_> {
                 skip_out: hint.skip_out,
                 want_in: hint.want_in,
                 want_out: hint.want_out,
+                no_stacks: u32::from(!hint.stacks),
+                padding: 0,
             };
             self.tables.hint(wire);
         }

@@ -47,6 +47,7 @@ fn span(text: &str, duration_ns: u64, error: Option<&str>) -> Span {
         server_address: None,
         server_port: None,
         reply_seen: true,
+        ..Span::default()
     }
 }
 
