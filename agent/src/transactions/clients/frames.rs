@@ -2,7 +2,7 @@
 //! Knows where messages begin and end, keeps the first bytes of those that matter, and finds its place again
 //! after a gap. What a message means is its protocol's business.
 
-use super::call::Part;
+use crate::transactions::http::Part;
 
 /// Longest header of any protocol here (memcached's binary one).
 const LONGEST_HEADER: usize = 24;
@@ -30,14 +30,6 @@ pub struct Frame<'a> {
     pub length: u64,
 }
 
-impl Frame<'_> {
-    /// Whether the payload is all there is of it.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.payload.len() as u64 == self.length
-    }
-}
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum At {
     #[default]
@@ -63,22 +55,6 @@ impl Frames {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.at == At::Lost
-    }
-
-    /// Whether the next byte begins a message.
-    #[must_use]
-    pub fn is_between(&self) -> bool {
-        self.at == At::Header && self.filled == 0
-    }
-
-    /// A message that has begun and not ended: header and the bytes kept so far.
-    #[must_use]
-    pub fn unfinished(&self, size: usize) -> Option<Frame<'_>> {
-        (self.at == At::Payload).then(|| Frame {
-            header: &self.header[..size.min(LONGEST_HEADER)],
-            payload: &self.kept,
-            length: self.length,
-        })
     }
 
     /// The next byte begins a message, whatever was before.

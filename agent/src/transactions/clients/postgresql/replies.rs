@@ -2,8 +2,11 @@
 
 use super::client::{State, What};
 use super::messages::string;
-use crate::transactions::clients::call::{CallResult, Calls, Verdict};
+use crate::transactions::clients::calls::{CallResult, Calls, ended};
 use crate::transactions::clients::frames::Frame;
+
+/// What libpq calls a call that the server skipped because one before it had failed (`PGRES_PIPELINE_ABORTED`).
+const SKIPPED: &str = "pipeline_aborted";
 
 impl State {
     /// One message from the server.
@@ -11,25 +14,30 @@ impl State {
         match frame.header.first() {
             // What comes unasked says nothing about any call.
             Some(b'A' | b'N' | b'S' | b'K' | b'R' | b'v') | None => {}
-            Some(b'1' | b't') => self.answered(calls),
+            Some(b'1' | b't') => {
+                if let Some(front) = self.waiting.front_mut() {
+                    front.answered = true;
+                }
+            }
+            Some(b'D') => self.rows += 1,
             Some(b'C') => self.completed(frame.payload, calls),
-            Some(b'I') => self.over(CallResult::ok(), calls),
+            Some(b'I') => self.over(CallResult::default(), calls),
             // The rest of the rows is there for another call to fetch.
-            Some(b's') => self.over(CallResult::ok(), calls),
+            Some(b's') => {
+                let rows = (!self.rows_unknown).then_some(self.rows);
+                self.over(CallResult { rows, ..CallResult::default() }, calls);
+            }
             Some(b'E') => self.refused(frame.payload, calls),
             Some(b'Z') => self.ready(calls),
-            Some(_) => {
-                self.end_prepared(calls);
-                self.answered(calls);
-            }
+            Some(_) => self.end_prepared(calls),
         }
     }
 
-    /// Statements that were only prepared answer with nothing that says how they ended but what comes next.
+    /// Statements that were only prepared are over with what comes next.
     fn end_prepared(&mut self, calls: &mut Calls) {
         while self.waiting.front().is_some_and(|front| front.what == What::Prepare && front.answered) {
             self.waiting.pop_front();
-            calls.ended(0, CallResult::ok());
+            calls.push(ended(CallResult::default()));
         }
     }
 
@@ -37,10 +45,10 @@ impl State {
         let tag = string(tag).map_or(tag, |(tag, _)| tag);
         let mut words = tag.split(|byte| *byte == b' ');
         let (operation, count) = (words.next().unwrap_or_default(), words.next_back().and_then(number));
-        let mut result = CallResult::ok();
+        let mut result = CallResult::default();
         match operation {
             b"SELECT" | b"FETCH" | b"MOVE" | b"COPY" => result.rows = count,
-            b"INSERT" | b"UPDATE" | b"DELETE" | b"MERGE" => result.affected = count,
+            b"INSERT" | b"UPDATE" | b"DELETE" | b"MERGE" => result.affected_rows = count,
             _ => {}
         }
         self.over(result, calls);
@@ -49,24 +57,18 @@ impl State {
     /// One statement has been answered.
     fn over(&mut self, result: CallResult, calls: &mut Calls) {
         self.end_prepared(calls);
-        self.answered(calls);
+        (self.rows, self.rows_unknown) = (0, false);
         let Some(front) = self.waiting.front_mut() else { return };
         match front.what {
             What::Execute => {
                 self.waiting.pop_front();
-                calls.ended(0, result);
+                calls.push(ended(result));
             }
             What::Query => {
-                let sum = |before: Option<u64>, more: Option<u64>| match (before, more) {
-                    (Some(before), Some(more)) => Some(before.saturating_add(more)),
-                    (before, more) => before.or(more),
-                };
+                front.answered = true;
                 let so_far = &mut front.result;
                 so_far.rows = sum(so_far.rows, result.rows);
-                so_far.affected = sum(so_far.affected, result.affected);
-                if so_far.verdict == Verdict::Unknown {
-                    so_far.verdict = result.verdict;
-                }
+                so_far.affected_rows = sum(so_far.affected_rows, result.affected_rows);
             }
             What::Prepare | What::Sync => {}
         }
@@ -74,15 +76,18 @@ impl State {
 
     fn refused(&mut self, fields: &[u8], calls: &mut Calls) {
         self.end_prepared(calls);
-        self.answered(calls);
-        let verdict = code(fields).map_or(Verdict::Unknown, Verdict::Error);
+        (self.rows, self.rows_unknown) = (0, false);
         let Some(front) = self.waiting.front_mut() else { return };
+        let error = code(fields).unwrap_or_else(|| "_OTHER".to_owned());
         match front.what {
-            What::Query => front.result.verdict = verdict,
+            What::Query => {
+                front.answered = true;
+                front.result.error = Some(error);
+            }
             What::Execute | What::Prepare => {
                 self.waiting.pop_front();
                 self.failed = true;
-                calls.ended(0, CallResult { verdict, ..CallResult::default() });
+                calls.push(ended(CallResult::error(error)));
             }
             // Of a message that makes no call: a Bind, a Describe.
             What::Sync => {}
@@ -92,20 +97,28 @@ impl State {
     /// The server is ready for the next query: what was sent before it is over.
     fn ready(&mut self, calls: &mut Calls) {
         while let Some(front) = self.waiting.pop_front() {
-            match front.what {
+            let result = match front.what {
                 What::Sync => break,
                 What::Query => {
-                    calls.ended(0, front.result);
+                    let result = CallResult { unseen: !front.answered, ..front.result };
+                    calls.push(ended(result));
                     break;
                 }
-                What::Prepare if !self.failed && front.answered => calls.ended(0, CallResult::ok()),
-                What::Prepare | What::Execute => {
-                    let verdict = if self.failed { Verdict::Skipped } else { Verdict::Unknown };
-                    calls.ended(0, CallResult { verdict, ..CallResult::default() });
-                }
-            }
+                What::Prepare if front.answered => CallResult::default(),
+                What::Prepare | What::Execute if self.failed => CallResult::error(SKIPPED),
+                What::Prepare | What::Execute => CallResult::unseen(),
+            };
+            calls.push(ended(result));
         }
         self.failed = false;
+        self.overflowed &= !self.waiting.is_empty();
+    }
+}
+
+fn sum(before: Option<u64>, more: Option<u64>) -> Option<u64> {
+    match (before, more) {
+        (Some(before), Some(more)) => Some(before.saturating_add(more)),
+        (before, more) => before.or(more),
     }
 }
 

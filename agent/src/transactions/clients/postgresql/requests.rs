@@ -1,10 +1,16 @@
 //! What a client's messages ask for.
 
-use super::client::{MOST_NAMED, MOST_WAITING, State, Waiting, What};
+use super::client::{MOST_NAMED, MOST_WAITING, State, Text, Waiting, What};
 use super::messages::string;
-use crate::transactions::clients::call::{Calls, Operation, Purpose, Statement};
+use crate::transactions::clients::calls::Purpose;
 use crate::transactions::clients::frames::Frame;
+use crate::transactions::clients::{Call, Calls, Operation};
 use pyapm_model::line::SpanKind;
+use pyapm_wire::event::STATEMENT_CAPTURE;
+use std::sync::Arc;
+
+/// `db.system.name`.
+const SYSTEM: &str = "postgresql";
 
 impl State {
     /// One message from the client.
@@ -13,7 +19,7 @@ impl State {
             Some(b'Q') => {
                 self.prepare_parsed(usize::MAX, calls);
                 let text = string(frame.payload).map_or(frame.payload, |(text, _)| text);
-                let statement = Statement::new(cut(text), frame.length.saturating_sub(1));
+                let statement = Text::new(text, frame.length.saturating_sub(1));
                 self.begin(What::Query, Some(statement), Purpose::Run, calls);
             }
             Some(b'P') => self.parse(frame, calls),
@@ -22,7 +28,7 @@ impl State {
                 let Some((name, _)) = string(rest) else { return };
                 let statement = self.statements.get(name).cloned();
                 if self.portals.len() >= MOST_NAMED && !self.portals.contains_key(portal) {
-                    calls.overflow += 1;
+                    calls.push(Call::Overflow);
                     return;
                 }
                 self.portals.insert(portal.into(), statement);
@@ -31,7 +37,7 @@ impl State {
                 let portal = string(frame.payload).map(|(portal, _)| portal).unwrap_or_default();
                 let statement = self.portals.get(portal).cloned().flatten();
                 let own = statement.as_ref().and_then(|statement| {
-                    self.parsed.iter().position(|parsed| std::sync::Arc::ptr_eq(&parsed.text, &statement.text))
+                    self.parsed.iter().position(|parsed| Arc::ptr_eq(&parsed.text, &statement.text))
                 });
                 if let Some(own) = own {
                     // What was parsed before it is not run with it, and is answered before it.
@@ -71,14 +77,14 @@ impl State {
             // Cut: parameter types of unknown number stand behind the text.
             None => (rest, frame.length.saturating_sub(name.len() as u64 + 1)),
         };
-        let statement = Statement::new(cut(text), length);
+        let statement = Text::new(text, length);
         self.parsed.push(statement.clone());
         if self.parsed.len() > MOST_NAMED {
-            calls.overflow += 1;
+            calls.push(Call::Overflow);
             self.parsed.remove(0);
         }
         if self.statements.len() >= MOST_NAMED && !self.statements.contains_key(name) {
-            calls.overflow += 1;
+            calls.push(Call::Overflow);
             return;
         }
         self.statements.insert(name.into(), statement);
@@ -87,45 +93,43 @@ impl State {
     /// The oldest `count` statements that were parsed and not run: calls of their own.
     fn prepare_parsed(&mut self, count: usize, calls: &mut Calls) {
         let count = count.min(self.parsed.len());
-        let statements: Vec<Statement> = self.parsed.drain(..count).collect();
+        let statements: Vec<Text> = self.parsed.drain(..count).collect();
         for statement in statements {
             self.begin(What::Prepare, Some(statement), Purpose::Prepare, calls);
         }
     }
 
-    fn begin(&mut self, what: What, statement: Option<Statement>, purpose: Purpose, calls: &mut Calls) {
-        let request_bytes = statement.as_ref().map_or(0, |statement| u64::from(statement.length));
-        let name = match (&statement, what) {
-            (Some(_), _) => String::new(),
-            (None, What::Query) => "FUNCTION CALL".to_owned(),
-            (None, _) => "EXECUTE".to_owned(),
-        };
-        if self.push(Waiting { what, ..Waiting::default() }, calls) {
-            let operation = Operation {
-                kind: SpanKind::Db,
-                system: "postgresql",
-                purpose,
-                name,
-                statement,
-                destination: None,
-                request_bytes,
-            };
-            calls.began(0, operation);
+    fn begin(&mut self, what: What, statement: Option<Text>, purpose: Purpose, calls: &mut Calls) {
+        if !self.push(Waiting { what, ..Waiting::default() }, calls) {
+            return;
         }
+        let operation = match statement {
+            Some(Text { text, length }) => {
+                Operation::Statement { system: SYSTEM, text, text_len: length, purpose }
+            }
+            None => {
+                let name = if what == What::Query { "FUNCTION CALL" } else { "EXECUTE" };
+                Operation::Command { kind: SpanKind::Db, system: SYSTEM, name: name.into(), target: None }
+            }
+        };
+        calls.push(Call::Began { tag: 0, operation });
     }
 
     fn push(&mut self, waiting: Waiting, calls: &mut Calls) -> bool {
-        let room = self.waiting.len() < MOST_WAITING;
-        if room {
-            self.waiting.push_back(waiting);
-        } else {
-            calls.overflow += 1;
+        // Once one is left out, those behind it are too: answers come in order.
+        self.overflowed |= self.waiting.len() >= MOST_WAITING;
+        if self.overflowed {
+            calls.push(Call::Overflow);
+            return false;
         }
-        room
+        self.waiting.push_back(waiting);
+        true
     }
 }
 
-/// As much of a text as is kept.
-fn cut(text: &[u8]) -> &[u8] {
-    &text[..text.len().min(pyapm_wire::event::STATEMENT_CAPTURE as usize)]
+impl Text {
+    fn new(text: &[u8], length: u64) -> Self {
+        let kept = text.len().min(STATEMENT_CAPTURE as usize);
+        Self { text: text[..kept].into(), length: u32::try_from(length).unwrap_or(u32::MAX) }
+    }
 }
