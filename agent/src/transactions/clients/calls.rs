@@ -107,6 +107,8 @@ pub struct CallResult {
     pub affected_rows: Option<u64>,
     /// The end was not seen: bytes were lost, or the connection ended first.
     pub unseen: bool,
+    /// It was over with the latest bytes received before this was noticed.
+    pub earlier: bool,
 }
 
 impl CallResult {

@@ -3,6 +3,7 @@
 use super::Protocol;
 use super::http::Http;
 use super::postgresql::{self, Postgresql};
+use super::redis::{self, Redis};
 use crate::intake::Direction;
 use crate::transactions::http::{Likeness, request_likeness};
 
@@ -17,6 +18,9 @@ pub fn detect(head: &[u8], moved: u32, direction: Direction, opening: bool) -> O
     }
     if request_likeness(head) == Likeness::Yes {
         return Some(Box::new(Http::default()));
+    }
+    if redis::begins(head) {
+        return Some(Box::new(Redis::default()));
     }
     if opening && postgresql::begins(head, moved) {
         return Some(Box::new(Postgresql::opening()));

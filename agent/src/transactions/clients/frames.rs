@@ -137,11 +137,7 @@ impl Frames {
     }
 
     fn frame(&self, size: usize) -> Frame<'_> {
-        Frame {
-            header: &self.header[..size.min(LONGEST_HEADER)],
-            payload: &self.kept,
-            length: self.length,
-        }
+        Frame { header: &self.header[..size.min(LONGEST_HEADER)], payload: &self.kept, length: self.length }
     }
 
     /// Looks for the start of a message from which messages follow each other up to the very end of `part`,

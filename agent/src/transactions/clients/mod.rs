@@ -15,6 +15,7 @@ mod detect;
 mod frames;
 mod http;
 mod postgresql;
+mod redis;
 
 #[cfg(test)]
 mod tests;

@@ -183,6 +183,8 @@ fn end(span: &mut OpenSpan, time_ns: u64, result: CallResult) {
             Answer::None => Answer::None,
             _ => Answer::Unread,
         }
+    } else if result.earlier {
+        Answer::Read(result)
     } else {
         span.last_io_ns = time_ns;
         span.first_answer_ns.get_or_insert(time_ns);

@@ -128,7 +128,10 @@ impl Transactions {
     ) -> Option<SpanId> {
         let (normalised, fresh) = self.statements.get(key, statement.text, statement.text_len);
         self.counts.sql_scanned += u64::from(fresh && normalised.scanned);
-        self.open_span(caller, Asking::Statement { system: "mysql", statement: normalised, purpose: Purpose::Run })
+        self.open_span(
+            caller,
+            Asking::Statement { system: "mysql", statement: normalised, purpose: Purpose::Run },
+        )
     }
 
     /// Inbound bytes on a database connection: the reply to its latest statement, when it has one. `lost`

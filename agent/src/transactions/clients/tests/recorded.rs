@@ -3,18 +3,27 @@
 use super::{captured, described, folder, played, recording, whole};
 use crate::transactions::clients::Protocol;
 use crate::transactions::clients::postgresql::Postgresql;
+use crate::transactions::clients::redis::Redis;
 use crate::transactions::http::Part;
 
 pub(super) fn parser(name: &str) -> Box<dyn Protocol> {
     match name.split_once('/') {
         Some(("postgresql", _)) => Box::new(Postgresql::opening()),
+        Some(("redis", _)) => Box::new(Redis::default()),
         other => panic!("no protocol for {other:?}"),
     }
 }
 
 /// All of them, so that a recording without a test shows.
-pub(super) const RECORDINGS: [&str; 4] =
-    ["postgresql/psycopg2", "postgresql/psycopg3", "postgresql/asyncpg", "postgresql/pg8000"];
+pub(super) const RECORDINGS: [&str; 7] = [
+    "postgresql/psycopg2",
+    "postgresql/psycopg3",
+    "postgresql/asyncpg",
+    "postgresql/pg8000",
+    "redis/resp2",
+    "redis/resp3",
+    "redis/pubsub",
+];
 
 fn for_each(check: impl Fn(&str, super::Exchange)) {
     for name in RECORDINGS {
