@@ -2,6 +2,7 @@
 
 use crate::maps::{COUNTS, RING, setting};
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ringbuf_output};
+use aya_ebpf::maps::ring_buf::RingBufEntry;
 use pyapm_wire::count;
 
 const NO_WAKEUP: u64 = 1;
@@ -32,10 +33,9 @@ pub(crate) fn add(slot: u32, amount: u64) {
 #[inline(always)]
 pub(crate) unsafe fn output(record: *const u8, length: u64) -> bool {
     add(count::SEEN, 1);
-    let flags = if RING.query(AVAILABLE_DATA) > setting!(wakeup_bytes) { FORCE_WAKEUP } else { NO_WAKEUP };
     // SAFETY: promised by the caller; the map outlives every program.
     let status = unsafe {
-        bpf_ringbuf_output((&raw const RING).cast_mut().cast(), record.cast_mut().cast(), length, flags)
+        bpf_ringbuf_output((&raw const RING).cast_mut().cast(), record.cast_mut().cast(), length, wakeup())
     };
     if status != 0 {
         add(count::RING_FULL, 1);
@@ -48,4 +48,27 @@ pub(crate) unsafe fn output(record: *const u8, length: u64) -> bool {
 pub(crate) fn send<T>(record: &T) -> bool {
     // SAFETY: a reference is valid for reads of its own size.
     unsafe { output((&raw const *record).cast(), size_of::<T>() as u64) }
+}
+
+/// Room for a record that is filled in where it lies, because it is too large for the stack; `None` when the ring
+/// is full. It is counted as due here, and must be given to [`submit`].
+#[inline(always)]
+pub(crate) fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
+    add(count::SEEN, 1);
+    let entry = RING.reserve::<T>(0);
+    if entry.is_none() {
+        add(count::RING_FULL, 1);
+    }
+    entry
+}
+
+/// Sends a record that was filled in.
+#[inline(always)]
+pub(crate) fn submit<T>(entry: RingBufEntry<T>) {
+    entry.submit(wakeup());
+}
+
+#[inline(always)]
+fn wakeup() -> u64 {
+    if RING.query(AVAILABLE_DATA) > setting!(wakeup_bytes) { FORCE_WAKEUP } else { NO_WAKEUP }
 }

@@ -4,7 +4,7 @@
 use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{STACKS, StackScratch, setting};
-use crate::memory::{copy_user, kernel, opaque, user};
+use crate::memory::{copy_user, kernel, opaque, user, user_or_zero};
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
@@ -181,6 +181,21 @@ fn identity(layout: &Layout, code: u64, scratch: *mut StackScratch) -> Option<u3
     }
 }
 
+/// [`identity`] without a copy of the code object, for programs that look at few frames and have no scratch.
+#[inline(always)]
+pub(crate) fn frame_identity(layout: &Layout, code: u64) -> u32 {
+    let word = |offset: u32| user_or_zero::<u64>(code + u64::from(offset));
+    let half = |offset: u32| u64::from(user_or_zero::<u32>(code + u64::from(offset)));
+    let has_version = all_ones_unless_absent(layout.code_version_u32);
+    let mut hash = HASH_START;
+    hash = fold(hash, word(layout.code_filename_u64));
+    hash = fold(hash, word(layout.code_name_u64));
+    hash = fold(hash, word(layout.code_linetable_u64));
+    hash = fold(hash, half(layout.code_firstlineno_u32));
+    hash = fold(hash, half(layout.code_version_u32) & has_version);
+    (hash ^ (hash >> 32)) as u32
+}
+
 /// A field of a copied object of `SIZE` bytes (a power of two), which lies in memory of 8 bytes more. An
 /// offset that would lead out of it is folded back inside: userspace never gives one.
 ///
@@ -208,7 +223,7 @@ fn fold(hash: u64, value: u64) -> u64 {
 
 /// The current thread's `PyThreadState`, by a route that stays valid while the GIL is released.
 #[inline(always)]
-fn thread_state(layout: &Layout) -> Result<u64, u16> {
+pub(crate) fn thread_state(layout: &Layout) -> Result<u64, u16> {
     if layout.route == route::NONE {
         return Err(status::NO_LAYOUT);
     }

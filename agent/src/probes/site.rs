@@ -63,7 +63,7 @@ fn emulated_offset(code: &[u8]) -> Option<u64> {
     None
 }
 
-fn is_emulated(instruction: &Instruction) -> bool {
+pub(super) fn is_emulated(instruction: &Instruction) -> bool {
     match instruction.mnemonic() {
         // A `push` of a register. With a memory or immediate operand it is single-stepped.
         Mnemonic::Push => matches!(instruction.code(), Code::Push_r64),

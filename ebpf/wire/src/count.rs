@@ -26,6 +26,10 @@ pub const SAMPLE_NOT_PYTHON: u32 = 8;
 
 /// System calls whose saved registers were not where they are on every known kernel: not followed.
 pub const REGISTERS_UNKNOWN: u32 = 10;
+/// Exceptions that left a frame and were not sent, because there were too many of them.
+pub const EXCEPTIONS_SUPPRESSED: u32 = 13;
+/// Frames that exceptions reached: what the probe costs. Not a loss.
+pub const EXCEPTION_HITS: u32 = 14;
 
 /// Rows of `COUNTS`; a machine with more CPUs shares them.
 pub const CPUS: u32 = 1024;
@@ -46,5 +50,7 @@ pub const NAMES: [&str; SLOTS as usize] = {
     names[SCRATCH_FULL as usize] = "scratch_full";
     names[SAMPLE_NOT_PYTHON as usize] = "sample_not_python";
     names[REGISTERS_UNKNOWN as usize] = "registers_unknown";
+    names[EXCEPTIONS_SUPPRESSED as usize] = "exceptions_suppressed";
+    names[EXCEPTION_HITS as usize] = "exception_hits";
     names
 };

@@ -21,6 +21,10 @@ pub mod kind {
     pub const STATEMENT: u16 = 7;
     pub const SAMPLE: u16 = 8;
     pub const STACK: u16 = 9;
+    /// See [`crate::exception::Exception`].
+    pub const EXCEPTION: u16 = 12;
+    /// See [`crate::exception::Passed`].
+    pub const EXCEPTION_PASSED: u16 = 13;
 }
 
 /// Common start of every record.
