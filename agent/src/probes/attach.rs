@@ -180,7 +180,8 @@ impl Probes {
         let program: &mut PerfEvent = self.program("cpu_sample")?;
         program.load().map_err(refused("cpu_sample"))?;
         self.load_mysql()?;
-        self.load_tls()
+        self.load_tls()?;
+        self.load_exceptions()
     }
 
     fn io_programs(&self) -> &'static [&'static str] {
@@ -206,7 +207,7 @@ impl Probes {
         Ok(())
     }
 
-    fn program<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T, ProbeError>
+    pub(super) fn program<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T, ProbeError>
     where
         &'a mut T: TryFrom<&'a mut aya::programs::Program>,
     {
@@ -217,6 +218,6 @@ impl Probes {
     }
 }
 
-fn refused(program: &'static str) -> impl FnOnce(aya::programs::ProgramError) -> ProbeError {
+pub(super) fn refused(program: &'static str) -> impl FnOnce(aya::programs::ProgramError) -> ProbeError {
     move |source| ProbeError::Program { program, source: Box::new(source) }
 }

@@ -26,6 +26,10 @@ pub mod kind {
     pub const STARTED: u16 = 27;
     /// A process, target or not, has begun to listen on a socket: a bare [`super::Header`].
     pub const LISTENS: u16 = 28;
+    /// See [`crate::exception::Exception`].
+    pub const EXCEPTION: u16 = 12;
+    /// See [`crate::exception::Passed`].
+    pub const EXCEPTION_PASSED: u16 = 13;
 }
 
 /// Common start of every record.
