@@ -3,6 +3,7 @@
 //! The protocol is JSON, one object a line each way. A client sends one [`Request`]; the service answers with
 //! [`Response`]s. Names are append-only, as those of [`crate::line`].
 
+use crate::metric::Metrics;
 use crate::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -44,6 +45,9 @@ pub enum ApplicationState {
 pub struct State {
     pub info: ApplicationInfo,
     pub snapshot: Snapshot,
+    /// Totals since the start; for exports, not for the socket.
+    #[serde(skip)]
+    pub metrics: Arc<Metrics>,
 }
 
 /// Everything at one moment.
