@@ -129,7 +129,9 @@ impl Door {
     {
         if !self.may(request) {
             let mut response = plain(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
             return response;
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -167,7 +169,8 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
 }
 
 fn read_token(path: &Path) -> anyhow::Result<Arc<str>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the token `{}`", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the token `{}`", path.display()))?;
     match text.lines().next().map(str::trim) {
         Some(token) if !token.is_empty() => Ok(token.into()),
         _ => bail!("the first line of `{}` is empty, and no token", path.display()),

@@ -12,6 +12,7 @@
 //!    (its future is dropped) and started anew with a new subscriber; the others are not touched.
 
 pub mod http;
+pub mod otlp;
 pub mod prometheus;
 mod publish;
 

@@ -44,7 +44,11 @@ fn everything(overview: &Overview, workers: bool) -> Vec<Metrics> {
     for state in &overview.applications {
         let mut metrics = (*state.metrics).clone();
         metrics.application = state.info.name.clone();
-        if overview.applications.iter().any(|other| other.info.name == state.info.name && other.info.id < state.info.id) {
+        if overview
+            .applications
+            .iter()
+            .any(|other| other.info.name == state.info.name && other.info.id < state.info.id)
+        {
             metrics.application = format!("{}#{}", state.info.name, state.info.id);
         }
         if workers {
@@ -59,7 +63,8 @@ fn everything(overview: &Overview, workers: bool) -> Vec<Metrics> {
 fn by_worker(workers: &[pyapm_model::snapshot::Worker]) -> [Family; 2] {
     let mut transactions =
         Family::new("pyapm.worker.transactions", "{transaction}", Kind::Counter, "Transactions of a worker.");
-    let mut memory = Family::new("pyapm.worker.memory.usage", "By", Kind::Gauge, "Resident memory of a worker.");
+    let mut memory =
+        Family::new("pyapm.worker.memory.usage", "By", Kind::Gauge, "Resident memory of a worker.");
     for worker in workers {
         let pid = worker.pid.to_string();
         let attributes = [("process.pid", pid.as_str())];
@@ -79,18 +84,43 @@ fn own(health: &Health) -> Vec<Family> {
     };
     let mut families: Vec<Family> = [
         gauge("pyapm.cpu.utilization", "1", "CPU of the daemon, 1 is one core.", health.cpu_cores),
-        gauge("pyapm.memory.usage", "By", "Resident memory of the daemon.", health.rss_bytes.map(|b| b as f64)),
+        gauge(
+            "pyapm.memory.usage",
+            "By",
+            "Resident memory of the daemon.",
+            health.rss_bytes.map(|b| b as f64),
+        ),
         gauge("pyapm.ring.size", "By", "Size of the ring buffer.", Some(health.ring_bytes as f64)),
-        gauge("pyapm.ring.peak", "By", "Most that waited in the ring buffer.", Some(health.ring_peak_bytes as f64)),
-        gauge("pyapm.sampling.rate", "Hz", "Samples per second and CPU.", Some(f64::from(health.sampling_hz))),
-        gauge("pyapm.budget.exceeded", "", "1 while sampling is slowed down.", Some(f64::from(u8::from(health.is_over_budget)))),
+        gauge(
+            "pyapm.ring.peak",
+            "By",
+            "Most that waited in the ring buffer.",
+            Some(health.ring_peak_bytes as f64),
+        ),
+        gauge(
+            "pyapm.sampling.rate",
+            "Hz",
+            "Samples per second and CPU.",
+            Some(f64::from(health.sampling_hz)),
+        ),
+        gauge(
+            "pyapm.budget.exceeded",
+            "",
+            "1 while sampling is slowed down.",
+            Some(f64::from(u8::from(health.is_over_budget))),
+        ),
     ]
     .into_iter()
     .flatten()
     .collect();
     let counter = |name: &'static str, unit, help: &'static str| Family::new(name, unit, Kind::Counter, help);
-    let mut dropped = counter("pyapm.export.dropped", "{line}", "Lines that an export was too slow for, or could not deliver.");
-    let mut waiting = Family::new("pyapm.export.waiting", "{line}", Kind::Gauge, "Lines that wait for an export.");
+    let mut dropped = counter(
+        "pyapm.export.dropped",
+        "{line}",
+        "Lines that an export was too slow for, or could not deliver.",
+    );
+    let mut waiting =
+        Family::new("pyapm.export.waiting", "{line}", Kind::Gauge, "Lines that wait for an export.");
     for (name, subscriber) in &health.subscribers {
         dropped = dropped.with(&[("export", name)], subscriber.dropped as f64);
         waiting = waiting.with(&[("export", name)], subscriber.waiting as f64);
