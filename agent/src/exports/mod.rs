@@ -12,5 +12,6 @@
 //!    (its future is dropped) and started anew with a new subscriber; the others are not touched.
 
 mod publish;
+pub mod socket;
 
 pub use publish::{LINES, Live, Overviews, Published, Publisher, Subscriber};
