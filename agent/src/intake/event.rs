@@ -45,6 +45,12 @@ pub enum Body<'a> {
     ConnectionClosed {
         connection: ConnectionId,
     },
+    /// Plaintext of a TLS session is about to come, as [`Io`] of the connection `session`.
+    TlsSession {
+        session: ConnectionId,
+        /// The connection that carries it; `None` when the library does not itself move the bytes.
+        carrier: Option<ConnectionId>,
+    },
     Io(Io<'a>),
     Statement(Statement<'a>),
     Sample {
@@ -96,7 +102,8 @@ pub enum Direction {
     Out,
 }
 
-/// Bytes that one system call moved on a socket, or a part of them. `Event::time_ns` is the call's return.
+/// Bytes that one system call moved on a socket, or one call of a TLS library in a session, or a part of them.
+/// `Event::time_ns` is the call's return.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Io<'a> {
     pub connection: ConnectionId,

@@ -23,6 +23,7 @@ mod run;
 mod snapshot;
 mod start;
 mod stop;
+mod tls;
 mod top;
 
 pub use attach::attach;

@@ -40,7 +40,7 @@ async fn view(options: &TopOptions) -> anyhow::Result<()> {
         if let Ok(mut stop) = super::stop::Stop::listen() {
             stop.told().await;
         } else {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     };
     pyapm_tui::run(source, ViewOptions { palette, leave_when_source_ends: false }, shutdown).await?;
