@@ -15,5 +15,6 @@ pub mod http;
 pub mod otlp;
 pub mod prometheus;
 mod publish;
+pub mod socket;
 
 pub use publish::{LINES, Live, Overviews, Published, Publisher, Subscriber};

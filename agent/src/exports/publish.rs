@@ -194,13 +194,13 @@ impl Subscriber {
 }
 
 impl Overviews {
-    /// The newest; empty before the first.
-    #[must_use]
-    pub fn newest(&self) -> Arc<Overview> {
-        Arc::clone(&self.receiver.borrow())
+    /// Waits for one that is made from now on; `None` when none will follow. Cancel safe.
+    pub async fn fresh(&mut self) -> Option<Arc<Overview>> {
+        self.receiver.mark_unchanged();
+        self.next().await
     }
 
-    /// Waits for the next one; `None` when none will follow. Cancel safe.
+    /// Waits for one that this reader has not had; `None` when none will follow. Cancel safe.
     pub async fn next(&mut self) -> Option<Arc<Overview>> {
         self.receiver.changed().await.ok()?;
         Some(Arc::clone(&self.receiver.borrow_and_update()))

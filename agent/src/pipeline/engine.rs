@@ -4,10 +4,13 @@
 //! any subject itself.
 
 mod adopt;
+mod announced;
 mod instance;
 mod losses;
 mod pending;
+mod vitals;
 
+pub(super) use announced::Announcement;
 pub(super) use instance::{Instance, Said};
 
 use super::clock;
@@ -18,6 +21,8 @@ use crate::python::{Inspector, Interpreter, ProcessMemory};
 use crate::symbols::{self, Symbols};
 use crate::targets::{ApplicationId, Discovery, Registry};
 use crate::transactions::Clock;
+use announced::Announced;
+use losses::Retired;
 use pending::{MAX_PENDING, Pending};
 use pyapm_model::line::{Frame, Worker};
 use pyapm_wire::connection::Hint;
@@ -67,14 +72,22 @@ pub(super) struct Engine {
     stacks_unknown: u64,
     /// Events of processes that are part of no application that is known.
     processes_unknown: u64,
+    announced: Announced,
+    retired: Retired,
+    /// Most bytes that one turn took from the ring.
+    peak_bytes: u64,
+    /// There is one application and there never will be another: every event is its.
+    is_single: bool,
 }
 
 impl Engine {
-    /// Over a kernel half that is loaded and attached to nothing. `seed` is random.
+    /// Over a kernel half that is loaded and attached to nothing. `seed` is random; `is_single` says that it will ever
+    /// serve one application.
     pub(super) fn new(
         mut probes: Probes,
         rate_hz: u32,
         seed: u64,
+        is_single: bool,
     ) -> Result<Self, crate::probes::ProbeError> {
         Ok(Self {
             instances: BTreeMap::new(),
@@ -99,6 +112,10 @@ impl Engine {
             started_ns: clock::monotonic_ns(),
             stacks_unknown: 0,
             processes_unknown: 0,
+            announced: Announced::default(),
+            retired: Retired::default(),
+            peak_bytes: 0,
+            is_single,
         })
     }
 
@@ -111,7 +128,7 @@ impl Engine {
     pub(super) fn turn(&mut self, lines: &mut Lines) -> bool {
         // The reader is taken apart from the rest, which every event changes.
         let Self { reader, .. } = self;
-        let mut events = 0;
+        let before = reader.delivered().bytes;
         let mut rooms = Rooms {
             instances: &mut self.instances,
             registry: &mut self.registry,
@@ -122,10 +139,13 @@ impl Engine {
             pending: &mut self.pending,
             stacks_unknown: &mut self.stacks_unknown,
             processes_unknown: &mut self.processes_unknown,
+            announced: &mut self.announced,
+            is_single: self.is_single,
             lines,
         };
-        events += reader.drain(TURN, |event| rooms.take(event));
+        let events = reader.drain(TURN, |event| rooms.take(event));
         rooms.finish();
+        self.peak_bytes = self.peak_bytes.max(reader.delivered().bytes - before);
         events == TURN
     }
 
@@ -175,6 +195,11 @@ impl Engine {
         self.instances.get(&application)
     }
 
+    /// By number, ascending.
+    pub(super) fn applications(&self) -> Vec<ApplicationId> {
+        self.instances.keys().copied().collect()
+    }
+
     pub(super) fn instance_mut(&mut self, application: ApplicationId) -> Option<&mut Instance> {
         self.instances.get_mut(&application)
     }
@@ -208,11 +233,16 @@ struct Rooms<'a> {
     pending: &'a mut Vec<Pending>,
     stacks_unknown: &'a mut u64,
     processes_unknown: &'a mut u64,
+    announced: &'a mut Announced,
+    is_single: bool,
     lines: &'a mut Lines,
 }
 
 impl Rooms<'_> {
     fn take(&mut self, event: &Event<'_>) {
+        if self.announced.take(event) {
+            return;
+        }
         let Some(application) = self.application(event) else {
             *self.processes_unknown += 1;
             return;
@@ -250,13 +280,13 @@ impl Rooms<'_> {
         }
     }
 
-    /// Whose event it is. The record of a fork may have been lost: with one application there is no doubt whose
-    /// the child is, else its parent is looked up.
+    /// Whose event it is. The record of a fork may have been lost: where there is one application only, there is no
+    /// doubt whose the child is, else its parent is looked up.
     fn application(&mut self, event: &Event<'_>) -> Option<ApplicationId> {
         if let Some(known) = self.registry.application_at(event.pid, event.time_ns) {
             return Some(known);
         }
-        if self.instances.len() == 1 {
+        if self.is_single {
             return self.instances.keys().next().copied();
         }
         let parent = self.registry.get(parent_of(event.pid)?)?.application;

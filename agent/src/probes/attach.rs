@@ -100,11 +100,14 @@ impl Probes {
             move |source| ProbeError::Attach { program: PROGRAM, what, source: Box::new(source) }
         };
         let program: &mut PerfEvent = self.program(PROGRAM)?;
-        program.load().map_err(refused(PROGRAM))?;
+        if program.fd().is_err() {
+            program.load().map_err(refused(PROGRAM))?;
+        }
         let cpus =
             online_cpus().map_err(|(what, source)| ProbeError::Cpus { what: what.to_owned(), source })?;
+        let mut links = Vec::new();
         for cpu in cpus {
-            program
+            let link = program
                 .attach(
                     PerfEventConfig::Software(SoftwareEvent::CpuClock),
                     PerfEventScope::AllProcessesOneCpu { cpu },
@@ -112,8 +115,28 @@ impl Probes {
                     false,
                 )
                 .map_err(failed(format!("the clock of CPU {cpu} at {rate_hz} Hz")))?;
+            links.push(link);
         }
+        self.clocks = links;
         Ok(())
+    }
+
+    /// Samples at another rate from now on; nothing happens where none are taken.
+    ///
+    /// # Errors
+    /// As [`Self::attach_lifecycle`]. There are no samples then.
+    pub fn resample(&mut self, rate_hz: u32) -> Result<(), ProbeError> {
+        const PROGRAM: &str = "cpu_sample";
+        if self.clocks.is_empty() {
+            return Ok(());
+        }
+        let clocks = std::mem::take(&mut self.clocks);
+        let program: &mut PerfEvent = self.program(PROGRAM)?;
+        for link in clocks {
+            // What is not there any more takes no samples.
+            let _gone_already = program.detach(link);
+        }
+        self.attach_sampling(rate_hz)
     }
 
     /// Loads the program behind the MySQL client's entry points, so that it can be attached later.

@@ -14,16 +14,22 @@ const BATCH: Duration = Duration::from_secs(1);
 /// For what is left when the service ends.
 const LAST: Duration = Duration::from_secs(5);
 
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Whether there is anybody to send to, by the section or the environment.
+#[must_use]
+pub fn has_receiver(section: &Otlp) -> bool {
+    !matches!(Settings::new(section, environment), Ok(None))
+}
+
 /// Sends until the service ends, and then what is left.
 ///
 /// # Errors
 /// When the section or the environment cannot be used.
 pub async fn run(section: &Otlp, mut subscriber: Subscriber) -> anyhow::Result<()> {
-    let Some(settings) = Settings::new(section, |name| std::env::var(name).ok())? else {
-        // Nobody to send to; the subscriber is dropped, so that no line is made for it.
-        drop(subscriber);
-        return std::future::pending().await;
-    };
+    let Some(settings) = Settings::new(section, environment)? else { return Ok(()) };
     let sender = Sender::new(&settings)?;
     let mut batches = Batches::new(settings.clone());
     let mut queue = Queue::default();
