@@ -7,6 +7,8 @@
 #[cfg(target_arch = "bpf")]
 mod connection;
 #[cfg(target_arch = "bpf")]
+mod context;
+#[cfg(target_arch = "bpf")]
 mod drivers;
 #[cfg(target_arch = "bpf")]
 mod emit;
@@ -20,6 +22,8 @@ mod maps;
 mod memory;
 #[cfg(target_arch = "bpf")]
 mod sample;
+#[cfg(target_arch = "bpf")]
+mod scope;
 #[cfg(target_arch = "bpf")]
 mod stack;
 

@@ -75,15 +75,7 @@ fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
         Ok(tstate) => tstate,
         Err(status) => return status,
     };
-    let Some(mut first) = user::<u64>(tstate + u64::from(layout.tstate_frame)) else {
-        return status::UNREADABLE;
-    };
-    if layout.cframe_current != ABSENT {
-        let Some(current) = user::<u64>(first + u64::from(layout.cframe_current)) else {
-            return status::UNREADABLE;
-        };
-        first = current;
-    }
+    let Some(first) = first_frame(layout, tstate) else { return status::UNREADABLE };
     // SAFETY: as above.
     unsafe {
         (*scratch).cursor = first;
@@ -100,6 +92,16 @@ fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
         }
     }
     status::TRUNCATED
+}
+
+/// The innermost frame of a thread; 0 when it has none.
+#[inline(always)]
+pub(crate) fn first_frame(layout: &Layout, tstate: u64) -> Option<u64> {
+    let first = user::<u64>(tstate + u64::from(layout.tstate_frame))?;
+    if layout.cframe_current == ABSENT {
+        return Some(first);
+    }
+    user::<u64>(first + u64::from(layout.cframe_current))
 }
 
 enum Step {
@@ -187,7 +189,7 @@ fn identity(layout: &Layout, code: u64, scratch: *mut StackScratch) -> Option<u3
 /// # Safety
 /// `object` is valid for reads of `SIZE + 8` bytes, and aligned to 8.
 #[inline(always)]
-unsafe fn field<T: Copy, const SIZE: usize>(object: *const u8, offset: u32) -> T {
+pub(crate) unsafe fn field<T: Copy, const SIZE: usize>(object: *const u8, offset: u32) -> T {
     // Aligned, as C lays structs out: an unaligned read would be made of single bytes.
     let offset = opaque(u64::from(offset)) & (SIZE - align_of::<T>()) as u64;
     // SAFETY: the offset is below `SIZE` and aligned like `T`, which has at most 8 bytes; `object` is
@@ -208,7 +210,7 @@ fn fold(hash: u64, value: u64) -> u64 {
 
 /// The current thread's `PyThreadState`, by a route that stays valid while the GIL is released.
 #[inline(always)]
-fn thread_state(layout: &Layout) -> Result<u64, u16> {
+pub(crate) fn thread_state(layout: &Layout) -> Result<u64, u16> {
     if layout.route == route::NONE {
         return Err(status::NO_LAYOUT);
     }

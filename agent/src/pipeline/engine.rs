@@ -3,6 +3,7 @@
 
 use super::clock;
 use super::drivers::Drivers;
+use super::loops::EventLoops;
 use super::start::{Started, layout_of};
 use crate::intake::{Body, Event, Reader, StackId};
 use crate::probes::{Logs, Probes, Tables};
@@ -52,6 +53,7 @@ pub(super) struct Engine {
     skipped: Vec<(String, u64)>,
     logs: Option<Logs>,
     drivers: Drivers,
+    loops: EventLoops,
     discovery: Discovery,
     inspector: Inspector,
     pending: Vec<Pending>,
@@ -75,7 +77,7 @@ struct Pending {
 
 impl Engine {
     pub(super) fn new(started: Started, seed: u64) -> anyhow::Result<Self> {
-        let Started { application, interpreters, inspector, discovery, mut probes, tables, drivers } =
+        let Started { application, interpreters, inspector, discovery, mut probes, tables, drivers, loops } =
             started;
         let reader = Reader::new(probes.ring()?);
         let logs = probes.logs();
@@ -105,6 +107,7 @@ impl Engine {
             skipped: Vec::new(),
             logs,
             drivers,
+            loops,
             discovery,
             inspector,
             pending: Vec::new(),
@@ -132,6 +135,7 @@ impl Engine {
             store: &mut self.store,
             symbols: &mut self.symbols,
             interpreters: &mut self.interpreters,
+            loops: &mut self.loops,
             clock: self.clock,
             tables: &mut self.tables,
             pending: &mut self.pending,
@@ -169,6 +173,9 @@ impl Engine {
             let since_ns = self.registry.get(pid).map_or(0, |watched| watched.since_ns.max(self.started_ns));
             if now.saturating_sub(since_ns) < YOUNG_NS || in_turn == Some(pid) {
                 self.drivers.follow(probes, pid);
+                if let Some(interpreter) = self.interpreters.get(&pid) {
+                    self.loops.follow(probes, &mut self.tables, pid, interpreter);
+                }
             }
         }
     }
@@ -278,6 +285,7 @@ struct Rooms<'a> {
     store: &'a mut Store,
     symbols: &'a mut Symbols,
     interpreters: &'a mut HashMap<u32, Arc<Interpreter>>,
+    loops: &'a mut EventLoops,
     clock: Clock,
     tables: &'a mut Tables,
     pending: &'a mut Vec<Pending>,
@@ -359,6 +367,7 @@ impl Rooms<'_> {
     fn forget(&mut self, pid: u32) {
         self.symbols.forget(pid);
         self.interpreters.remove(&pid);
+        self.loops.forget(pid);
     }
 
     fn notices(&mut self, notices: impl IntoIterator<Item = Worker>) {

@@ -2,6 +2,7 @@
 //! leaves nothing attached: everything attached goes with the [`Started`] that was not returned.
 
 use super::drivers::Drivers;
+use super::loops::EventLoops;
 use crate::host::{Btf, BtfError, Facts, Obstacles, Plan, settings};
 use crate::probes::{ProbeError, Probes, Setup, Tables};
 use crate::python::{Inspector, Interpreter, PythonError};
@@ -35,6 +36,7 @@ pub(super) struct Started {
     pub probes: Probes,
     pub tables: Tables,
     pub drivers: Drivers,
+    pub loops: EventLoops,
 }
 
 pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, StartError> {
@@ -55,13 +57,18 @@ pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, 
     watch(&application, &mut inspector, &mut interpreters, &mut tables)?;
 
     let mut drivers = Drivers::default();
+    let mut loops = EventLoops::default();
     for member in &application.members {
-        drivers.follow(&mut probes, member.key.pid);
+        let pid = member.key.pid;
+        drivers.follow(&mut probes, pid);
+        if let Some(interpreter) = interpreters.get(&pid) {
+            loops.follow(&mut probes, &mut tables, pid, interpreter);
+        }
     }
     probes.attach_sampling(rate_hz)?;
     // Last: a transaction that is seen at all is then seen with its spans and samples.
     probes.attach_io()?;
-    Ok(Started { application, interpreters, inspector, discovery, probes, tables, drivers })
+    Ok(Started { application, interpreters, inspector, discovery, probes, tables, drivers, loops })
 }
 
 /// A loaded kernel half with nothing attached, where this machine allows one.

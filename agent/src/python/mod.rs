@@ -7,6 +7,7 @@
 
 mod asyncio_debug;
 mod code;
+mod contexts;
 mod dwarf;
 mod error;
 mod gil;
@@ -31,6 +32,7 @@ mod version;
 
 pub use asyncio_debug::AsyncioOffsets;
 pub use code::{Code, read_code, read_identity};
+pub use contexts::{Births, ContextCode, Switching, contexts};
 pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;
 pub use gil::Gil;

@@ -1,6 +1,7 @@
 //! From a pid to everything that is needed to read its Python stacks. It looks once and keeps nothing but
 //! the tables of files that it has seen; the process is only read.
 
+use super::contexts::ContextCode;
 use super::error::PythonError;
 use super::locate::{Embedding, Images, Located};
 use super::memory::{Memory, MemoryError, ProcessMemory};
@@ -43,6 +44,8 @@ pub struct Interpreter {
     pub offsets_source: OffsetsSource,
     /// How a thread's state is found, in words.
     pub thread_state_route: String,
+    /// Where it makes contexts.
+    pub contexts: ContextCode,
     /// What is unusual about it, each a sentence.
     pub notes: Vec<String>,
 }
@@ -116,6 +119,7 @@ fn understand(pid: u32, located: &Located, libc: Libc) -> Result<Interpreter, Py
         offsets,
         offsets_source,
         thread_state_route,
+        contexts: ContextCode::of(&located.image, located.bias),
         notes,
     })
 }

@@ -264,6 +264,7 @@ mod tests {
             offsets: *table(11).unwrap(),
             offsets_source: OffsetsSource::Table,
             thread_state_route: String::new(),
+            contexts: crate::python::ContextCode::default(),
             notes: Vec::new(),
         }
     }

@@ -27,6 +27,11 @@ pub const SAMPLE_NOT_PYTHON: u32 = 8;
 /// System calls whose saved registers were not where they are on every known kernel: not followed.
 pub const REGISTERS_UNKNOWN: u32 = 10;
 
+/// New contexts whose address was not in the register that it was expected in: not reported.
+pub const CONTEXT_UNVERIFIED: u32 = 11;
+/// Scopes without all that was to be read (a page was absent, or there is no thread state).
+pub const SCOPE_UNREADABLE: u32 = 12;
+
 /// Rows of `COUNTS`; a machine with more CPUs shares them.
 pub const CPUS: u32 = 1024;
 
@@ -46,5 +51,7 @@ pub const NAMES: [&str; SLOTS as usize] = {
     names[SCRATCH_FULL as usize] = "scratch_full";
     names[SAMPLE_NOT_PYTHON as usize] = "sample_not_python";
     names[REGISTERS_UNKNOWN as usize] = "registers_unknown";
+    names[CONTEXT_UNVERIFIED as usize] = "context_unverified";
+    names[SCOPE_UNREADABLE as usize] = "scope_unreadable";
     names
 };
