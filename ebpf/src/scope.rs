@@ -38,7 +38,7 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Scope {
         emit::add(count::SCOPE_UNREADABLE, 1);
         return scope;
     };
-    scope.flags = flag::READ;
+    scope.flags = flag::READ | contexts.always;
     scope.context = context;
     if context != 0 && is_entered(contexts, context) {
         scope.flags |= flag::ENTERED;

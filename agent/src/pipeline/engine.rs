@@ -145,6 +145,7 @@ impl Engine {
             lines,
         };
         events += reader.drain(TURN, |event| rooms.take(event));
+        rooms.transactions.advance(clock::monotonic_ns(), rooms.output);
         rooms.finish();
         events == TURN
     }
@@ -226,6 +227,8 @@ impl Engine {
         self.probes = None;
         while self.turn(lines) {}
         // A program that was still running on another CPU may have written after the drain began.
+        while self.turn(lines) {}
+        self.transactions.finish(&mut self.output);
         while self.turn(lines) {}
     }
 

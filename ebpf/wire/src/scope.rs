@@ -33,6 +33,12 @@ pub mod flag {
     pub const LOOP: u32 = 16;
     /// The thread works off what `run_in_executor` handed to a pool.
     pub const HANDED_ON: u32 = 32;
+    /// Every new context of this process is reported: an address can be told from the same one before.
+    pub const BIRTHS: u32 = 64;
+    /// What a coroutine writes may be put off until none runs (uvloop before 0.23).
+    pub const DEFERS: u32 = 128;
+    /// Greenlets serve the requests of this process; [`super::Scope::task`] tells them apart, where it can.
+    pub const GREENLETS: u32 = 256;
 }
 
 /// How one process's interpreter keeps contexts, and what the kernel half is to read of them. Offsets in bytes;
@@ -66,7 +72,8 @@ pub struct Contexts {
     pub empty_register: u32,
     /// The way from the frame of [`Self::work_code`] to the context that its work was asked for in.
     pub work: Work,
-    pub padding: u32,
+    /// Bits of [`flag`] that hold for the process.
+    pub always: u32,
 }
 
 /// `self` of `_WorkItem.run` -> `future` -> `_done_callbacks` -> first -> its cell `destination` -> the asyncio
@@ -111,7 +118,7 @@ impl Default for Contexts {
             copy_register: ABSENT,
             empty_register: ABSENT,
             work: Work::default(),
-            padding: 0,
+            always: 0,
         }
     }
 }

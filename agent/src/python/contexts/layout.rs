@@ -5,7 +5,7 @@ use crate::binaries::Image;
 use crate::python::objects::{Managed, Objects};
 use crate::python::strings::ObjectError;
 use pyapm_wire::python::ABSENT;
-use pyapm_wire::scope::{Contexts, Work};
+use pyapm_wire::scope::{Contexts, Work, flag};
 use std::path::PathBuf;
 
 /// `PyContext.ctx_prev` and `ctx_entered`: `Include/internal/pycore_context.h` of CPython 3.8 to 3.15.
@@ -73,6 +73,7 @@ pub struct Switching {
     pub asyncio: bool,
     /// gevent: greenlets that are requests. (SQLAlchemy's, inside a coroutine, are not.)
     pub greenlets: bool,
+    pub uvloop: bool,
 }
 
 impl Objects<'_> {
@@ -82,7 +83,11 @@ impl Objects<'_> {
     /// When its modules cannot be read.
     pub fn switching(&self, interpreter: u64) -> Result<Switching, ObjectError> {
         let imported = |name| Ok::<bool, ObjectError>(self.module_dict(interpreter, name)?.is_some());
-        Ok(Switching { asyncio: imported("asyncio")?, greenlets: imported("gevent")? })
+        Ok(Switching {
+            asyncio: imported("asyncio")?,
+            greenlets: imported("gevent")?,
+            uvloop: imported("uvloop")?,
+        })
     }
 
     /// How many modules the process has imported.
@@ -190,6 +195,13 @@ pub fn contexts(
         copy_register: code.copies.as_ref().map_or(ABSENT, |births| births.register),
         empty_register: code.empty.as_ref().map_or(ABSENT, |births| births.register),
         work,
-        padding: 0,
+        always: [
+            (code.copies.is_some(), flag::BIRTHS),
+            (switching.uvloop, flag::DEFERS),
+            (switching.greenlets, flag::GREENLETS),
+        ]
+        .into_iter()
+        .filter_map(|(holds, flag)| holds.then_some(flag))
+        .sum(),
     })
 }
