@@ -5,6 +5,8 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
+mod announce;
+#[cfg(target_arch = "bpf")]
 mod connection;
 #[cfg(target_arch = "bpf")]
 mod context;
@@ -26,6 +28,8 @@ mod sample;
 mod scope;
 #[cfg(target_arch = "bpf")]
 mod stack;
+#[cfg(target_arch = "bpf")]
+mod tls;
 
 /// `bpf_probe_read_user` and its kin may be called by GPL-compatible programs only (kernel
 /// `Documentation/bpf/bpf_licensing.rst`).

@@ -4,7 +4,7 @@
 //! one test.
 
 use crate::emit;
-use crate::maps::StackScratch;
+use crate::maps::{StackScratch, Walk};
 use crate::memory::{copy_user, opaque, user};
 use crate::stack::{field, first_frame, thread_state};
 use pyapm_wire::count;
@@ -52,10 +52,12 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Scope {
     if contexts.data_stack != ABSENT {
         scope.task = first_chunk(tstate + u64::from(contexts.data_stack));
     }
-    scope.flags |= coroutine(target, tstate, scratch);
+    // SAFETY: `scratch` is valid.
+    let walk = unsafe { &raw mut (*scratch).walk };
+    scope.flags |= coroutine(target, tstate, walk);
     if scope.flags & (flag::COROUTINE | flag::ENTERED) == 0 {
-        // SAFETY: `scratch` is valid; `coroutine` has stored it.
-        let frame = unsafe { (*scratch).hash };
+        // SAFETY: as above; `coroutine` has stored it.
+        let frame = unsafe { (*walk).hash };
         if frame != 0
             && let Some(asked_in) = handed_on(target, frame)
         {
@@ -77,19 +79,19 @@ fn is_entered(contexts: &Contexts, context: u64) -> bool {
 }
 
 /// Looks for a coroutine, from the innermost frame outwards; leaves the frame that works off what was handed to a
-/// pool, or 0, in `scratch.hash`.
+/// pool, or 0, in `walk.hash`.
 #[inline(always)]
-fn coroutine(target: &Target, tstate: u64, scratch: *mut StackScratch) -> u32 {
+fn coroutine(target: &Target, tstate: u64, walk: *mut Walk) -> u32 {
     let layout = &target.layout;
-    // SAFETY: `scratch` is valid, here and below.
+    // SAFETY: `walk` is valid, here and below.
     unsafe {
-        (*scratch).hash = 0;
-        (*scratch).has_owner = if layout.frame_owner == ABSENT { 0 } else { u64::MAX };
+        (*walk).hash = 0;
+        (*walk).has_owner = if layout.frame_owner == ABSENT { 0 } else { u64::MAX };
     }
     let Some(first) = first_frame(layout, tstate) else { return flag::STACK_CUT };
-    unsafe { (*scratch).cursor = first };
+    unsafe { (*walk).cursor = first };
     for _ in 0..MAX_FRAMES {
-        match step(target, scratch) {
+        match step(target, walk) {
             Step::Next => {}
             Step::End(flags) => return flags,
         }
@@ -103,23 +105,24 @@ enum Step {
 }
 
 #[inline(always)]
-fn step(target: &Target, scratch: *mut StackScratch) -> Step {
+fn step(target: &Target, walk: *mut Walk) -> Step {
     let layout = &target.layout;
     let tag_mask = !u64::from(layout.tag_mask);
-    // SAFETY: `scratch` is valid, here and below.
-    let address = unsafe { (*scratch).cursor } & tag_mask;
+    // SAFETY: `walk` is valid, here and below.
+    let address = unsafe { (*walk).cursor } & tag_mask;
     if address == 0 {
         return Step::End(0);
     }
-    let frame = unsafe { &raw mut (*scratch).frame }.cast::<u8>();
-    let frame_bytes = opaque(u64::from(layout.frame_bytes)) & (FRAME_BYTES as u64 - 1);
-    // SAFETY: `frame_bytes` is below the size of `frame`.
-    if !unsafe { copy_user(frame, frame_bytes as u32, address) } {
+    let frame = unsafe { &raw mut (*walk).frame }.cast::<u8>();
+    let start = opaque(u64::from(layout.frame_start)) & (FRAME_BYTES as u64 - 1);
+    let length = opaque(u64::from(layout.frame_bytes)) & (FRAME_BYTES as u64 - 1);
+    // SAFETY: `frame` has room for twice `FRAME_BYTES`, and both are below it.
+    if !unsafe { copy_user(frame.add(start as usize), length as u32, address + start) } {
         return Step::End(flag::STACK_CUT);
     }
     // SAFETY: as above.
-    unsafe { (*scratch).cursor = field::<u64, FRAME_BYTES>(frame, layout.frame_previous) };
-    let has_owner = unsafe { (*scratch).has_owner };
+    unsafe { (*walk).cursor = field::<u64, FRAME_BYTES>(frame, layout.frame_previous) };
+    let has_owner = unsafe { (*walk).has_owner };
     let owner = u64::from(unsafe { field::<u8, FRAME_BYTES>(frame, layout.frame_owner) }) & has_owner;
     if owner >= FIRST_FOREIGN_OWNER {
         return Step::Next;
@@ -127,7 +130,7 @@ fn step(target: &Target, scratch: *mut StackScratch) -> Step {
     let code = unsafe { field::<u64, FRAME_BYTES>(frame, layout.frame_code) } & tag_mask;
     if code == target.contexts.work_code {
         // SAFETY: as above.
-        unsafe { (*scratch).hash = address };
+        unsafe { (*walk).hash = address };
     }
     if has_owner == 0 || owner == OWNED_BY_GENERATOR {
         match user::<u32>(code + u64::from(target.contexts.code_flags)) {

@@ -1,6 +1,7 @@
 //! Attaches the programs, family by family. Only families that some target needs are attached.
 
 use super::load::{ProbeError, Probes};
+use super::tls::TlsProgram;
 use super::tracefs::TraceFs;
 use super::tracepoint;
 use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
@@ -17,6 +18,10 @@ const LIFECYCLE: [(&str, &str, &str); 3] = [
     ("process_exec", "sched", "sched_process_exec"),
     ("process_exit", "sched", "sched_process_exit"),
 ];
+
+/// The same of what any process of the host may do.
+const ANNOUNCEMENTS: [(&str, &str, &str); 2] =
+    [("any_started", "sched", "sched_process_exec"), ("any_listens", "syscalls", "sys_exit_listen")];
 
 /// The one program behind all system calls that move bytes on sockets, or end a descriptor.
 ///
@@ -55,6 +60,18 @@ impl Probes {
     /// When the kernel refuses a program or an attachment.
     pub fn attach_lifecycle(&mut self) -> Result<(), ProbeError> {
         for (program, category, name) in LIFECYCLE {
+            self.load_tracepoint(program)?;
+            self.tracepoint(program, category, name)?;
+        }
+        Ok(())
+    }
+
+    /// Processes, targets or not, that start a program or begin to listen.
+    ///
+    /// # Errors
+    /// As [`Self::attach_lifecycle`].
+    pub fn attach_announcements(&mut self) -> Result<(), ProbeError> {
+        for (program, category, name) in ANNOUNCEMENTS {
             self.load_tracepoint(program)?;
             self.tracepoint(program, category, name)?;
         }
@@ -117,13 +134,36 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses the attachment.
     pub fn attach_mysql(&mut self, site: &UprobeSite) -> Result<(), ProbeError> {
-        const PROGRAM: &str = "mysql_query";
-        let program: &mut UProbe = self.program(PROGRAM)?;
+        self.attach_uprobe("mysql_query", site)
+    }
+
+    /// Loads the programs behind TLS libraries, so that they can be attached later.
+    ///
+    /// # Errors
+    /// When the kernel refuses one.
+    pub fn load_tls(&mut self) -> Result<(), ProbeError> {
+        for program in TlsProgram::ALL.map(TlsProgram::name) {
+            let loaded: &mut UProbe = self.program(program)?;
+            loaded.load().map_err(refused(program))?;
+        }
+        Ok(())
+    }
+
+    /// One probe of a TLS library or of its callers, in every process that maps the file.
+    ///
+    /// # Errors
+    /// When the kernel refuses the attachment.
+    pub fn attach_tls(&mut self, program: TlsProgram, site: &UprobeSite) -> Result<(), ProbeError> {
+        self.attach_uprobe(program.name(), site)
+    }
+
+    fn attach_uprobe(&mut self, name: &'static str, site: &UprobeSite) -> Result<(), ProbeError> {
+        let program: &mut UProbe = self.program(name)?;
         program
             .attach(site.file_offset, &site.path, UProbeScope::AllProcesses)
             .map(|_kept_by_the_program| ())
             .map_err(|source| ProbeError::Attach {
-                program: PROGRAM,
+                program: name,
                 what: format!("`{}` at {:#x}", site.path.display(), site.file_offset),
                 source: Box::new(source),
             })
@@ -154,7 +194,7 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses one.
     pub fn load_all(&mut self) -> Result<(), ProbeError> {
-        for (name, ..) in LIFECYCLE {
+        for (name, ..) in LIFECYCLE.into_iter().chain(ANNOUNCEMENTS) {
             self.load_tracepoint(name)?;
         }
         for program in self.io_programs() {
@@ -166,7 +206,8 @@ impl Probes {
             let program: &mut UProbe = self.program(name)?;
             program.load().map_err(refused(name))?;
         }
-        self.load_mysql()
+        self.load_mysql()?;
+        self.load_tls()
     }
 
     fn io_programs(&self) -> &'static [&'static str] {

@@ -2,11 +2,13 @@
 //! kernel maps. Knows nothing of what the records mean.
 
 mod attach;
+mod exit_site;
 mod load;
 mod logs;
 mod mapped;
 mod site;
 mod tables;
+mod tls;
 mod tracefs;
 mod tracepoint;
 
@@ -15,3 +17,4 @@ pub use load::{ProbeError, Probes, Ring, Setup};
 pub use logs::Logs;
 pub use site::{Site, SiteError, find as find_site};
 pub use tables::{Counts, Tables};
+pub use tls::{TlsFile, TlsFunction, TlsPlan, TlsProbe, TlsProgram, TlsWay, tls_plan};

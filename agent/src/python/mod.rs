@@ -31,12 +31,12 @@ mod tls;
 mod version;
 
 pub use asyncio_debug::AsyncioOffsets;
-pub use code::{Code, read_code, read_identity};
+pub use code::{Code, read_code};
 pub use contexts::{Births, ContextCode, Switching, contexts};
 pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;
 pub use gil::Gil;
-pub use identity::{IdentityFields, identity};
+pub use identity::read_identity;
 pub use lines::LineTable;
 pub use locate::Embedding;
 pub use memory::{BoundedMemory, BufferMemory, MAX_READ, Memory, MemoryError, ProcessMemory};

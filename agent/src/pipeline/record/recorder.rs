@@ -336,9 +336,12 @@ impl Taker<'_> {
             // Of programs that a recording does not attach.
             Body::ConnectionOpened { .. }
             | Body::ConnectionClosed { .. }
+            | Body::TlsSession { .. }
             | Body::Io(_)
             | Body::Statement(_)
-            | Body::Context(_) => {}
+            | Body::Context(_)
+            | Body::Started
+            | Body::Listens => {}
         }
     }
 

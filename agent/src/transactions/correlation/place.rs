@@ -46,7 +46,7 @@ impl Transactions {
     }
 
     /// A part of the answer to `request` is about to be taken.
-    pub(in crate::transactions) fn answering(&mut self, caller: &Caller, (request, began_ns): Begun) {
+    pub(in crate::transactions) fn answers(&mut self, caller: &Caller, (request, began_ns): Begun) {
         if caller.scope.flags & flag::READ == 0 {
             return;
         }
