@@ -131,6 +131,7 @@ impl Engine {
         events += reader.drain(TURN, |event| rooms.take(event));
         rooms.advance();
         rooms.finish();
+        self.look_again();
         events == TURN
     }
 
@@ -164,6 +165,16 @@ impl Engine {
                 if let Some(interpreter) = self.interpreters.get(&pid) {
                     self.loops.follow(probes, &mut self.tables, pid, interpreter);
                 }
+            }
+        }
+    }
+
+    /// Processes whose stacks have shown that more can be followed.
+    fn look_again(&mut self) {
+        let Some(probes) = &mut self.probes else { return };
+        for pid in self.loops.again() {
+            if let Some(interpreter) = self.interpreters.get(&pid) {
+                self.loops.follow(probes, &mut self.tables, pid, interpreter);
             }
         }
     }
@@ -245,6 +256,7 @@ impl Rooms<'_> {
                 if let Some(interpreter) = self.interpreters.get(&event.pid).cloned() {
                     let memory = ProcessMemory::new(event.pid);
                     let frames = self.symbols.resolve(event.pid, &interpreter, &memory, frames);
+                    self.loops.met(event.pid, &frames);
                     self.symbols.announce(event.pid, *stack, frames);
                 }
                 return;

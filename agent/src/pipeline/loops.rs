@@ -4,6 +4,7 @@
 
 use crate::probes::{Probes, Tables, UprobeSite};
 use crate::python::{Births, ContextCode, Interpreter, Objects, ProcessMemory, contexts};
+use pyapm_model::line::Frame;
 use pyapm_wire::scope::Contexts;
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
@@ -16,6 +17,8 @@ pub(super) struct EventLoops {
     /// Device and inode of the files.
     probed: HashSet<(u64, u64)>,
     seen: HashMap<u32, Seen>,
+    /// Processes of which more can be known now.
+    again: Vec<u32>,
 }
 
 /// What was last told of a process.
@@ -39,6 +42,21 @@ impl EventLoops {
         if let Err(error) = self.look(probes, tables, pid, interpreter) {
             tracing::debug!(pid, "its event loops are not followed: {error:#}");
         }
+    }
+
+    /// A stack of this process has been named. One that works off what was handed to a pool says that this can now be
+    /// followed.
+    pub(super) fn met(&mut self, pid: u32, frames: &[Frame]) {
+        let unknown =
+            self.seen.get(&pid).is_some_and(|seen| seen.contexts.on != 0 && seen.contexts.work_code == 0);
+        if unknown && self.again.len() < MAX_PROCESSES && frames.iter().any(is_work) {
+            self.again.push(pid);
+        }
+    }
+
+    /// The processes to be looked at now.
+    pub(super) fn again(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.again)
     }
 
     /// The process has ended, or runs another program.
@@ -73,7 +91,9 @@ impl EventLoops {
         if contexts.on != 0 {
             self.probe(probes, &interpreter.contexts)?;
             if before.is_none_or(|before| before.contexts != contexts) {
-                tables.set_contexts(pid, contexts)?;
+                if !tables.set_contexts(pid, contexts)? {
+                    return Ok(()); // Not watched yet.
+                }
                 tracing::info!(pid, ?switching, handed_on = contexts.work_code != 0, "event loop followed");
             }
         }
@@ -107,4 +127,9 @@ impl EventLoops {
         tracing::info!(%path, places = copies.file_offsets.len(), "copies of contexts are seen");
         Ok(())
     }
+}
+
+/// `concurrent.futures.thread._WorkItem.run`.
+fn is_work(frame: &Frame) -> bool {
+    frame.function == "_WorkItem.run" && frame.file.ends_with("concurrent/futures/thread.py")
 }

@@ -287,6 +287,9 @@ impl<T> Lineage<T> {
             return Whose::Later(waits(0, true));
         }
         let context = self.ancestry.at(scope.context);
+        if let Some(connection) = self.ancestry.node(context).and_then(|node| node.connection) {
+            self.served.was_at_work(connection, time_ns);
+        }
         match self.ancestry.resolve(context, time_ns, &self.served) {
             Some(request) if undecided.is_none() => Whose::Request(request),
             _ => Whose::Later(waits(context, false)),

@@ -21,6 +21,8 @@ struct Turn {
     /// It began while another one of its connection was open: which is being worked on cannot be told by time.
     overlapping: bool,
     ended: bool,
+    /// What serves the connection was at work on it after its answer.
+    tail: bool,
 }
 
 impl Served {
@@ -34,7 +36,7 @@ impl Served {
         if turns.len() >= MAX_REMEMBERED {
             turns.pop_front();
         }
-        turns.push_back(Turn { began_ns, request, overlapping, ended: false });
+        turns.push_back(Turn { began_ns, request, overlapping, ended: false, tail: false });
     }
 
     pub fn ended(&mut self, began_ns: u64, request: RequestId) {
@@ -54,12 +56,24 @@ impl Served {
         self.connections.remove(&connection);
     }
 
-    /// The latest request of this connection that had begun at this time.
+    /// The request that what serves this connection was at work on at this time: the latest that had begun. When it
+    /// was still at work on the one before, after its answer, it cannot be told when it turned to the next.
     #[must_use]
     pub fn request_at(&self, connection: ConnectionId, time_ns: u64) -> Option<RequestId> {
         let turns = self.connections.get(&connection)?;
-        let turn = turns.iter().rev().find(|turn| turn.began_ns <= time_ns)?;
-        (!turn.overlapping).then_some(turn.request)
+        let at = turns.iter().rposition(|turn| turn.began_ns <= time_ns)?;
+        let turn = turns.get(at)?;
+        let busy = at.checked_sub(1).and_then(|before| turns.get(before)).is_some_and(|before| before.tail);
+        (!turn.overlapping && !busy).then_some(turn.request)
+    }
+
+    /// What serves the connection did something at this time.
+    pub fn was_at_work(&mut self, connection: ConnectionId, time_ns: u64) {
+        let turns = self.connections.get_mut(&connection);
+        let turn = turns.and_then(|turns| turns.iter_mut().rev().find(|turn| turn.began_ns <= time_ns));
+        if let Some(turn) = turn {
+            turn.tail |= turn.ended;
+        }
     }
 
     /// A later request of its connection had begun by this time.
