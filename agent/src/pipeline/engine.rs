@@ -15,6 +15,7 @@ pub(super) use instance::{Instance, Said};
 
 use super::clock;
 use super::drivers::Drivers;
+use super::loops::EventLoops;
 use crate::intake::{Body, Event, Reader, StackId};
 use crate::probes::{Logs, Probes, Tables};
 use crate::python::{Inspector, Interpreter, ProcessMemory};
@@ -63,6 +64,7 @@ pub(super) struct Engine {
     skipped: Vec<(String, u64)>,
     logs: Option<Logs>,
     drivers: Drivers,
+    loops: EventLoops,
     pending: Vec<Pending>,
     /// Rounds of housekeeping.
     turns: usize,
@@ -107,6 +109,7 @@ impl Engine {
             rate_hz,
             skipped: Vec::new(),
             drivers: Drivers::default(),
+            loops: EventLoops::default(),
             pending: Vec::new(),
             turns: 0,
             started_ns: clock::monotonic_ns(),
@@ -134,6 +137,7 @@ impl Engine {
             registry: &mut self.registry,
             symbols: &mut self.symbols,
             interpreters: &mut self.interpreters,
+            loops: &mut self.loops,
             clock: self.clock,
             tables: &mut self.tables,
             pending: &mut self.pending,
@@ -144,8 +148,10 @@ impl Engine {
             lines,
         };
         let events = reader.drain(TURN, |event| rooms.take(event));
+        rooms.advance();
         rooms.finish();
-        self.peak_bytes = self.peak_bytes.max(reader.delivered().bytes - before);
+        self.peak_bytes = self.peak_bytes.max(self.reader.delivered().bytes - before);
+        self.look_again();
         events == TURN
     }
 
@@ -176,6 +182,19 @@ impl Engine {
             let since_ns = self.registry.get(pid).map_or(0, |watched| watched.since_ns.max(self.started_ns));
             if now.saturating_sub(since_ns) < YOUNG_NS || in_turn == Some(pid) {
                 self.drivers.follow(probes, pid);
+                if let Some(interpreter) = self.interpreters.get(&pid) {
+                    self.loops.follow(probes, &mut self.tables, pid, interpreter);
+                }
+            }
+        }
+    }
+
+    /// Processes whose stacks have shown that more can be followed.
+    fn look_again(&mut self) {
+        let Some(probes) = &mut self.probes else { return };
+        for pid in self.loops.again() {
+            if let Some(interpreter) = self.interpreters.get(&pid) {
+                self.loops.follow(probes, &mut self.tables, pid, interpreter);
             }
         }
     }
@@ -215,6 +234,10 @@ impl Engine {
         while self.turn(lines) {}
         // A program that was still running on another CPU may have written after the drain began.
         while self.turn(lines) {}
+        for instance in self.instances.values_mut() {
+            instance.transactions.finish(&mut instance.output);
+        }
+        while self.turn(lines) {}
     }
 
     fn skipped(&self) -> Vec<(String, u64)> {
@@ -228,6 +251,7 @@ struct Rooms<'a> {
     registry: &'a mut Registry,
     symbols: &'a mut Symbols,
     interpreters: &'a mut HashMap<u32, Arc<Interpreter>>,
+    loops: &'a mut EventLoops,
     clock: Clock,
     tables: &'a mut Tables,
     pending: &'a mut Vec<Pending>,
@@ -239,6 +263,14 @@ struct Rooms<'a> {
 }
 
 impl Rooms<'_> {
+    /// What only time tells.
+    fn advance(&mut self) {
+        let now = clock::monotonic_ns();
+        for instance in self.instances.values_mut() {
+            instance.transactions.advance(now, &mut instance.output);
+        }
+    }
+
     fn take(&mut self, event: &Event<'_>) {
         if self.announced.take(event) {
             return;
@@ -254,6 +286,7 @@ impl Rooms<'_> {
                 if let Some(interpreter) = self.interpreters.get(&event.pid).cloned() {
                     let memory = ProcessMemory::new(event.pid);
                     let frames = self.symbols.resolve(event.pid, &interpreter, &memory, frames);
+                    self.loops.met(event.pid, &frames);
                     self.symbols.announce(event.pid, *stack, frames);
                 }
                 return;
@@ -339,6 +372,7 @@ impl Rooms<'_> {
     fn forget(&mut self, pid: u32) {
         self.symbols.forget(pid);
         self.interpreters.remove(&pid);
+        self.loops.forget(pid);
     }
 
     fn notices(&mut self, application: ApplicationId, notices: impl IntoIterator<Item = Worker>) {

@@ -42,6 +42,9 @@ const IO_CALLS: [&str; 12] = [
     "dup3",
 ];
 
+/// What reports new contexts: copies, and empty ones.
+const CONTEXT_PROGRAMS: [&str; 2] = ["context_copied", "context_empty"];
+
 /// Where a uprobe goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UprobeSite {
@@ -189,6 +192,26 @@ impl Probes {
             })
     }
 
+    /// New contexts at this place, in every process that maps the file: copies of the current one, or empty ones.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program or the attachment.
+    pub fn attach_contexts(&mut self, site: &UprobeSite, empty: bool) -> Result<(), ProbeError> {
+        let name = if empty { CONTEXT_PROGRAMS[1] } else { CONTEXT_PROGRAMS[0] };
+        let program: &mut UProbe = self.program(name)?;
+        if program.fd().is_err() {
+            program.load().map_err(refused(name))?;
+        }
+        program
+            .attach(site.file_offset, &site.path, UProbeScope::AllProcesses)
+            .map(|_kept_by_the_program| ())
+            .map_err(|source| ProbeError::Attach {
+                program: name,
+                what: format!("`{}` at {:#x}", site.path.display(), site.file_offset),
+                source: Box::new(source),
+            })
+    }
+
     /// Has the kernel verify every program without attaching any.
     ///
     /// # Errors
@@ -202,6 +225,10 @@ impl Probes {
         }
         let program: &mut PerfEvent = self.program("cpu_sample")?;
         program.load().map_err(refused("cpu_sample"))?;
+        for name in CONTEXT_PROGRAMS {
+            let program: &mut UProbe = self.program(name)?;
+            program.load().map_err(refused(name))?;
+        }
         self.load_mysql()?;
         self.load_tls()?;
         self.load_exceptions()

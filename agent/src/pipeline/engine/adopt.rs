@@ -124,7 +124,11 @@ impl Engine {
     fn follow_libraries_of(&mut self, application: &Application) {
         let Some(probes) = &mut self.probes else { return };
         for member in &application.members {
-            self.drivers.follow(probes, member.key.pid);
+            let pid = member.key.pid;
+            self.drivers.follow(probes, pid);
+            if let Some(interpreter) = self.interpreters.get(&pid) {
+                self.loops.follow(probes, &mut self.tables, pid, interpreter);
+            }
         }
     }
 

@@ -146,27 +146,6 @@ impl Transactions {
         client.open.push_back((tag, span));
     }
 
-    /// A span for whoever runs there; `None` when that is nobody, or it has too many.
-    pub(super) fn open_span(&mut self, caller: &Caller, asking: Asking) -> Option<SpanId> {
-        let Some(owner) = self.owner(caller.thread, caller.scope) else {
-            self.counts.span_unplaced += 1;
-            return None;
-        };
-        let most = self.limits.spans_per_transaction;
-        let work = &mut self.request(owner)?.work;
-        if work.spans.len() >= most {
-            self.counts.spans_overflow += 1;
-            return None;
-        }
-        let mut span = OpenSpan::new(asking, caller.time_ns);
-        span.stack.clone_from(&caller.stack);
-        let id = self.spans.open(span);
-        if let Some(exchange) = self.request(owner) {
-            exchange.work.spans.push(id);
-        }
-        Some(id)
-    }
-
     fn client_of(&mut self, id: ConnectionId) -> Option<&mut Client> {
         match &mut self.connections.get_mut(&id)?.speaks {
             Speaks::Client(client) => Some(client),
