@@ -232,7 +232,7 @@ impl Transactions {
                     }
                 }
             }
-            Speaks::Mysql(_) if io.direction == Direction::In => self.receive(time_ns, io, lost),
+            Speaks::Mysql(_) if io.direction == Direction::In && lost.is_some() => self.receive(time_ns, io),
             Speaks::Client(_) => self.client(caller, io, lost),
             _ => {}
         }
