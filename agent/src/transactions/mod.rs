@@ -24,6 +24,7 @@ mod ids;
 mod settings;
 mod spans;
 mod thread;
+mod tls;
 mod work;
 
 pub use assemble::Transactions;
