@@ -18,8 +18,19 @@ impl Transactions {
         let Some(asked) = self.threads.get_mut(&thread).and_then(|thread| thread.asked.as_mut()) else {
             return self.send_unasked(io);
         };
+        let here = asked.connection == Some(io.connection);
+        if here
+            && carries_statement(io.head, asked.text_len)
+            && let Some(connection) = self.connections.get_mut(&io.connection)
+            && matches!(connection.speaks, Speaks::Mysql(_))
+        {
+            // It has gone out enciphered before; this is the plaintext.
+            asked.connection = None;
+            connection.speaks = Speaks::Client(Client::new(Box::new(Mysql::in_the_middle())));
+            return;
+        }
         if asked.connection.is_some() {
-            let (here, span) = (asked.connection == Some(io.connection), asked.span);
+            let span = asked.span;
             self.send_unasked(io);
             if here
                 && let Some(span) = span.and_then(|span| self.spans.get_mut(span))
