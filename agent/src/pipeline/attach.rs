@@ -47,7 +47,8 @@ pub fn attach(options: &AttachOptions) -> anyhow::Result<()> {
 async fn run(options: &AttachOptions) -> anyhow::Result<()> {
     // Signals first: from here on an interrupt ends the run in order.
     let mut stop = Stop::listen()?;
-    let (mut engine, id) = start(options.pid, options.rate_hz, options.ring_bytes, random_seed()?)?;
+    let (mut engine, id) =
+        start(options.pid, options.rate_hz, options.ring_bytes, random_seed()?, options.sql)?;
     let attached = Line::Attached(Attached {
         application: engine.instance(id).map(|one| one.application.name.clone()).unwrap_or_default(),
         pids: engine.members(id),

@@ -17,7 +17,7 @@ use crate::probes::{Logs, Probes, Tables};
 use crate::python::{Inspector, Interpreter, ProcessMemory};
 use crate::symbols::{self, Symbols};
 use crate::targets::{ApplicationId, Discovery, Registry};
-use crate::transactions::Clock;
+use crate::transactions::{Clock, sql};
 use pending::{MAX_PENDING, Pending};
 use pyapm_model::line::{Frame, Worker};
 use pyapm_wire::connection::Hint;
@@ -54,6 +54,8 @@ pub(super) struct Engine {
     attached: bool,
     /// On-CPU samples per second and CPU.
     rate_hz: u32,
+    /// How much of statements is told.
+    pub(super) sql: sql::Mode,
     /// Of the programs that are gone.
     skipped: Vec<(String, u64)>,
     logs: Option<Logs>,
@@ -92,6 +94,7 @@ impl Engine {
             probes: Some(probes),
             attached: false,
             rate_hz,
+            sql: sql::Mode::default(),
             skipped: Vec::new(),
             drivers: Drivers::default(),
             pending: Vec::new(),

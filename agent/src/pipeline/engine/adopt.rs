@@ -38,7 +38,7 @@ impl Engine {
             let _already_reported = self.registry.add(id, member.key.pid, member.is_master, 0);
         }
         let seed = self.seed.wrapping_add(u64::from(id.0) << 32);
-        let instance = Instance::new(id, application, self.clock, seed, clock::monotonic_ns());
+        let instance = Instance::new(id, application, self.clock, seed, clock::monotonic_ns(), self.sql);
         self.instances.insert(id, instance);
         Ok(id)
     }

@@ -7,6 +7,7 @@ use crate::transactions::Transactions;
 use crate::transactions::clients::{Call, CallResult, Calls, Operation, Protocol};
 use crate::transactions::connection::{Speaks, parts};
 use crate::transactions::http::Part;
+use crate::transactions::sql::Dialect;
 use crate::transactions::thread::ThreadKey;
 use pyapm_model::line::Frame;
 use pyapm_wire::scope::Scope;
@@ -168,8 +169,9 @@ impl Transactions {
     fn asking(&mut self, operation: Operation) -> Asking {
         match operation {
             Operation::Statement { system, text, text_len, purpose } => {
-                let key = self.statements.key(&text, text_len);
-                let (statement, fresh) = self.statements.get(key, &text, text_len);
+                let dialect = Dialect::of(system);
+                let key = self.statements.key(&text, text_len, dialect);
+                let (statement, fresh) = self.statements.get(key, &text, text_len, dialect);
                 self.counts.sql_scanned += u64::from(fresh && statement.scanned);
                 Asking::Statement { system, statement, purpose }
             }

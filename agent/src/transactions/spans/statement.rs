@@ -7,6 +7,7 @@ use crate::transactions::Transactions;
 use crate::transactions::clients::{Mysql, Purpose, carries_statement};
 use crate::transactions::connection::{Database, Live, Speaks};
 use crate::transactions::http::{Likeness, request_likeness};
+use crate::transactions::sql::Dialect;
 use crate::transactions::thread::{Asked, ThreadKey};
 
 /// Of the statements that drivers tell.
@@ -98,7 +99,7 @@ impl Transactions {
 
     pub(in crate::transactions) fn statement(&mut self, caller: &Caller, statement: &StatementEvent<'_>) {
         let thread = caller.thread;
-        let key = self.statements.key(statement.text, statement.text_len);
+        let key = self.statements.key(statement.text, statement.text_len, Dialect::of(SYSTEM));
         let Some(state) = self.thread(thread) else { return };
         let asked = state.asked.take();
         if let Some(before) = asked
@@ -156,7 +157,8 @@ impl Transactions {
         key: u64,
         statement: &StatementEvent<'_>,
     ) -> Option<SpanId> {
-        let (normalised, fresh) = self.statements.get(key, statement.text, statement.text_len);
+        let (normalised, fresh) =
+            self.statements.get(key, statement.text, statement.text_len, Dialect::of(SYSTEM));
         self.counts.sql_scanned += u64::from(fresh && normalised.scanned);
         self.open_span(
             caller,

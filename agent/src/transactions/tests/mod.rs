@@ -9,6 +9,7 @@ mod places;
 mod spans;
 mod tls;
 
+use super::sql::Mode;
 use super::{Clock, Limits, Output, Settings, Transactions};
 use crate::intake::{
     Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
@@ -42,7 +43,7 @@ impl Player {
 
     pub fn with(limits: Limits) -> Self {
         let clock = Clock { monotonic_to_wall_offset_ns: OFFSET };
-        let settings = Settings { application: "shop".into(), clock, seed: 1, limits };
+        let settings = Settings { application: "shop".into(), clock, seed: 1, limits, sql: Mode::Digest };
         Self {
             transactions: Transactions::new(settings),
             out: Output::default(),
