@@ -2,6 +2,7 @@
 
 use crate::outputs::profile;
 use crate::profile::Mode;
+use crate::transactions::sql;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub struct AttachOptions {
     pub rate_hz: u32,
     /// Size of the ring between kernel and daemon: a power of two, 64 KiB to 1 GiB.
     pub ring_bytes: u32,
+    /// How much of SQL statements is told.
+    pub sql: sql::Mode,
     /// Colours are wanted: stdout is a terminal and `NO_COLOR` is not set.
     pub color: bool,
 }

@@ -21,7 +21,7 @@ use crate::probes::{Logs, Probes, Tables};
 use crate::python::{Inspector, Interpreter, ProcessMemory};
 use crate::symbols::{self, Symbols};
 use crate::targets::{ApplicationId, Discovery, Registry};
-use crate::transactions::Clock;
+use crate::transactions::{Clock, sql};
 use announced::Announced;
 use losses::Retired;
 use pending::{MAX_PENDING, Pending};
@@ -60,6 +60,8 @@ pub(super) struct Engine {
     attached: bool,
     /// On-CPU samples per second and CPU.
     rate_hz: u32,
+    /// How much of statements is told.
+    pub(super) sql: sql::Mode,
     /// Of the programs that are gone.
     skipped: Vec<(String, u64)>,
     logs: Option<Logs>,
@@ -107,6 +109,7 @@ impl Engine {
             probes: Some(probes),
             attached: false,
             rate_hz,
+            sql: sql::Mode::default(),
             skipped: Vec::new(),
             drivers: Drivers::default(),
             loops: EventLoops::default(),

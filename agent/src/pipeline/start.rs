@@ -6,6 +6,7 @@ use crate::host::{Btf, BtfError, Facts, Obstacles, Plan, settings};
 use crate::probes::{ProbeError, Probes, Setup};
 use crate::python::{Inspector, Interpreter, PythonError};
 use crate::targets::{ApplicationId, TargetError};
+use crate::transactions::sql::Mode;
 use pyapm_wire::python::Layout;
 use pyapm_wire::settings::{IO_COPIES, Settings};
 use std::collections::HashMap;
@@ -42,8 +43,10 @@ pub(super) fn start(
     rate_hz: u32,
     ring_bytes: u32,
     seed: u64,
+    sql: Mode,
 ) -> Result<(Engine, ApplicationId), StartError> {
     let mut engine = Engine::new(load(ring_bytes)?, rate_hz, seed, true)?;
+    engine.sql = sql;
     let application = engine.discovery.application(pid)?;
     // The process that was asked for decides whether this interpreter can be watched at all.
     let first = engine.inspector.inspect(pid)?;

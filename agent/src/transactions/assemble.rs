@@ -48,14 +48,14 @@ pub struct Transactions {
 impl Transactions {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings { application, clock, seed, limits } = settings;
+        let Settings { application, clock, seed, limits, sql } = settings;
         Self {
             limits,
             connections: HashMap::new(),
             descriptors: HashMap::new(),
             threads: HashMap::new(),
             handles: HashMap::new(),
-            statements: Statements::new(limits.statements),
+            statements: Statements::new(limits.statements, sql),
             finisher: Finisher { application, clock, ids: Ids::new(seed), names: Names::new(limits.names) },
             counts: Counts::default(),
             open: 0,
@@ -277,7 +277,7 @@ impl Transactions {
                     }
                 }
             }
-            Speaks::Mysql(_) if io.direction == Direction::In => self.receive(time_ns, io, lost),
+            Speaks::Mysql(_) if io.direction == Direction::In && lost.is_some() => self.receive(time_ns, io),
             Speaks::Client(_) => self.client(caller, io, lost),
             _ => {}
         }
