@@ -1,5 +1,6 @@
 //! Every map, with its size's reason and who writes it.
 
+use crate::exceptions::PLACES;
 use crate::io::Call;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
@@ -83,6 +84,16 @@ pub(crate) static TLS_BLANK: PerCpuArray<IoScratch<TLS_ROOM>> = PerCpuArray::wit
 /// Payload of a record of the socket program, and of the TLS program.
 pub(crate) const SOCKET_ROOM: usize = (RECORD_CAPTURE + TAIL_CAPTURE) as usize;
 pub(crate) const TLS_ROOM: usize = 4096 + TAIL_CAPTURE as usize;
+
+/// Exceptions that were sent and may pass more frames, by what headed their traceback at the last one. LRU: most
+/// have been caught, and nobody says so.
+#[map]
+pub(crate) static PASSING: LruHashMap<TracebackKey, Passing> = LruHashMap::with_max_entries(8192, 0);
+
+/// How many exceptions of a place were sent lately; the last row is for all places together. Places share a
+/// row when their hashes do: the later one takes it over.
+#[map]
+pub(crate) static RATES: Array<Rate> = Array::with_max_entries(PLACES + 1, 0);
 
 /// Kernel offsets and choices of this run, set by userspace before load.
 #[unsafe(no_mangle)]
@@ -183,18 +194,25 @@ pub(crate) struct TlsCall {
 pub(crate) struct StackScratch {
     pub record: Stack,
     pub frames: [Frame; MAX_FRAMES],
-    /// State of the walk. It lives here and not in registers, where each value that the verifier knows
-    /// would multiply the states that it has to walk through.
+    pub walk: Walk,
+}
+
+/// State of a walk. It lives here and not in registers, where each value that the verifier knows would
+/// multiply the states that it has to walk through.
+#[repr(C)]
+pub(crate) struct Walk {
     pub cursor: u64,
     pub hash: u64,
     /// All ones or 0: what this layout has, so that the loop need not branch on it.
     pub has_owner: u64,
     pub has_bytecode: u64,
-    pub has_version: u64,
-    /// The interpreter frame, and the code object, that the walk is at. Eight bytes more than is read: a
-    /// field at the last offset stays inside.
-    pub frame: [u8; FRAME_BYTES + 8],
+    pub has_entry: u64,
+    /// The interpreter frame, and the code object, that the walk is at. What is read of a frame lies where it
+    /// lies in the frame. Eight bytes more: a field at the last offset stays inside.
+    pub frame: [u8; 2 * FRAME_BYTES + 8],
     pub code: [u8; CODE_BYTES + 8],
+    /// Hash of the contents of its name.
+    pub name: u64,
 }
 
 #[repr(C)]
@@ -202,4 +220,39 @@ pub(crate) struct StatementScratch {
     pub stack: StackScratch,
     pub record: Statement,
     pub text: [u8; STATEMENT_CAPTURE as usize],
+}
+
+/// A traceback object of a process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct TracebackKey {
+    pub tgid: u32,
+    pub padding: u32,
+    pub traceback: u64,
+}
+
+/// An exception on its way.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Passing {
+    /// 0: it has not left the frame that raised it.
+    pub id: u64,
+    pub class: u64,
+    /// Address of the exception, or of its arguments while it is not made.
+    pub value: u64,
+    /// 1 once the exception is made.
+    pub is_made: u64,
+}
+
+/// Exceptions of one place.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Rate {
+    /// A hash; 0 for none.
+    pub place: u64,
+    /// The while that `sent` is about; 0 for none.
+    pub at: u64,
+    pub sent: u64,
+    /// Not sent since the last that was.
+    pub suppressed: u64,
 }

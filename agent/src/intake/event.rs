@@ -32,6 +32,10 @@ pub enum Body<'a> {
     Exec,
     /// The last thread of the process has ended.
     Exit,
+    /// A process that may be no target has become another program.
+    Started,
+    /// A process that may be no target has begun to listen on a socket.
+    Listens,
     ConnectionOpened {
         connection: ConnectionId,
         fd: u32,

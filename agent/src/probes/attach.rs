@@ -19,6 +19,10 @@ const LIFECYCLE: [(&str, &str, &str); 3] = [
     ("process_exit", "sched", "sched_process_exit"),
 ];
 
+/// The same of what any process of the host may do.
+const ANNOUNCEMENTS: [(&str, &str, &str); 2] =
+    [("any_started", "sched", "sched_process_exec"), ("any_listens", "syscalls", "sys_exit_listen")];
+
 /// The one program behind all system calls that move bytes on sockets, or end a descriptor.
 ///
 /// In copies: see `ebpf/src/io.rs` for the kernels on which more than the first is attached.
@@ -53,6 +57,18 @@ impl Probes {
     /// When the kernel refuses a program or an attachment.
     pub fn attach_lifecycle(&mut self) -> Result<(), ProbeError> {
         for (program, category, name) in LIFECYCLE {
+            self.load_tracepoint(program)?;
+            self.tracepoint(program, category, name)?;
+        }
+        Ok(())
+    }
+
+    /// Processes, targets or not, that start a program or begin to listen.
+    ///
+    /// # Errors
+    /// As [`Self::attach_lifecycle`].
+    pub fn attach_announcements(&mut self) -> Result<(), ProbeError> {
+        for (program, category, name) in ANNOUNCEMENTS {
             self.load_tracepoint(program)?;
             self.tracepoint(program, category, name)?;
         }
@@ -155,7 +171,7 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses one.
     pub fn load_all(&mut self) -> Result<(), ProbeError> {
-        for (name, ..) in LIFECYCLE {
+        for (name, ..) in LIFECYCLE.into_iter().chain(ANNOUNCEMENTS) {
             self.load_tracepoint(name)?;
         }
         for program in self.io_programs() {
@@ -164,7 +180,8 @@ impl Probes {
         let program: &mut PerfEvent = self.program("cpu_sample")?;
         program.load().map_err(refused("cpu_sample"))?;
         self.load_mysql()?;
-        self.load_tls()
+        self.load_tls()?;
+        self.load_exceptions()
     }
 
     fn io_programs(&self) -> &'static [&'static str] {
@@ -190,7 +207,7 @@ impl Probes {
         Ok(())
     }
 
-    fn program<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T, ProbeError>
+    pub(super) fn program<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T, ProbeError>
     where
         &'a mut T: TryFrom<&'a mut aya::programs::Program>,
     {
@@ -201,6 +218,6 @@ impl Probes {
     }
 }
 
-fn refused(program: &'static str) -> impl FnOnce(aya::programs::ProgramError) -> ProbeError {
+pub(super) fn refused(program: &'static str) -> impl FnOnce(aya::programs::ProgramError) -> ProbeError {
     move |source| ProbeError::Program { program, source: Box::new(source) }
 }

@@ -97,7 +97,7 @@ impl Transactions {
                 self.tls_session(event.pid, *session, *carrier);
             }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
-            Body::Fork { .. } | Body::Stack { .. } => {}
+            Body::Fork { .. } | Body::Stack { .. } | Body::Started | Body::Listens => {}
         }
     }
 

@@ -22,6 +22,14 @@ pub mod kind {
     pub const SAMPLE: u16 = 8;
     pub const STACK: u16 = 9;
     pub const TLS_SESSION: u16 = 22;
+    /// A process, target or not, has become another program by exec: a bare [`super::Header`].
+    pub const STARTED: u16 = 27;
+    /// A process, target or not, has begun to listen on a socket: a bare [`super::Header`].
+    pub const LISTENS: u16 = 28;
+    /// See [`crate::exception::Exception`].
+    pub const EXCEPTION: u16 = 12;
+    /// See [`crate::exception::Passed`].
+    pub const EXCEPTION_PASSED: u16 = 13;
 }
 
 /// Common start of every record.
