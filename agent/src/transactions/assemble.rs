@@ -13,7 +13,7 @@ use super::name::{self, Names};
 use super::spans::{Caller, Spans};
 use super::sql::Statements;
 use super::thread::{Thread, ThreadKey};
-use super::tls::Tls;
+use super::tls::{Session, Tls};
 use super::work::Work;
 use super::{Clock, Counts, Limits, Output, Settings};
 use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io};
@@ -158,7 +158,7 @@ impl Transactions {
         self.connection_gone(connection.pid, id);
         match connection.tls {
             Tls::Carrier { session: Some(session) } => self.closed(time_ns, session, outcome, out),
-            Tls::Session { carrier: Some(carrier) } => self.session_ended(carrier),
+            Tls::Session(Session { carrier: Some(carrier), .. }) => self.session_ended(carrier),
             _ => {}
         }
         if let Some(fd) = connection.fd
