@@ -15,6 +15,7 @@ use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{Connection, HANDLED, HINTS, IO_SCRATCH, IoScratch, TARGETS, setting};
 use crate::memory::{copy_user, kernel, opaque, user};
+use crate::stack;
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -24,7 +25,10 @@ use aya_ebpf::programs::TracePointContext;
 use pyapm_wire::connection::{DEFAULT_CAPTURE, MAX_CAPTURE, RECORD_CAPTURE, TAIL_CAPTURE, hint_slot};
 use pyapm_wire::count;
 use pyapm_wire::event::{Io, io, kind};
+use pyapm_wire::python::status;
+use pyapm_wire::scope::Scope;
 use pyapm_wire::settings::IO_COPIES;
+use pyapm_wire::target::Target;
 
 const READ: u64 = 0;
 const WRITE: u64 = 1;
@@ -76,6 +80,8 @@ pub(crate) struct Call {
     want: u64,
     /// Bytes that records have spoken of so far.
     done: u64,
+    /// The call site is known from elsewhere, or does not matter.
+    no_stacks: u64,
 }
 
 #[tracepoint]
@@ -136,7 +142,7 @@ fn run(context: &TracePointContext, copy: u32) -> u32 {
     }
     call.outbound = u64::from(outbound);
     let Some(entry) = connection::find(tgid, fd as u32, target.generation) else { return 0 };
-    moved(entry, result, scratch);
+    moved(target, entry, result, scratch);
     0
 }
 
@@ -190,14 +196,26 @@ fn locate(call: &mut Call, id: u64, registers: u64) -> Option<()> {
 
 /// One call that moved `result` bytes (or ended the stream) on a stream socket.
 #[inline(always)]
-fn moved(entry: *mut Connection, result: i64, scratch: *mut IoScratch) {
+fn moved(target: &Target, entry: *mut Connection, result: i64, scratch: *mut IoScratch) {
     // SAFETY: map values stay valid while the program runs.
     let (call, record, entry) = unsafe { (&mut (*scratch).call, &mut (*scratch).record, &mut *entry) };
     let outbound = call.outbound != 0;
     let offset = if outbound { entry.out_offset } else { entry.in_offset };
     let mut header = header(kind::IO, size_of::<Io>());
     header.flags = if outbound { io::OUT } else { 0 };
-    *record = Io { header, connection: entry.id, offset, moved: 0, head: 0, tail: 0, unreadable: 0 };
+    *record = Io {
+        header,
+        connection: entry.id,
+        offset,
+        moved: 0,
+        head: 0,
+        tail: 0,
+        unreadable: 0,
+        scope: Scope::default(),
+        stack: 0,
+        stack_status: status::NOT_ASKED,
+        padding: [0; 6],
+    };
     if result <= 0 {
         if result < 0 {
             record.header.flags |= io::FAILED;
@@ -222,6 +240,13 @@ fn moved(entry: *mut Connection, result: i64, scratch: *mut IoScratch) {
         entry.manner = judge(call);
     }
     wanted(entry, call, offset);
+    if outbound && entry.manner == manner::OTHER && call.no_stacks == 0 {
+        // What a client sends: Python code is on its way through a driver just now.
+        // SAFETY: `scratch` is valid, and this copy's own.
+        let walked = stack::take(target, unsafe { &raw mut (*scratch).stack });
+        record.stack = walked.stack;
+        record.stack_status = walked.status;
+    }
     if call.skip >= call.length || call.want == 0 {
         record.moved = length as u32;
         emit::send(record);
@@ -261,6 +286,7 @@ fn judge(call: &Call) -> u32 {
 #[inline(always)]
 fn wanted(entry: &Connection, call: &mut Call, offset: u64) {
     call.skip = 0;
+    call.no_stacks = 0;
     call.want = u64::from(if entry.manner == manner::REQUESTS { MAX_CAPTURE } else { DEFAULT_CAPTURE });
     let Some(slot) = HINTS.get_ptr(hint_slot(entry.id)) else { return };
     // SAFETY: map values stay valid while the program runs. Userspace may write at the same time, another
@@ -271,6 +297,7 @@ fn wanted(entry: &Connection, call: &mut Call, offset: u64) {
         let (until, want) =
             if call.outbound != 0 { (hint.skip_out, hint.want_out) } else { (hint.skip_in, hint.want_in) };
         call.skip = until.saturating_sub(offset);
+        call.no_stacks = u64::from(hint.no_stacks);
         call.want = u64::from(if want > MAX_CAPTURE { MAX_CAPTURE } else { want });
     }
 }

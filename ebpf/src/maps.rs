@@ -126,6 +126,7 @@ pub(crate) struct Connection {
 
 #[repr(C)]
 pub(crate) struct IoScratch {
+    pub stack: StackScratch,
     pub call: Call,
     pub record: Io,
     pub payload: [u8; (RECORD_CAPTURE + TAIL_CAPTURE) as usize],

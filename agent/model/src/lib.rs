@@ -6,5 +6,6 @@
 
 pub mod dump;
 pub mod line;
+pub mod metric;
 pub mod snapshot;
 pub mod stack;

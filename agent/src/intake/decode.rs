@@ -7,6 +7,7 @@ use super::event::{
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
 use pyapm_wire::python::{ENTERED_FROM_C, Frame, status};
+use pyapm_wire::scope::Scope;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeError {
@@ -24,6 +25,7 @@ pub enum DecodeError {
 /// When the record is shorter than its own fields say, or says something this version does not know.
 pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
     let (header, _) = split::<wire::Header>(record)?;
+    let mut scope = Scope::default();
     let body = match header.kind {
         kind::FORK => Body::Fork { child: split::<wire::Fork>(record)?.0.child_tgid },
         kind::EXEC => Body::Exec,
@@ -41,20 +43,28 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             let (closed, _) = split::<wire::ConnectionClosed>(record)?;
             Body::ConnectionClosed { connection: ConnectionId(closed.connection) }
         }
-        kind::IO => Body::Io(io(record)?),
-        kind::STATEMENT => Body::Statement(statement(record)?),
+        kind::IO => {
+            let (fixed, payload) = split::<wire::Io>(record)?;
+            scope = fixed.scope;
+            Body::Io(io(&fixed, payload, record)?)
+        }
+        kind::STATEMENT => {
+            let (fixed, payload) = split::<wire::Statement>(record)?;
+            scope = fixed.scope;
+            Body::Statement(statement(&fixed, payload, record)?)
+        }
         kind::SAMPLE => {
             let (sample, _) = split::<wire::Sample>(record)?;
+            scope = sample.scope;
             Body::Sample { stack: stack_id(sample.stack), status: stack_status(sample.stack_status)? }
         }
         kind::STACK => stack(record)?,
         other => return Err(DecodeError::Kind(other)),
     };
-    Ok(Event { time_ns: header.time_ns, pid: header.tgid, tid: header.tid, body })
+    Ok(Event { time_ns: header.time_ns, pid: header.tgid, tid: header.tid, scope, body })
 }
 
-fn io(record: &[u8]) -> Result<Io<'_>, DecodeError> {
-    let (io, payload) = split::<wire::Io>(record)?;
+fn io<'a>(io: &wire::Io, payload: &'a [u8], record: &[u8]) -> Result<Io<'a>, DecodeError> {
     let (head, rest) = take(payload, io.head, record)?;
     let (tail, _) = take(rest, io.tail, record)?;
     let flagged = |flag| io.header.flags & flag != 0;
@@ -67,11 +77,16 @@ fn io(record: &[u8]) -> Result<Io<'_>, DecodeError> {
         tail,
         end_of_stream: flagged(wire::io::END_OF_STREAM),
         failed: flagged(wire::io::FAILED),
+        stack: stack_id(io.stack),
+        status: stack_status(io.stack_status)?,
     })
 }
 
-fn statement(record: &[u8]) -> Result<Statement<'_>, DecodeError> {
-    let (statement, payload) = split::<wire::Statement>(record)?;
+fn statement<'a>(
+    statement: &wire::Statement,
+    payload: &'a [u8],
+    record: &[u8],
+) -> Result<Statement<'a>, DecodeError> {
     let (text, _) = take(payload, statement.captured, record)?;
     Ok(Statement {
         library: match statement.library {
@@ -125,6 +140,7 @@ fn stack_status(value: u16) -> Result<StackStatus, DecodeError> {
         status::NO_FRAME => StackStatus::NoFrame,
         status::UNREADABLE => StackStatus::Unreadable,
         status::TRUNCATED => StackStatus::Truncated,
+        status::NOT_ASKED => StackStatus::NotAsked,
         other => return Err(DecodeError::Status(other)),
     })
 }

@@ -1,6 +1,7 @@
 //! Records of the ring as typed events that borrow the ring's bytes. Times are `CLOCK_MONOTONIC`
 //! nanoseconds; pids and tids are those of the initial pid namespace.
 
+use pyapm_wire::scope::Scope;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Unique for the life of the daemon.
@@ -17,6 +18,8 @@ pub struct Event<'a> {
     pub time_ns: u64,
     pub pid: u32,
     pub tid: u32,
+    /// Who ran on the thread; all zeros where it was not looked at.
+    pub scope: Scope,
     pub body: Body<'a>,
 }
 
@@ -107,6 +110,9 @@ pub struct Io<'a> {
     pub end_of_stream: bool,
     /// The call failed in a way that ends the connection (`moved` is 0).
     pub failed: bool,
+    /// Of an outgoing call; `None` when it was not taken, see `status`.
+    pub stack: Option<StackId>,
+    pub status: StackStatus,
 }
 
 /// A database client library was asked to run a statement; it has not been sent yet.
@@ -137,4 +143,5 @@ pub enum StackStatus {
     NoFrame,
     Unreadable,
     Truncated,
+    NotAsked,
 }

@@ -7,6 +7,7 @@
 mod durations;
 mod functions;
 mod intern;
+mod series;
 mod settings;
 mod tally;
 mod window;

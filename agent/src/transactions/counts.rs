@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 pub struct Counts {
     /// Transactions finished.
     pub transactions: u64,
-    /// Connections on which the process is an HTTP client: not followed.
-    pub http_client: u64,
-    /// Connections whose first bytes are not HTTP/1: not followed.
+    /// Connections whose first bytes are of no protocol that is known: not followed.
     pub not_http: u64,
     /// Messages whose end could not be told, because bytes were missing or made no sense.
     pub framing_lost: u64,
@@ -51,7 +49,6 @@ impl Counts {
     pub fn view(&self) -> BTreeMap<&'static str, u64> {
         [
             ("transactions", self.transactions),
-            ("http_client", self.http_client),
             ("not_http", self.not_http),
             ("framing_lost", self.framing_lost),
             ("gap", self.gap),

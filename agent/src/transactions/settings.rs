@@ -91,4 +91,6 @@ pub struct Hint {
     /// Most bytes wanted of one call.
     pub want_in: u32,
     pub want_out: u32,
+    /// Python stacks of outgoing calls are wanted.
+    pub stacks: bool,
 }

@@ -31,24 +31,20 @@ pub const REGISTERS_UNKNOWN: u32 = 10;
 pub const CPUS: u32 = 1024;
 
 /// Slots in a row of `COUNTS`.
-pub const SLOTS: u32 = 16;
+pub const SLOTS: u32 = 32;
 
 /// Name of each slot as outputs show it; empty for unused slots.
-pub const NAMES: [&str; SLOTS as usize] = [
-    "seen",
-    "ring_full",
-    "payload_unreadable",
-    "stack_unreadable",
-    "stack_truncated",
-    "targets_full",
-    "connections_full",
-    "scratch_full",
-    "sample_not_python",
-    "",
-    "registers_unknown",
-    "",
-    "",
-    "",
-    "",
-    "",
-];
+pub const NAMES: [&str; SLOTS as usize] = {
+    let mut names = [""; SLOTS as usize];
+    names[SEEN as usize] = "seen";
+    names[RING_FULL as usize] = "ring_full";
+    names[PAYLOAD_UNREADABLE as usize] = "payload_unreadable";
+    names[STACK_UNREADABLE as usize] = "stack_unreadable";
+    names[STACK_TRUNCATED as usize] = "stack_truncated";
+    names[TARGETS_FULL as usize] = "targets_full";
+    names[CONNECTIONS_FULL as usize] = "connections_full";
+    names[SCRATCH_FULL as usize] = "scratch_full";
+    names[SAMPLE_NOT_PYTHON as usize] = "sample_not_python";
+    names[REGISTERS_UNKNOWN as usize] = "registers_unknown";
+    names
+};

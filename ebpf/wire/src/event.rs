@@ -7,6 +7,7 @@
 //!
 //! Numbers are never reused; a retired kind keeps its line with a note.
 
+use crate::scope::Scope;
 use bytemuck::{Pod, Zeroable};
 
 /// Values of [`Header::kind`].
@@ -107,6 +108,12 @@ pub struct Io {
     pub tail: u32,
     /// Bytes that were wanted for `head` and `tail` and could not be read (page absent).
     pub unreadable: u32,
+    pub scope: Scope,
+    /// Stack at an outgoing call; 0 when there was none or it was not asked for, see `stack_status`.
+    pub stack: u64,
+    /// One of [`crate::python::status`].
+    pub stack_status: u16,
+    pub padding: [u8; 6],
 }
 
 /// Values of [`Statement::library`]: which C client carried it.
@@ -132,6 +139,7 @@ pub struct Statement {
     /// One of [`crate::python::status`].
     pub stack_status: u16,
     pub padding: u32,
+    pub scope: Scope,
 }
 
 /// `SAMPLE`: the thread was on a CPU when the sampling timer fired.
@@ -143,6 +151,7 @@ pub struct Sample {
     pub stack: u64,
     pub stack_status: u16,
     pub padding: [u8; 6],
+    pub scope: Scope,
 }
 
 /// `STACK`: the frames behind a stack id that this thread is about to use. `frames` of
@@ -166,7 +175,7 @@ const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Fork>() == 32);
 const _: () = assert!(size_of::<ConnectionOpened>() == 80);
 const _: () = assert!(size_of::<ConnectionClosed>() == 32);
-const _: () = assert!(size_of::<Io>() == 56);
-const _: () = assert!(size_of::<Statement>() == 56);
-const _: () = assert!(size_of::<Sample>() == 40);
+const _: () = assert!(size_of::<Io>() == 96);
+const _: () = assert!(size_of::<Statement>() == 80);
+const _: () = assert!(size_of::<Sample>() == 64);
 const _: () = assert!(size_of::<Stack>() == 40);

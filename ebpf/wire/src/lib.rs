@@ -7,5 +7,6 @@ pub mod connection;
 pub mod count;
 pub mod event;
 pub mod python;
+pub mod scope;
 pub mod settings;
 pub mod target;

@@ -108,6 +108,8 @@ pub mod status {
     pub const UNREADABLE: u16 = 4;
     /// More frames than one stack holds; the innermost are kept.
     pub const TRUNCATED: u16 = 5;
+    /// No stack was wanted here.
+    pub const NOT_ASKED: u16 = 6;
 }
 
 /// Frames that one stack holds.
