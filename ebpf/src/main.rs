@@ -7,6 +7,8 @@
 #[cfg(target_arch = "bpf")]
 mod connection;
 #[cfg(target_arch = "bpf")]
+mod deep;
+#[cfg(target_arch = "bpf")]
 mod drivers;
 #[cfg(target_arch = "bpf")]
 mod emit;
