@@ -5,6 +5,8 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
+mod announce;
+#[cfg(target_arch = "bpf")]
 mod connection;
 #[cfg(target_arch = "bpf")]
 mod deep;
@@ -12,6 +14,8 @@ mod deep;
 mod drivers;
 #[cfg(target_arch = "bpf")]
 mod emit;
+#[cfg(target_arch = "bpf")]
+mod exceptions;
 #[cfg(target_arch = "bpf")]
 mod io;
 #[cfg(target_arch = "bpf")]
@@ -24,6 +28,8 @@ mod memory;
 mod sample;
 #[cfg(target_arch = "bpf")]
 mod stack;
+#[cfg(target_arch = "bpf")]
+mod tls;
 
 /// `bpf_probe_read_user` and its kin may be called by GPL-compatible programs only (kernel
 /// `Documentation/bpf/bpf_licensing.rst`).

@@ -4,7 +4,7 @@
 use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{STACKS, StackScratch, Walk, setting};
-use crate::memory::{copy_user, kernel, opaque, user};
+use crate::memory::{copy_user, kernel, opaque, user, user_or_zero};
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
@@ -254,6 +254,26 @@ fn mix(words: [u64; IDENTITY_WORDS], start: u64) -> u64 {
     (sum ^ (sum >> 29)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
+/// [`identity`] without a copy of the code object, for programs that look at few frames and have no scratch.
+#[inline(always)]
+pub(crate) fn frame_identity(layout: &Layout, code: u64) -> u32 {
+    let start = code + u64::from(layout.code_start);
+    let head = user_or_zero::<[u64; IDENTITY_WORDS]>(start);
+    let mut hash = mix(head, HASH_START);
+    if layout.has_version == 0 || head[IDENTITY_WORDS - 1] >> 32 == 0 {
+        let at = if layout.has_version == 0 {
+            start + u64::from(layout.code_bytes.wrapping_sub(IDENTITY_BYTES))
+        } else {
+            code + u64::from(layout.code_tail)
+        };
+        let tail = user_or_zero::<[u64; IDENTITY_WORDS]>(at);
+        let name = user_or_zero::<u64>(at + u64::from(layout.tail_name));
+        let name = user_or_zero::<u64>(name + CONTENTS_HASH);
+        hash = mix(tail, mix([name, 0, 0, 0], hash));
+    }
+    (hash ^ (hash >> 32)) as u32
+}
+
 /// A field of a copied object of `SIZE` bytes (a power of two), which lies in memory of 8 bytes more. An
 /// offset that would lead out of it is folded back inside: userspace never gives one.
 ///
@@ -281,7 +301,7 @@ pub(crate) fn fold(hash: u64, value: u64) -> u64 {
 
 /// The current thread's `PyThreadState`, by a route that stays valid while the GIL is released.
 #[inline(always)]
-fn thread_state(layout: &Layout) -> Result<u64, u16> {
+pub(crate) fn thread_state(layout: &Layout) -> Result<u64, u16> {
     if layout.route == route::NONE {
         return Err(status::NO_LAYOUT);
     }

@@ -31,6 +31,8 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::FORK => Body::Fork { child: split::<wire::Fork>(record)?.0.child_tgid },
         kind::EXEC => Body::Exec,
         kind::EXIT => Body::Exit,
+        kind::STARTED => Body::Started,
+        kind::LISTENS => Body::Listens,
         kind::CONNECTION_OPENED => {
             let (opened, _) = split::<wire::ConnectionOpened>(record)?;
             Body::ConnectionOpened {
@@ -43,6 +45,13 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::CONNECTION_CLOSED => {
             let (closed, _) = split::<wire::ConnectionClosed>(record)?;
             Body::ConnectionClosed { connection: ConnectionId(closed.connection) }
+        }
+        kind::TLS_SESSION => {
+            let (session, _) = split::<wire::TlsSession>(record)?;
+            Body::TlsSession {
+                session: ConnectionId(session.connection),
+                carrier: (session.carrier != 0).then_some(ConnectionId(session.carrier)),
+            }
         }
         kind::IO => {
             let (fixed, payload) = split::<wire::Io>(record)?;

@@ -32,6 +32,10 @@ pub enum Body<'a> {
     Exec,
     /// The last thread of the process has ended.
     Exit,
+    /// A process that may be no target has become another program.
+    Started,
+    /// A process that may be no target has begun to listen on a socket.
+    Listens,
     ConnectionOpened {
         connection: ConnectionId,
         fd: u32,
@@ -40,6 +44,12 @@ pub enum Body<'a> {
     },
     ConnectionClosed {
         connection: ConnectionId,
+    },
+    /// Plaintext of a TLS session is about to come, as [`Io`] of the connection `session`.
+    TlsSession {
+        session: ConnectionId,
+        /// The connection that carries it; `None` when the library does not itself move the bytes.
+        carrier: Option<ConnectionId>,
     },
     Io(Io<'a>),
     Statement(Statement<'a>),
@@ -118,7 +128,8 @@ pub enum Direction {
     Out,
 }
 
-/// Bytes that one system call moved on a socket, or a part of them. `Event::time_ns` is the call's return.
+/// Bytes that one system call moved on a socket, or one call of a TLS library in a session, or a part of them.
+/// `Event::time_ns` is the call's return.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Io<'a> {
     pub connection: ConnectionId,

@@ -5,6 +5,7 @@
 
 pub mod dump;
 pub mod json;
+pub mod otlp;
 pub mod profile;
 pub mod prometheus;
 pub mod text;

@@ -19,6 +19,7 @@ mod memory;
 mod objects;
 mod offsets;
 mod parked;
+mod raising;
 mod route;
 mod runtime;
 mod stack;
@@ -43,6 +44,7 @@ pub use offsets::{
     Cookie, DebugOffsets, DebugOffsetsError, LineFormat, ObjectOffsets, SUPPORTED_MINORS, table,
 };
 pub use parked::{StackOfThread, parked_stack, stack_of_thread, while_parked};
+pub use raising::Raising;
 pub use runtime::{Inspector, Interpreter, OffsetsSource, inspect};
 pub use stack::{Chain, FrameAt, read_chain, read_stack};
 pub use strings::{MAX_FILE, MAX_NAME, MAX_TABLE, ObjectError, read_bytes_object, read_string};

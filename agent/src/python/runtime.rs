@@ -6,6 +6,7 @@ use super::identity::IdentityPlaces;
 use super::locate::{Embedding, Images, Located};
 use super::memory::{Memory, MemoryError, ProcessMemory};
 use super::offsets::{Cookie, DebugOffsets, DebugOffsetsError, ObjectOffsets, table};
+use super::raising::Raising;
 use super::route::{self, Libc, Route};
 use super::stack::read_stack;
 use super::threads::{ThreadState, thread_states};
@@ -42,6 +43,8 @@ pub struct Interpreter {
     pub layout: Layout,
     pub offsets: ObjectOffsets,
     pub offsets_source: OffsetsSource,
+    /// How its exceptions are seen; `None` where that is not known.
+    pub raising: Option<Raising>,
     /// How a thread's state is found, in words.
     pub thread_state_route: String,
     /// What is unusual about it, each a sentence.
@@ -108,6 +111,7 @@ fn understand(pid: u32, located: &Located, libc: Libc) -> Result<Interpreter, Py
         choose_offsets(&memory, runtime_address, located.runtime_size, version, known, &mut notes);
     let (found, thread_state_route) =
         find_route(&memory, pid, version, &offsets, located, runtime_address, libc, &mut notes)?;
+    let raising = Raising::of(&memory, &located.image, located.bias, &offsets, version.minor);
     Ok(Interpreter {
         version,
         file,
@@ -116,6 +120,7 @@ fn understand(pid: u32, located: &Located, libc: Libc) -> Result<Interpreter, Py
         layout: layout(&offsets, found),
         offsets,
         offsets_source,
+        raising,
         thread_state_route,
         notes,
     })

@@ -13,6 +13,7 @@ mod tally;
 mod window;
 
 pub use settings::Limits;
+pub use tally::is_error;
 pub use window::Store;
 
 #[cfg(test)]

@@ -292,6 +292,7 @@ mod tests {
             layout: Layout::default(),
             offsets: *table(11).unwrap(),
             offsets_source: OffsetsSource::Table,
+            raising: None,
             thread_state_route: String::new(),
             notes: Vec::new(),
         }

@@ -12,6 +12,7 @@ use super::name::{self, Names};
 use super::spans::{Caller, Spans};
 use super::sql::Statements;
 use super::thread::{Thread, ThreadKey};
+use super::tls::Tls;
 use super::work::Work;
 use super::{Clock, Counts, Limits, Output, Settings};
 use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io, StackId};
@@ -92,8 +93,11 @@ impl Transactions {
             Body::ConnectionClosed { connection } => {
                 self.closed(event.time_ns, *connection, Outcome::Aborted, out);
             }
+            Body::TlsSession { session, carrier } => {
+                self.tls_session(event.pid, *session, *carrier);
+            }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
-            Body::Fork { .. } | Body::Stack { .. } | Body::StackPart(_) => {}
+            Body::Fork { .. } | Body::Stack { .. } | Body::StackPart(_) | Body::Started | Body::Listens => {}
         }
     }
 
@@ -130,7 +134,12 @@ impl Transactions {
     }
 
     /// The connection, made when it is new; `None` when there are too many.
-    fn connection(&mut self, pid: u32, id: ConnectionId, opening_seen: bool) -> Option<&mut Connection> {
+    pub(super) fn connection(
+        &mut self,
+        pid: u32,
+        id: ConnectionId,
+        opening_seen: bool,
+    ) -> Option<&mut Connection> {
         if self.connections.len() >= self.limits.connections && !self.connections.contains_key(&id) {
             self.counts.connections_overflow += 1;
             return None;
@@ -138,8 +147,13 @@ impl Transactions {
         Some(self.connections.entry(id).or_insert_with(|| Connection::new(id, pid, opening_seen)))
     }
 
-    fn closed(&mut self, time_ns: u64, id: ConnectionId, outcome: Outcome, out: &mut Output) {
+    pub(super) fn closed(&mut self, time_ns: u64, id: ConnectionId, outcome: Outcome, out: &mut Output) {
         let Some(mut connection) = self.connections.remove(&id) else { return };
+        match connection.tls {
+            Tls::Carrier { session: Some(session) } => self.closed(time_ns, session, outcome, out),
+            Tls::Session { carrier: Some(carrier) } => self.session_ended(carrier),
+            _ => {}
+        }
         if let Some(fd) = connection.fd
             && self.descriptors.get(&(connection.pid, fd)) == Some(&id)
         {
@@ -184,14 +198,14 @@ impl Transactions {
         self.descriptors.retain(|(owner, _), _| *owner != pid);
     }
 
-    fn io(&mut self, caller: &Caller, io: &Io<'_>, out: &mut Output) {
+    pub(super) fn io(&mut self, caller: &Caller, io: &Io<'_>, out: &mut Output) {
         let Caller { time_ns, thread, .. } = *caller;
-        if self.connection(thread.pid, io.connection, false).is_none() {
-            return;
-        }
-        if io.direction == Direction::Out && io.moved > 0 {
+        let Some(connection) = self.connection(thread.pid, io.connection, false) else { return };
+        let enciphered = matches!(connection.tls, Tls::Carrier { session: Some(_) });
+        if io.direction == Direction::Out && io.moved > 0 && !enciphered {
             self.send(time_ns, thread, io);
         }
+        self.tls_step(thread, io);
         if let Some(asked) = self.threads.get_mut(&thread).and_then(|thread| thread.asked.as_mut()) {
             asked.moved = true;
         }
@@ -202,6 +216,15 @@ impl Transactions {
         let lost = connection.io(time_ns, io, &mut sink);
         self.open += room - sink.room;
         out.hints.extend(connection.hint());
+        if let Tls::Carrier { session } = connection.tls {
+            if let Some(session) = session.filter(|_| io.moved == 0) {
+                self.carrier_ended(caller, session, io, out);
+            }
+            if !matches!(self.speaks(io.connection), Some(Speaks::Mysql(_))) {
+                return;
+            }
+        }
+        let Some(connection) = self.connections.get_mut(&io.connection) else { return };
         match &mut connection.speaks {
             Speaks::Http(server) => {
                 // Whoever moves the connection's bytes has its current request; those behind it are this

@@ -25,6 +25,8 @@ pub struct Counts {
     pub span_unplaced: u64,
     /// Statement events that were the same library call seen twice.
     pub statement_nested: u64,
+    /// Calls of one connection, or statements prepared on it, beyond what is followed at once.
+    pub calls_overflow: u64,
     /// Statements beyond a transaction's bound.
     pub spans_overflow: u64,
     /// Samples outside any transaction, or on a thread that serves several at once.
@@ -58,6 +60,7 @@ impl Counts {
             ("head_unfinished", self.head_unfinished),
             ("span_unplaced", self.span_unplaced),
             ("statement_nested", self.statement_nested),
+            ("calls_overflow", self.calls_overflow),
             ("spans_overflow", self.spans_overflow),
             ("sample_unplaced", self.sample_unplaced),
             ("samples_overflow", self.samples_overflow),

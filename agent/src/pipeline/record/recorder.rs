@@ -143,7 +143,7 @@ impl Recorder {
         self.newcomers.remove(pid);
         self.tables.watch(
             pid,
-            Target { layout, generation: monotonic_ns(), follow_exec: 1, padding: 0 },
+            Target { layout, generation: monotonic_ns(), follow_exec: 1, ..Target::default() },
             false,
         )?;
         self.member(pid).known_ns = monotonic_ns();
@@ -157,7 +157,7 @@ impl Recorder {
         self.newcomers.add(pid, now);
         self.tables.watch(
             pid,
-            Target { layout: Layout::default(), generation: now, follow_exec: 1, padding: 0 },
+            Target { layout: Layout::default(), generation: now, follow_exec: 1, ..Target::default() },
             false,
         )?;
         Ok(())
@@ -338,9 +338,12 @@ impl Taker<'_> {
             // Of programs that a recording does not attach.
             Body::ConnectionOpened { .. }
             | Body::ConnectionClosed { .. }
+            | Body::TlsSession { .. }
             | Body::Io(_)
             | Body::Statement(_)
-            | Body::StackPart(_) => {}
+            | Body::StackPart(_)
+            | Body::Started
+            | Body::Listens => {}
         }
     }
 
@@ -373,7 +376,8 @@ impl Taker<'_> {
             title_of(self.procfs, pid, self.members.get(&pid).map_or("?", |before| before.title.as_ref()));
         self.members.insert(pid, Member::new(title));
         self.newcomers.add(pid, now);
-        let target = Target { layout: Layout::default(), generation: now, follow_exec: 1, padding: 0 };
+        let target =
+            Target { layout: Layout::default(), generation: now, follow_exec: 1, ..Target::default() };
         if let Err(error) = self.tables.watch(pid, target, false) {
             tracing::error!(pid, "a started program is not recorded: {error}");
         }

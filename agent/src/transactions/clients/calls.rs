@@ -3,6 +3,7 @@
 use crate::transactions::http::Part;
 use pyapm_model::line::SpanKind;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The client's side of one connection. Both streams come in runs of bytes, cut anywhere.
 pub trait Protocol: std::fmt::Debug + Send {
@@ -18,6 +19,11 @@ pub trait Protocol: std::fmt::Debug + Send {
 
     /// The connection has ended: what is still open will not be answered.
     fn closed(&mut self, _calls: &mut Calls) {}
+
+    /// The rest of the connection cannot be read: it is encrypted, or compressed.
+    fn is_opaque(&self) -> bool {
+        false
+    }
 }
 
 /// How much of a connection's bytes the kernel should carry.
@@ -42,6 +48,10 @@ pub enum Call {
     Answering { tag: u64 },
     /// It has been answered to the end, or never will be.
     Ended { tag: u64, result: CallResult },
+    /// No call: the parser has lost its place in the stream.
+    Lost,
+    /// No call: something was not kept because there was too much of it.
+    Overflow,
 }
 
 /// What one run of bytes led to, in order. The caller empties it.
@@ -54,9 +64,10 @@ pub enum Operation {
     Statement {
         /// `db.system.name` of the OpenTelemetry conventions.
         system: &'static str,
-        text: Vec<u8>,
+        text: Arc<[u8]>,
         /// Bytes of the whole text; more than `text` has when it was cut.
         text_len: u32,
+        purpose: Purpose,
     },
     /// Anything with a name and, maybe, a target.
     Command {
@@ -74,6 +85,15 @@ pub enum Operation {
     },
 }
 
+/// What a statement is sent for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    #[default]
+    Run,
+    /// To be run later, any number of times.
+    Prepare,
+}
+
 /// What became of a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallResult {
@@ -87,4 +107,25 @@ pub struct CallResult {
     pub affected_rows: Option<u64>,
     /// The end was not seen: bytes were lost, or the connection ended first.
     pub unseen: bool,
+    /// It was over with the latest bytes received before this was noticed.
+    pub earlier: bool,
+}
+
+impl CallResult {
+    /// Nobody saw how it ended.
+    #[must_use]
+    pub fn unseen() -> Self {
+        Self { unseen: true, ..Self::default() }
+    }
+
+    #[must_use]
+    pub fn error(code: impl Into<String>) -> Self {
+        Self { error: Some(code.into()), ..Self::default() }
+    }
+}
+
+/// The oldest call without a tag is over.
+#[must_use]
+pub fn ended(result: CallResult) -> Call {
+    Call::Ended { tag: 0, result }
 }

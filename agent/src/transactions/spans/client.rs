@@ -66,8 +66,22 @@ impl Transactions {
         if let Some(client) = self.client_of(io.connection) {
             client.feed(io, lost, &mut calls);
         }
+        let ends = calls.iter().any(|call| matches!(call, Call::Ended { .. }));
         self.apply(caller, io.connection, &mut calls);
         self.calls = calls;
+        if io.direction == Direction::In && io.moved > 0 && !ends {
+            self.answering(caller.time_ns, io.connection);
+        }
+    }
+
+    /// Bytes have come that end no call: where answers come in order, they belong to the oldest.
+    fn answering(&mut self, time_ns: u64, connection: ConnectionId) {
+        let oldest = self.client_of(connection).and_then(|client| client.open.front().copied());
+        if let Some((0, Some(span))) = oldest
+            && let Some(span) = self.spans.get_mut(span)
+        {
+            span.some_answer(time_ns);
+        }
     }
 
     /// The connection has gone.
@@ -89,11 +103,7 @@ impl Transactions {
                         client.open.get(index)?.1
                     });
                     if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
-                        span.first_answer_ns.get_or_insert(caller.time_ns);
-                        span.last_io_ns = caller.time_ns;
-                        if span.answer == Answer::None {
-                            span.answer = Answer::Unread;
-                        }
+                        span.some_answer(caller.time_ns);
                     }
                 }
                 Call::Ended { tag, result } => {
@@ -105,17 +115,19 @@ impl Transactions {
                         end(span, caller.time_ns, result);
                     }
                 }
+                Call::Lost => self.counts.framing_lost += 1,
+                Call::Overflow => self.counts.calls_overflow += 1,
             }
         }
     }
 
     fn call_began(&mut self, caller: &Caller, connection: ConnectionId, tag: u64, operation: Operation) {
         let asking = match operation {
-            Operation::Statement { system, text, text_len } => {
+            Operation::Statement { system, text, text_len, purpose } => {
                 let key = self.statements.key(&text, text_len);
                 let (statement, fresh) = self.statements.get(key, &text, text_len);
                 self.counts.sql_scanned += u64::from(fresh && statement.scanned);
-                Asking::Statement { system, statement }
+                Asking::Statement { system, statement, purpose }
             }
             Operation::Command { kind, system, name, target } => {
                 Asking::Command { kind, system, name, target }
@@ -171,6 +183,8 @@ fn end(span: &mut OpenSpan, time_ns: u64, result: CallResult) {
             Answer::None => Answer::None,
             _ => Answer::Unread,
         }
+    } else if result.earlier {
+        Answer::Read(result)
     } else {
         span.last_io_ns = time_ns;
         span.first_answer_ns.get_or_insert(time_ns);

@@ -4,7 +4,7 @@
 use super::{Answer, Asking, Caller, SpanId};
 use crate::intake::{Io, Statement as StatementEvent};
 use crate::transactions::Transactions;
-use crate::transactions::clients::CallResult;
+use crate::transactions::clients::{CallResult, Purpose};
 use crate::transactions::connection::{Database, Live, Speaks};
 use crate::transactions::http::{Likeness, request_likeness};
 use crate::transactions::mysql::{Reply, Verdict, carries_statement};
@@ -128,7 +128,10 @@ impl Transactions {
     ) -> Option<SpanId> {
         let (normalised, fresh) = self.statements.get(key, statement.text, statement.text_len);
         self.counts.sql_scanned += u64::from(fresh && normalised.scanned);
-        self.open_span(caller, Asking::Statement { system: "mysql", statement: normalised })
+        self.open_span(
+            caller,
+            Asking::Statement { system: "mysql", statement: normalised, purpose: Purpose::Run },
+        )
     }
 
     /// Inbound bytes on a database connection: the reply to its latest statement, when it has one. `lost`

@@ -7,6 +7,7 @@ mod garbage;
 mod losses;
 mod places;
 mod spans;
+mod tls;
 
 use super::{Clock, Limits, Output, Settings, Transactions};
 use crate::intake::{
