@@ -10,6 +10,7 @@ mod announce;
 mod connection;
 #[cfg(target_arch = "bpf")]
 mod context;
+mod deep;
 #[cfg(target_arch = "bpf")]
 mod drivers;
 #[cfg(target_arch = "bpf")]

@@ -58,11 +58,37 @@ pub enum Body<'a> {
         status: StackStatus,
     },
     Context(Context),
+    /// The reader hands on whole stacks, whatever parts they come in.
     Stack {
         stack: StackId,
+        /// Innermost first.
         frames: Vec<pyapm_wire::python::Frame>,
+        gap: Option<Gap>,
         status: StackStatus,
     },
+    /// One of several records that a deep stack comes in.
+    StackPart(StackPart),
+}
+
+/// Frames that are missing in the middle of a stack, which was too deep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gap {
+    /// Frames before it.
+    pub after: usize,
+    /// Frames that are missing.
+    pub frames: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackPart {
+    pub stack: StackId,
+    pub frames: Vec<pyapm_wire::python::Frame>,
+    /// Frames in the parts before this one.
+    pub before: usize,
+    /// Frames in all parts.
+    pub kept: usize,
+    pub gap: Option<Gap>,
+    pub status: StackStatus,
 }
 
 /// One end of a connection.

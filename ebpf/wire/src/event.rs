@@ -179,18 +179,29 @@ pub struct Sample {
     pub scope: Scope,
 }
 
-/// `STACK`: the frames behind a stack id that this thread is about to use. `frames` of
+/// `STACK`: the frames behind a stack id that this thread is about to use, or a part of them. `frames` of
 /// [`crate::python::Frame`] follow, innermost first.
+///
+/// The parts of one stack come in order, with no other `STACK` of this thread between them. A part that found no
+/// room in the ring ends them, and its stack counts as not sent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Stack {
     pub header: Header,
-    /// Hash of the frames and of the target's generation; never 0.
+    /// Hash of all frames of the stack, those left out included, and of the target's generation; never 0.
     pub stack: u64,
+    /// Frames that follow.
     pub frames: u32,
     /// One of [`crate::python::status`].
     pub stack_status: u16,
     pub padding: u16,
+    /// Frames of this stack in the parts before this one.
+    pub before: u32,
+    /// Frames of this stack in all its parts.
+    pub kept: u32,
+    /// Frames that are in none of them, behind the first [`crate::python::INNER_FRAMES`].
+    pub left_out: u32,
+    pub padding_2: [u32; 3],
 }
 
 /// Flags of a `CONTEXT` record.
@@ -224,5 +235,5 @@ const _: () = assert!(size_of::<TlsSession>() == 40);
 const _: () = assert!(size_of::<Io>() == 96);
 const _: () = assert!(size_of::<Statement>() == 80);
 const _: () = assert!(size_of::<Sample>() == 64);
-const _: () = assert!(size_of::<Stack>() == 40);
+const _: () = assert!(size_of::<Stack>() == 64);
 const _: () = assert!(size_of::<Context>() == 48);
