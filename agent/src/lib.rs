@@ -2,8 +2,8 @@
 //! from its left (`cargo xtask tidy` holds this). `pipeline` and `cli` may import all.
 //!
 //! ```text
-//! telemetry, binaries, host -> probes -> intake -> targets -> python -> symbols -> profile
-//!     -> transactions -> store -> outputs
+//! telemetry, binaries, host -> probes -> intake -> targets -> python -> symbols
+//!     -> native -> profile -> transactions -> store -> outputs
 //! ```
 //!
 //! The single return path is `probes::tables`: userspace writes kernel maps through it, control, never data.
@@ -12,6 +12,7 @@ pub mod binaries;
 pub mod cli;
 pub mod host;
 pub mod intake;
+pub mod native;
 pub mod outputs;
 pub mod pipeline;
 pub mod probes;

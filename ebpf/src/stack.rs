@@ -8,7 +8,9 @@ use crate::memory::{copy_user, kernel, opaque, user};
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
-use pyapm_wire::python::{ABSENT, CODE_BYTES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, route, status};
+use pyapm_wire::python::{
+    ABSENT, CODE_BYTES, ENTRIES, ENTRIES_SHIFT, FRAME_BYTES, Frame, Layout, MAX_FRAMES, route, status,
+};
 use pyapm_wire::target::Target;
 
 /// From 3.12 on, frames with this owner or a higher one are the interpreter's own (shims and sentinels);
@@ -91,6 +93,8 @@ fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
         (*scratch).has_owner = all_ones_unless_absent(layout.frame_owner);
         (*scratch).has_bytecode = all_ones_unless_absent(layout.code_bytecode);
         (*scratch).has_version = all_ones_unless_absent(layout.code_version_u32);
+        (*scratch).has_entry = all_ones_unless_absent(layout.frame_entry);
+        (*scratch).entries = 0;
     }
     // Every call from C may have put a shim between two frames, so allow for more steps than frames.
     for _ in 0..MAX_FRAMES + MAX_FRAMES / 2 {
@@ -126,6 +130,9 @@ fn step(layout: &Layout, scratch: *mut StackScratch) -> Step {
     unsafe { (*scratch).cursor = field::<u64, FRAME_BYTES>(frame, layout.frame_previous) };
     let owner = u64::from(unsafe { field::<u8, FRAME_BYTES>(frame, layout.frame_owner) });
     if owner & unsafe { (*scratch).has_owner } >= FIRST_FOREIGN_OWNER {
+        // C code entered the interpreter here.
+        // SAFETY: as above.
+        unsafe { (*scratch).entries += 1 };
         return Step::Next;
     }
     // SAFETY: as above.
@@ -143,6 +150,12 @@ fn step(layout: &Layout, scratch: *mut StackScratch) -> Step {
     let Some(identity) = identity(layout, code, scratch) else {
         return Step::End(status::UNREADABLE);
     };
+    // SAFETY: as above.
+    let entries = unsafe { (*scratch).entries };
+    let entries = if entries > 3 { 3 } else { entries as u32 };
+    let identity = identity & !ENTRIES | entries << ENTRIES_SHIFT;
+    let entry = u64::from(unsafe { field::<u8, FRAME_BYTES>(frame, layout.frame_entry) } != 0);
+    unsafe { (*scratch).entries = entry & (*scratch).has_entry };
     // SAFETY: `index` is below the length of `frames`.
     unsafe {
         (&raw mut (*scratch).frames).cast::<Frame>().add(index as usize).write(Frame {

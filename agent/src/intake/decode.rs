@@ -2,7 +2,7 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
+    Body, ConnectionId, Direction, Endpoint, Event, Io, Library, Native, StackId, StackStatus, Statement,
 };
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
@@ -48,6 +48,12 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             Body::Sample { stack: stack_id(sample.stack), status: stack_status(sample.stack_status)? }
         }
         kind::STACK => stack(record)?,
+        kind::NATIVE => {
+            let (native, rest) = split::<wire::Native>(record)?;
+            let (stack, _) = take(rest, native.copied, record)?;
+            let cut = header.flags & wire::native::CUT != 0;
+            Body::Native(Native { ip: native.ip, sp: native.sp, bp: native.bp, stack, cut })
+        }
         other => return Err(DecodeError::Kind(other)),
     };
     Ok(Event { time_ns: header.time_ns, pid: header.tgid, tid: header.tid, body })
@@ -179,7 +185,13 @@ mod tests {
             ..wire::Statement::zeroed()
         };
         let stack = wire::Stack { header: header(kind::STACK), stack: 1, frames: 1, ..wire::Stack::zeroed() };
-        for record in [bytes_of(&io, b"abcyz"), bytes_of(&statement, b"abcyz"), bytes_of(&stack, &[0; 16])] {
+        let native = wire::Native { header: header(kind::NATIVE), copied: 3, ..wire::Native::zeroed() };
+        for record in [
+            bytes_of(&io, b"abcyz"),
+            bytes_of(&statement, b"abcyz"),
+            bytes_of(&stack, &[0; 16]),
+            bytes_of(&native, b"abc"),
+        ] {
             assert!(decode(&record).is_ok());
             for end in 0..record.len() {
                 assert_eq!(decode(&record[..end]), Err(DecodeError::Short(end)));

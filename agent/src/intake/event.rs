@@ -44,6 +44,8 @@ pub enum Body<'a> {
         stack: Option<StackId>,
         status: StackStatus,
     },
+    /// Directly before the sample that it belongs to.
+    Native(Native<'a>),
     Stack {
         stack: StackId,
         frames: Vec<pyapm_wire::python::Frame>,
@@ -126,6 +128,18 @@ pub struct Statement<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Library {
     Mysql,
+}
+
+/// What a thread's native frames can be found from: its registers in its own code, and a copy of its stack.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Native<'a> {
+    pub ip: u64,
+    pub sp: u64,
+    pub bp: u64,
+    /// From `sp` upwards.
+    pub stack: &'a [u8],
+    /// The stack goes on beyond what was copied.
+    pub cut: bool,
 }
 
 /// See `pyapm_wire::python::status`.

@@ -38,7 +38,7 @@ pub(super) struct Started {
 }
 
 pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, StartError> {
-    let mut probes = load(ring_bytes)?;
+    let mut probes = load(ring_bytes, false)?;
     let mut discovery = Discovery::new();
     let mut inspector = Inspector::default();
     let application = discovery.application(pid)?;
@@ -64,11 +64,12 @@ pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, 
     Ok(Started { application, interpreters, inspector, discovery, probes, tables, drivers })
 }
 
-/// A loaded kernel half with nothing attached, where this machine allows one.
-pub(super) fn load(ring_bytes: u32) -> Result<Probes, StartError> {
+/// A loaded kernel half with nothing attached, where this machine allows one. `native`: samples come with native
+/// stacks.
+pub(super) fn load(ring_bytes: u32, native: bool) -> Result<Probes, StartError> {
     let plan = Plan::from_facts(&Facts::read())?;
     let settings = Settings { io_copies: plan.io_copies, ..settings(&Btf::running_kernel()?)? };
-    Ok(Probes::load(Setup { settings, ring_bytes })?)
+    Ok(Probes::load(Setup { settings, ring_bytes, native })?)
 }
 
 /// Has the kernel verify and load every program, attaches none, and lets them go again: for the doctor.
@@ -77,7 +78,7 @@ pub(super) fn load(ring_bytes: u32) -> Result<Probes, StartError> {
 /// What the kernel said.
 pub fn try_load() -> anyhow::Result<()> {
     let settings = Settings { io_copies: IO_COPIES, ..settings(&Btf::running_kernel()?)? };
-    Probes::load(Setup { settings, ring_bytes: 1 << 16 })?.load_all()?;
+    Probes::load(Setup { settings, ring_bytes: 1 << 16, native: true })?.load_all()?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use super::Tables;
 use super::mapped::Mapped;
 use super::tracefs::TraceFs;
 use aya::maps::{HashMap, Map, MapData, RingBuf};
+use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use pyapm_wire::connection::{HINT_SLOTS, Hint};
 use pyapm_wire::count;
@@ -80,6 +81,8 @@ pub struct Setup {
     pub settings: Settings,
     /// Bytes of the ring buffer; rounded up to a power of two of at least a page.
     pub ring_bytes: u32,
+    /// Native stacks are sent with samples.
+    pub native: bool,
 }
 
 /// A loaded kernel half. Everything it attached goes with it, also when this process is killed: programs,
@@ -101,9 +104,15 @@ impl Probes {
         let mut settings = setup.settings;
         // Wake the reader early only when a quarter is full; else its timer is soon enough.
         settings.wakeup_bytes = ring_bytes / 4;
+        settings.native = setup.native.into();
         let bytes = bytemuck::bytes_of(&settings);
         let mut loader = EbpfLoader::new();
         loader.override_global("SETTINGS", bytes, true).map_max_entries("RING", ring_bytes);
+        if setup.native {
+            let cpus =
+                nr_cpus().map_err(|(what, source)| ProbeError::Cpus { what: what.to_owned(), source })?;
+            loader.map_max_entries("NATIVE_SCRATCH", u32::try_from(cpus).unwrap_or(u32::MAX));
+        }
         let ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
         Ok(Self { tracepoints: Vec::new(), ebpf, io_copies: settings.io_copies, tracefs: None })
     }

@@ -1,6 +1,8 @@
 //! Identity of a code object: a fold over fields that change when its address is reused by another one.
 //! The kernel half computes the same fold over the same fields; the two must never differ.
 
+use pyapm_wire::python::ENTRIES;
+
 /// The fields that are folded, as they lie in the code object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IdentityFields {
@@ -36,7 +38,8 @@ pub fn identity(fields: IdentityFields) -> u32 {
         hash ^= hash >> 29;
     }
     let folded = (hash ^ (hash >> 32)) & 0xffff_ffff;
-    u32::try_from(folded).unwrap_or(u32::MAX)
+    // The bits that are left free are counters of the kernel half.
+    u32::try_from(folded).unwrap_or(u32::MAX) & !ENTRIES
 }
 
 #[cfg(test)]

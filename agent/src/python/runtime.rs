@@ -314,6 +314,7 @@ fn layout(offsets: &ObjectOffsets, route: Route) -> Layout {
             Some(offsets.frame_previous),
             Some(offsets.frame_instruction),
             offsets.frame_owner,
+            offsets.frame_entry,
         ]),
         code_bytes: end_of(&[
             Some(offsets.code_firstlineno),
@@ -322,7 +323,7 @@ fn layout(offsets: &ObjectOffsets, route: Route) -> Layout {
             Some(offsets.code_linetable),
             offsets.code_version,
         ]),
-        padding: 0,
+        frame_entry: offsets.frame_entry.unwrap_or(ABSENT),
     }
 }
 

@@ -5,7 +5,7 @@ use super::clock::monotonic_ns;
 use crate::intake::StackId;
 use crate::python::{Code, Interpreter, Memory, ObjectError, read_code};
 use pyapm_model::line::Frame;
-use pyapm_wire::python::Frame as RawFrame;
+use pyapm_wire::python::{ENTRIES, Frame as RawFrame};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -149,13 +149,14 @@ impl Symbols {
         memory: &dyn Memory,
         frame: &RawFrame,
     ) -> Option<Arc<Code>> {
+        let identity = frame.identity & !ENTRIES;
         let process = self.process(pid);
-        let key = CodeKey { process: process.incarnation, address: frame.code, identity: frame.identity };
+        let key = CodeKey { process: process.incarnation, address: frame.code, identity };
         if let Some(known) = self.codes.get(key).or_else(|| self.inherited(key, &process.ancestors)) {
             return Some(known.code);
         }
         match read_code(memory, &interpreter.offsets, frame.code) {
-            Ok(code) if code.identity == frame.identity => {
+            Ok(code) if code.identity == identity => {
                 let code = Arc::new(code);
                 let weight = 200 + code.function.len() + code.file.len() + code.lines.bytes().len();
                 self.codes.insert(key, Known { code: Arc::clone(&code), read_ns: (self.clock)() }, weight);

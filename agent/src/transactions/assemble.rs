@@ -89,7 +89,7 @@ impl Transactions {
                 self.closed(event.time_ns, *connection, Outcome::Aborted, out);
             }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
-            Body::Fork { .. } | Body::Stack { .. } => {}
+            Body::Fork { .. } | Body::Stack { .. } | Body::Native(_) => {}
         }
     }
 

@@ -27,11 +27,16 @@ pub const SAMPLE_NOT_PYTHON: u32 = 8;
 /// System calls whose saved registers were not where they are on every known kernel: not followed.
 pub const REGISTERS_UNKNOWN: u32 = 10;
 
+/// Samples whose thread's own registers were not where they are on every known kernel: no native frames.
+pub const NATIVE_REGISTERS_UNKNOWN: u32 = 17;
+/// Native stacks larger than [`crate::event::NATIVE_CAPTURE`], or cut short by a page that was absent.
+pub const NATIVE_STACK_CUT: u32 = 18;
+
 /// Rows of `COUNTS`; a machine with more CPUs shares them.
 pub const CPUS: u32 = 1024;
 
 /// Slots in a row of `COUNTS`.
-pub const SLOTS: u32 = 16;
+pub const SLOTS: u32 = 32;
 
 /// Name of each slot as outputs show it; empty for unused slots.
 pub const NAMES: [&str; SLOTS as usize] = [
@@ -46,6 +51,22 @@ pub const NAMES: [&str; SLOTS as usize] = [
     "sample_not_python",
     "",
     "registers_unknown",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "native_registers_unknown",
+    "native_stack_cut",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
     "",
     "",
     "",

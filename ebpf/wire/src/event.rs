@@ -20,6 +20,7 @@ pub mod kind {
     pub const STATEMENT: u16 = 7;
     pub const SAMPLE: u16 = 8;
     pub const STACK: u16 = 9;
+    pub const NATIVE: u16 = 16;
 }
 
 /// Common start of every record.
@@ -159,6 +160,28 @@ pub struct Stack {
     pub padding: u16,
 }
 
+/// Flags of a `NATIVE` record.
+pub mod native {
+    /// The stack goes on beyond the bytes that were copied.
+    pub const CUT: u16 = 1;
+}
+
+/// `NATIVE`: the registers that the thread has in its own code, and its stack from `sp` upwards: `copied` bytes
+/// follow. Made only when native frames are asked for, directly before the `SAMPLE` of the same moment and thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Native {
+    pub header: Header,
+    pub ip: u64,
+    pub sp: u64,
+    pub bp: u64,
+    pub copied: u32,
+    pub padding: u32,
+}
+
+/// Bytes of a native stack that are copied at most.
+pub const NATIVE_CAPTURE: u32 = 64 * 1024;
+
 /// Bytes of a statement's text that are captured at most.
 pub const STATEMENT_CAPTURE: u32 = 4096;
 
@@ -170,3 +193,4 @@ const _: () = assert!(size_of::<Io>() == 56);
 const _: () = assert!(size_of::<Statement>() == 56);
 const _: () = assert!(size_of::<Sample>() == 40);
 const _: () = assert!(size_of::<Stack>() == 40);
+const _: () = assert!(size_of::<Native>() == 56);

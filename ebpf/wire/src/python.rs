@@ -55,7 +55,8 @@ pub struct Layout {
     pub frame_bytes: u32,
     /// Bytes from a code object's start that hold all of the above. At most [`CODE_BYTES`].
     pub code_bytes: u32,
-    pub padding: u32,
+    /// In the frame: the byte `is_entry` (3.11). [`ABSENT`] elsewhere.
+    pub frame_entry: u32,
 }
 
 /// Most of a frame that is read.
@@ -72,9 +73,15 @@ pub struct Frame {
     /// Byte offset of the instruction in the bytecode; negative before the first one.
     pub instruction: i32,
     /// Folded from fields of the code object (see `identity` in the kernel half): a code object that was
-    /// freed and its address reused does not keep it.
+    /// freed and its address reused does not keep it. The two bits of [`ENTRIES`] are not part of it.
     pub identity: u32,
 }
+
+/// Bits of [`Frame::identity`] that count how often C code entered the interpreter between this frame and the
+/// one that it called (or, at the innermost frame, since it ran last): 0 to 3, where 3 is that or more. On 3.10
+/// and earlier they are 0, and every frame is an entry.
+pub const ENTRIES: u32 = 3 << ENTRIES_SHIFT;
+pub const ENTRIES_SHIFT: u32 = 30;
 
 /// Whether a stack could be taken. `stack_status` of the records that carry a stack.
 pub mod status {

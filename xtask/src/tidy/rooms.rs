@@ -4,7 +4,7 @@
 use super::source::Source;
 
 /// From left to right.
-pub const ROOMS: [&str; 12] = [
+pub const ROOMS: [&str; 13] = [
     "telemetry",
     "binaries",
     "host",
@@ -13,6 +13,7 @@ pub const ROOMS: [&str; 12] = [
     "targets",
     "python",
     "symbols",
+    "native",
     "profile",
     "transactions",
     "store",

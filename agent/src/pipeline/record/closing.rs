@@ -148,6 +148,7 @@ pub(super) fn losses(recorder: &Recorder) -> (Reasons, Reasons) {
         })
         .collect();
     incomplete.extend(named.named().map(|(name, value)| (name.to_owned(), value)));
+    incomplete.extend(recorder.native_counts().into_iter().map(|(name, value)| (name.to_owned(), value)));
     incomplete.insert("stacks_unknown".to_owned(), recorder.apart.stacks_unknown);
     lost.extend(recorder.skipped().into_iter().map(|(program, times)| (format!("skipped_{program}"), times)));
     lost.retain(|_, value| *value != 0);
