@@ -123,6 +123,7 @@ mod tests {
                     frame: frame(word),
                     is_evaluation: word == "E",
                     is_plumbing: word.starts_with('p'),
+                    is_entry: false,
                 })
             })
             .collect();

@@ -91,6 +91,8 @@ pub(super) struct Object {
     names: Vec<u8>,
     /// Those with code: a page of the file may be mapped for two segments, at different places.
     segments: Vec<Segment>,
+    /// Where a program of this file begins to run.
+    entry: u64,
     /// The interpreter's loop; empty in every file that is no interpreter.
     evaluation: Vec<Range<u64>>,
 }
@@ -124,8 +126,14 @@ impl Object {
                 Segment { address: segment.address(), offset, size }
             })
             .collect();
-        let mut object =
-            Self { unwind, symbols: Vec::new(), names: Vec::new(), segments, evaluation: Vec::new() };
+        let mut object = Self {
+            unwind,
+            symbols: Vec::new(),
+            names: Vec::new(),
+            segments,
+            evaluation: Vec::new(),
+            entry: elf.entry(),
+        };
         let start = object.read_symbols(&elf);
         if let Some(start) = start {
             let code = |range: Range<u64>| {
@@ -185,6 +193,17 @@ impl Object {
             return None;
         }
         Some(readable(&String::from_utf8_lossy(bytes_of(&self.names, symbol.name))))
+    }
+
+    /// Whether this address of the file is where a program begins to run: nothing has called it, though not every
+    /// file's unwind table says so.
+    pub(super) fn is_entry(&self, address: u64) -> bool {
+        /// More than the few instructions that there are before the C library is called.
+        const LENGTH: u64 = 64;
+        let is_near =
+            self.entry != 0 && address.checked_sub(self.entry).is_some_and(|within| within < LENGTH);
+        // The next function may begin within so short a space.
+        is_near && self.unwind.function(address).is_none_or(|function| function.range.start <= self.entry)
     }
 
     /// Whether the file holds an interpreter.

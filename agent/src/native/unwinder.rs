@@ -41,6 +41,8 @@ pub struct NativeFrame {
     pub is_evaluation: bool,
     /// It is the interpreter's, and does nothing but call, or has no name.
     pub is_plumbing: bool,
+    /// A program begins to run here: nothing lies beyond.
+    pub is_entry: bool,
 }
 
 /// A stack, as far as it could be unwound.
@@ -192,6 +194,10 @@ impl Process {
                     }
                     let frame = names.entry(address).or_insert_with(|| Arc::new(name(found, address)));
                     stack.frames.push(Arc::clone(frame));
+                    if frame.is_entry {
+                        stack.is_whole = true;
+                        return (stack, true);
+                    }
                 }
                 Ok(Some(_)) => {
                     stack.is_cut = true;
@@ -220,7 +226,7 @@ fn code_at(code: &[Code], address: u64) -> Option<&Code> {
 fn name(code: &Code, address: u64) -> NativeFrame {
     let Some(object) = &code.object else {
         let frame = Frame { function: GENERATED.to_owned(), file: code.file.to_string(), line: None };
-        return NativeFrame { frame, is_evaluation: false, is_plumbing: false };
+        return NativeFrame { frame, is_evaluation: false, is_plumbing: false, is_entry: false };
     };
     let address = address.wrapping_sub(code.bias);
     let name = object.name(address);
@@ -234,6 +240,7 @@ fn name(code: &Code, address: u64) -> NativeFrame {
         frame: Frame { function, file: code.file.to_string(), line: None },
         is_evaluation: object.is_evaluation(address),
         is_plumbing,
+        is_entry: object.is_entry(address),
     }
 }
 

@@ -6,6 +6,7 @@ mod sampler;
 mod flutter;
 mod lines;
 mod names;
+mod native;
 mod places;
 mod released;
 mod robust;
