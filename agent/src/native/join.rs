@@ -124,6 +124,7 @@ mod tests {
                     is_evaluation: word == "E",
                     is_plumbing: word.starts_with('p'),
                     is_entry: false,
+                    is_covered: true,
                 })
             })
             .collect();

@@ -43,6 +43,9 @@ pub struct NativeFrame {
     pub is_plumbing: bool,
     /// A program begins to run here: nothing lies beyond.
     pub is_entry: bool,
+    /// The file's unwind table has it. The caller of a function that it has not is found by a frame pointer, which there
+    /// may be none of.
+    pub is_covered: bool,
 }
 
 /// A stack, as far as it could be unwound.
@@ -54,6 +57,18 @@ pub struct NativeStack {
     pub is_whole: bool,
     /// It ends where the copy does.
     pub is_cut: bool,
+}
+
+impl NativeStack {
+    /// Of a walk that came to no good end, what lies beyond the first function that the tables do not have may be
+    /// anything.
+    fn keep_certain(&mut self) {
+        let first = self.frames.iter().position(|frame| !frame.is_covered);
+        if let Some(first) = first {
+            self.is_cut &= first + 1 == self.frames.len();
+            self.frames.truncate(first + 1);
+        }
+    }
 }
 
 /// Mapped code.
@@ -187,6 +202,7 @@ impl Process {
                 Ok(Some(address)) if stack.frames.len() < MAX_FRAMES => {
                     let address = address.address_for_lookup();
                     let Some(found) = code_at(code, address) else {
+                        stack.keep_certain();
                         return (stack, false);
                     };
                     if names.len() >= MAX_NAMES {
@@ -226,21 +242,29 @@ fn code_at(code: &[Code], address: u64) -> Option<&Code> {
 fn name(code: &Code, address: u64) -> NativeFrame {
     let Some(object) = &code.object else {
         let frame = Frame { function: GENERATED.to_owned(), file: code.file.to_string(), line: None };
-        return NativeFrame { frame, is_evaluation: false, is_plumbing: false, is_entry: false };
+        return NativeFrame {
+            frame,
+            is_evaluation: false,
+            is_plumbing: false,
+            is_entry: false,
+            is_covered: false,
+        };
     };
     let address = address.wrapping_sub(code.bias);
     let name = object.name(address);
     let is_plumbing = object.is_interpreter() && name.as_deref().is_none_or(is_plumbing);
-    let function = name.unwrap_or_else(|| {
-        let start = object.unwind.function(address).map_or(address, |function| function.range.start);
+    let function = object.unwind.function(address);
+    let start = function.as_ref().map_or(address, |function| function.range.start);
+    let shown = name.unwrap_or_else(|| {
         let file = code.file.rsplit('/').next().unwrap_or(&code.file);
         format!("{file}+{start:#x}")
     });
     NativeFrame {
-        frame: Frame { function, file: code.file.to_string(), line: None },
+        frame: Frame { function: shown, file: code.file.to_string(), line: None },
         is_evaluation: object.is_evaluation(address),
         is_plumbing,
         is_entry: object.is_entry(address),
+        is_covered: function.is_some(),
     }
 }
 
