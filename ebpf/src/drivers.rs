@@ -14,6 +14,7 @@ use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use pyapm_wire::count;
 use pyapm_wire::event::{STATEMENT_CAPTURE, Statement, kind, library};
+use pyapm_wire::scope::Scope;
 
 #[uprobe]
 fn mysql_query(context: ProbeContext) -> u32 {
@@ -56,6 +57,7 @@ fn mysql_query(context: ProbeContext) -> u32 {
             library: library::MYSQL,
             stack_status: walked.status,
             padding: 0,
+            scope: Scope::default(),
         };
         emit::output((&raw const (*scratch).record).cast(), total);
     }

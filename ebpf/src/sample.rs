@@ -11,6 +11,7 @@ use aya_ebpf::programs::PerfEventContext;
 use pyapm_wire::count;
 use pyapm_wire::event::{Sample, kind};
 use pyapm_wire::python::{route, status};
+use pyapm_wire::scope::Scope;
 
 #[perf_event]
 fn cpu_sample(context: PerfEventContext) -> i32 {
@@ -30,6 +31,7 @@ fn cpu_sample(context: PerfEventContext) -> i32 {
         stack: walked.stack,
         stack_status: walked.status,
         padding: [0; 6],
+        scope: Scope::default(),
     });
     0
 }

@@ -25,7 +25,7 @@ pub struct Attached {
 }
 
 /// One unit of inbound work, finished.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct Transaction {
     pub application: String,
     pub kind: TransactionKind,
@@ -61,19 +61,21 @@ pub struct Transaction {
     pub client_address: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq, Hash)]
 #[serde(rename_all = "snake_case")]
 pub enum TransactionKind {
+    #[default]
     Http,
     Task,
     Point,
 }
 
 /// How a transaction ended.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq, Hash)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The response was sent to its last byte.
+    #[default]
     Complete,
     /// The client went away, or the connection broke, before the response was whole.
     Aborted,
@@ -84,7 +86,7 @@ pub enum Outcome {
 }
 
 /// One outgoing call inside a transaction.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct Span {
     pub kind: SpanKind,
     /// Low-cardinality: operation and object (`SELECT users`).
@@ -109,11 +111,33 @@ pub struct Span {
     pub server_port: Option<u16>,
     /// Whether the reply was seen; `None` in `error.type` means success only if this is true.
     pub reply_seen: bool,
+    /// Of HTTP calls.
+    #[serde(rename = "http.request.method", default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Of HTTP calls: path without the query string.
+    #[serde(rename = "url.path", default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Of HTTP calls.
+    #[serde(rename = "http.response.status_code", default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    #[serde(rename = "messaging.system", default, skip_serializing_if = "Option::is_none")]
+    pub messaging_system: Option<String>,
+    #[serde(rename = "messaging.destination.name", default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    #[serde(rename = "db.response.returned_rows", default, skip_serializing_if = "Option::is_none")]
+    pub returned_rows: Option<u64>,
+    /// Rows that the statement changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affected_rows: Option<u64>,
+    /// From the start to the first byte of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_ns: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq, Hash)]
 #[serde(rename_all = "snake_case")]
 pub enum SpanKind {
+    #[default]
     Db,
     Cache,
     Http,

@@ -6,7 +6,8 @@ use super::event::{
 };
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
-use pyapm_wire::python::{Frame, status};
+use pyapm_wire::python::{ENTRIES, Frame, status};
+use pyapm_wire::scope::Scope;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeError {
@@ -24,10 +25,13 @@ pub enum DecodeError {
 /// When the record is shorter than its own fields say, or says something this version does not know.
 pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
     let (header, _) = split::<wire::Header>(record)?;
+    let mut scope = Scope::default();
     let body = match header.kind {
         kind::FORK => Body::Fork { child: split::<wire::Fork>(record)?.0.child_tgid },
         kind::EXEC => Body::Exec,
         kind::EXIT => Body::Exit,
+        kind::STARTED => Body::Started,
+        kind::LISTENS => Body::Listens,
         kind::CONNECTION_OPENED => {
             let (opened, _) = split::<wire::ConnectionOpened>(record)?;
             Body::ConnectionOpened {
@@ -41,10 +45,26 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             let (closed, _) = split::<wire::ConnectionClosed>(record)?;
             Body::ConnectionClosed { connection: ConnectionId(closed.connection) }
         }
-        kind::IO => Body::Io(io(record)?),
-        kind::STATEMENT => Body::Statement(statement(record)?),
+        kind::TLS_SESSION => {
+            let (session, _) = split::<wire::TlsSession>(record)?;
+            Body::TlsSession {
+                session: ConnectionId(session.connection),
+                carrier: (session.carrier != 0).then_some(ConnectionId(session.carrier)),
+            }
+        }
+        kind::IO => {
+            let (fixed, payload) = split::<wire::Io>(record)?;
+            scope = fixed.scope;
+            Body::Io(io(&fixed, payload, record)?)
+        }
+        kind::STATEMENT => {
+            let (fixed, payload) = split::<wire::Statement>(record)?;
+            scope = fixed.scope;
+            Body::Statement(statement(&fixed, payload, record)?)
+        }
         kind::SAMPLE => {
             let (sample, _) = split::<wire::Sample>(record)?;
+            scope = sample.scope;
             Body::Sample { stack: stack_id(sample.stack), status: stack_status(sample.stack_status)? }
         }
         kind::STACK => stack(record)?,
@@ -56,11 +76,10 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         }
         other => return Err(DecodeError::Kind(other)),
     };
-    Ok(Event { time_ns: header.time_ns, pid: header.tgid, tid: header.tid, body })
+    Ok(Event { time_ns: header.time_ns, pid: header.tgid, tid: header.tid, scope, body })
 }
 
-fn io(record: &[u8]) -> Result<Io<'_>, DecodeError> {
-    let (io, payload) = split::<wire::Io>(record)?;
+fn io<'a>(io: &wire::Io, payload: &'a [u8], record: &[u8]) -> Result<Io<'a>, DecodeError> {
     let (head, rest) = take(payload, io.head, record)?;
     let (tail, _) = take(rest, io.tail, record)?;
     let flagged = |flag| io.header.flags & flag != 0;
@@ -73,11 +92,16 @@ fn io(record: &[u8]) -> Result<Io<'_>, DecodeError> {
         tail,
         end_of_stream: flagged(wire::io::END_OF_STREAM),
         failed: flagged(wire::io::FAILED),
+        stack: stack_id(io.stack),
+        status: stack_status(io.stack_status)?,
     })
 }
 
-fn statement(record: &[u8]) -> Result<Statement<'_>, DecodeError> {
-    let (statement, payload) = split::<wire::Statement>(record)?;
+fn statement<'a>(
+    statement: &wire::Statement,
+    payload: &'a [u8],
+    record: &[u8],
+) -> Result<Statement<'a>, DecodeError> {
     let (text, _) = take(payload, statement.captured, record)?;
     Ok(Statement {
         library: match statement.library {
@@ -96,9 +120,18 @@ fn stack(record: &[u8]) -> Result<Body<'_>, DecodeError> {
     let (stack, rest) = split::<wire::Stack>(record)?;
     let bytes = (stack.frames as usize).saturating_mul(size_of::<Frame>());
     let (frames, _) = take(rest, u32::try_from(bytes).unwrap_or(u32::MAX), record)?;
+    let frames = frames.chunks_exact(size_of::<Frame>()).map(bytemuck::pod_read_unaligned::<Frame>);
+    // Of each frame between it and its caller; those before the innermost come first.
+    let entries = std::iter::once(u64::from(stack.top_entries))
+        .chain(frames.clone().map(|frame| frame.code & ENTRIES))
+        .take(frames.len())
+        .map(|entries| u8::try_from(entries).unwrap_or(u8::MAX))
+        .collect();
     Ok(Body::Stack {
         stack: stack_id(stack.stack).ok_or(DecodeError::Short(record.len()))?,
-        frames: frames.chunks_exact(size_of::<Frame>()).map(bytemuck::pod_read_unaligned).collect(),
+        // What the kernel half adds to the code object's address is not part of it.
+        frames: frames.map(|frame| Frame { code: frame.code & !ENTRIES, ..frame }).collect(),
+        entries,
         status: stack_status(stack.stack_status)?,
     })
 }
@@ -125,6 +158,7 @@ fn stack_status(value: u16) -> Result<StackStatus, DecodeError> {
         status::NO_FRAME => StackStatus::NoFrame,
         status::UNREADABLE => StackStatus::Unreadable,
         status::TRUNCATED => StackStatus::Truncated,
+        status::NOT_ASKED => StackStatus::NotAsked,
         other => return Err(DecodeError::Status(other)),
     })
 }
@@ -163,14 +197,25 @@ mod tests {
 
     #[test]
     fn stack_frames() {
-        let frame = Frame { code: 1, instruction: -2, identity: 3 };
-        let stack =
-            wire::Stack { header: header(kind::STACK), stack: 11, frames: 2, ..wire::Stack::zeroed() };
-        let record = bytes_of(&stack, &[bytemuck::bytes_of(&frame), bytemuck::bytes_of(&frame)].concat());
+        let frame = Frame { code: 0x1000, instruction: -2, identity: 3 };
+        let entered = Frame { code: frame.code | 2, ..frame };
+        let stack = wire::Stack {
+            header: header(kind::STACK),
+            stack: 11,
+            frames: 2,
+            top_entries: 1,
+            ..wire::Stack::zeroed()
+        };
+        let record = bytes_of(&stack, &[bytemuck::bytes_of(&entered), bytemuck::bytes_of(&frame)].concat());
         let body = decode(&record).unwrap().body;
         assert_eq!(
             body,
-            Body::Stack { stack: StackId(11), frames: vec![frame, frame], status: StackStatus::Complete }
+            Body::Stack {
+                stack: StackId(11),
+                frames: vec![frame, frame],
+                entries: vec![1, 2],
+                status: StackStatus::Complete,
+            }
         );
     }
 

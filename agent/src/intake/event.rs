@@ -1,6 +1,7 @@
 //! Records of the ring as typed events that borrow the ring's bytes. Times are `CLOCK_MONOTONIC`
 //! nanoseconds; pids and tids are those of the initial pid namespace.
 
+use pyapm_wire::scope::Scope;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Unique for the life of the daemon.
@@ -17,6 +18,8 @@ pub struct Event<'a> {
     pub time_ns: u64,
     pub pid: u32,
     pub tid: u32,
+    /// Who ran on the thread; all zeros where it was not looked at.
+    pub scope: Scope,
     pub body: Body<'a>,
 }
 
@@ -29,6 +32,10 @@ pub enum Body<'a> {
     Exec,
     /// The last thread of the process has ended.
     Exit,
+    /// A process that may be no target has become another program.
+    Started,
+    /// A process that may be no target has begun to listen on a socket.
+    Listens,
     ConnectionOpened {
         connection: ConnectionId,
         fd: u32,
@@ -37,6 +44,12 @@ pub enum Body<'a> {
     },
     ConnectionClosed {
         connection: ConnectionId,
+    },
+    /// Plaintext of a TLS session is about to come, as [`Io`] of the connection `session`.
+    TlsSession {
+        session: ConnectionId,
+        /// The connection that carries it; `None` when the library does not itself move the bytes.
+        carrier: Option<ConnectionId>,
     },
     Io(Io<'a>),
     Statement(Statement<'a>),
@@ -49,6 +62,9 @@ pub enum Body<'a> {
     Stack {
         stack: StackId,
         frames: Vec<pyapm_wire::python::Frame>,
+        /// For each frame, how often C code called the interpreter between it and the frame that it called (of the
+        /// innermost one: calls whose frames have ended already), at most 3.
+        entries: Vec<u8>,
         status: StackStatus,
     },
 }
@@ -91,7 +107,8 @@ pub enum Direction {
     Out,
 }
 
-/// Bytes that one system call moved on a socket, or a part of them. `Event::time_ns` is the call's return.
+/// Bytes that one system call moved on a socket, or one call of a TLS library in a session, or a part of them.
+/// `Event::time_ns` is the call's return.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Io<'a> {
     pub connection: ConnectionId,
@@ -109,6 +126,9 @@ pub struct Io<'a> {
     pub end_of_stream: bool,
     /// The call failed in a way that ends the connection (`moved` is 0).
     pub failed: bool,
+    /// Of an outgoing call; `None` when it was not taken, see `status`.
+    pub stack: Option<StackId>,
+    pub status: StackStatus,
 }
 
 /// A database client library was asked to run a statement; it has not been sent yet.
@@ -151,4 +171,5 @@ pub enum StackStatus {
     NoFrame,
     Unreadable,
     Truncated,
+    NotAsked,
 }

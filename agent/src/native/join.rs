@@ -5,10 +5,6 @@
 
 use super::unwinder::NativeStack;
 use pyapm_model::line::Frame;
-use pyapm_wire::python::{ENTRIES, ENTRIES_SHIFT, Frame as RawFrame};
-
-/// The last minor version in which every Python call was a call of the loop.
-const LAST_WITHOUT_ENTRIES: u8 = 10;
 
 /// A Python stack, as the interpreter's loops ran it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,30 +22,19 @@ impl PythonStack {
         Self { groups: Vec::new(), is_whole: true }
     }
 
-    /// From the kernel half's frames, innermost first, and their names, `None` for one that is not shown.
+    /// From names of the frames, innermost first, `None` for one that is not shown, and how often the interpreter was
+    /// entered inward of each.
     #[must_use]
-    pub fn new(
-        frames: &[RawFrame],
-        names: impl IntoIterator<Item = Option<Frame>>,
-        minor: u8,
-        is_whole: bool,
-    ) -> Self {
-        let mut groups = vec![Vec::new()];
-        for (index, (frame, name)) in frames.iter().zip(names).enumerate() {
-            let entries = if minor <= LAST_WITHOUT_ENTRIES {
-                u32::from(index > 0)
-            } else {
-                (frame.identity & ENTRIES) >> ENTRIES_SHIFT
-            };
-            for _ in 0..entries {
+    pub fn new(names: impl IntoIterator<Item = Option<Frame>>, entries: &[u8], is_whole: bool) -> Self {
+        let mut groups = Vec::new();
+        for (name, entries) in names.into_iter().zip(entries) {
+            if groups.is_empty() {
                 groups.push(Vec::new());
             }
+            groups.extend((0..*entries).map(|_| Vec::new()));
             if let Some(last) = groups.last_mut() {
                 last.extend(name);
             }
-        }
-        if frames.is_empty() {
-            groups.clear();
         }
         Self { groups, is_whole }
     }
@@ -132,16 +117,10 @@ mod tests {
     }
 
     /// Frames with the number of entries before each: `a b/1 c` is `a` called by `b` through C code.
-    fn python(words: &str, minor: u8) -> PythonStack {
+    fn python(words: &str) -> PythonStack {
         let parts = words.split_whitespace().map(|word| word.split_once('/').unwrap_or((word, "0")));
-        let raw: Vec<RawFrame> = parts
-            .clone()
-            .map(|(_, entries)| RawFrame {
-                identity: entries.parse::<u32>().unwrap() << ENTRIES_SHIFT | 77,
-                ..RawFrame::default()
-            })
-            .collect();
-        PythonStack::new(&raw, parts.map(|(name, _)| Some(frame(name))), minor, true)
+        let entries: Vec<u8> = parts.clone().map(|(_, entries)| entries.parse().unwrap()).collect();
+        PythonStack::new(parts.map(|(name, _)| Some(frame(name))), &entries, true)
     }
 
     fn joined(native: &NativeStack, python: &PythonStack) -> (String, bool) {
@@ -150,9 +129,9 @@ mod tests {
         (names.join(" "), joined.is_mismatch)
     }
 
-    fn good(native_words: &str, python_words: &str, minor: u8, expected: &str) {
+    fn good(native_words: &str, python_words: &str, expected: &str) {
         assert_eq!(
-            joined(&native(native_words), &python(python_words, minor)),
+            joined(&native(native_words), &python(python_words)),
             (expected.to_owned(), false),
             "{native_words} and {python_words}"
         );
@@ -160,40 +139,40 @@ mod tests {
 
     #[test]
     fn every_group_finds_its_loop() {
-        good("crc p1 E main", "a b", 14, "crc p1 a b main");
-        good("E p1 p2 E main", "a b/1 c", 14, "a b c main");
-        good("E p1 sort p2 E main", "a b/1 c", 14, "a p1 sort p2 b c main");
-        good("E p1 E p2 E main", "a b c", 10, "a b c main");
-        good("E main", "a b c", 11, "a b c main");
-        good("crc main", "", 14, "crc main");
+        good("crc p1 E main", "a b", "crc p1 a b main");
+        good("E p1 p2 E main", "a b/1 c", "a b c main");
+        good("E p1 sort p2 E main", "a b/1 c", "a p1 sort p2 b c main");
+        good("E p1 E p2 E main", "a b/1 c/1", "a b c main");
+        good("E main", "a b c", "a b c main");
+        good("crc main", "", "crc main");
         // Plumbing is hidden between Python frames alone.
-        good("p1 E p2", "a", 14, "p1 a p2");
+        good("p1 E p2", "a", "p1 a p2");
     }
 
     #[test]
     fn loops_without_a_frame() {
         // Called just now.
-        good("E p1 E main", "a", 14, "p1 a main");
+        good("E p1 E main", "a", "p1 a main");
         // The frame has ended, and what it held is given up: its shim is still there.
-        good("free E p1 E main", "a/1", 14, "free p1 a main");
-        good("E p0 free E p1 E main", "del a/2", 14, "del p0 free a main");
+        good("free E p1 E main", "a/1", "free p1 a main");
+        good("E p0 free E p1 E main", "del a/2", "del p0 free a main");
     }
 
     #[test]
     fn what_does_not_match_keeps_the_python_frames() {
-        assert_eq!(joined(&native("crc E p E p E main"), &python("a b", 14)), ("crc a b".to_owned(), true));
-        assert_eq!(joined(&native("crc E main"), &python("a b/1", 14)), ("crc a b".to_owned(), true));
+        assert_eq!(joined(&native("crc E p E p E main"), &python("a b")), ("crc a b".to_owned(), true));
+        assert_eq!(joined(&native("crc E main"), &python("a b/1")), ("crc a b".to_owned(), true));
         let broken = NativeStack { is_whole: false, ..native("crc E x") };
-        assert_eq!(joined(&broken, &python("a b/1", 14)), ("crc a b".to_owned(), true));
+        assert_eq!(joined(&broken, &python("a b/1")), ("crc a b".to_owned(), true));
     }
 
     #[test]
     fn what_is_cut_is_joined_as_far_as_it_goes() {
         let cut = NativeStack { is_whole: false, is_cut: true, ..native("crc E p E sort p") };
-        assert_eq!(joined(&cut, &python("a b c d", 9)), ("crc a b sort p c d".to_owned(), false));
+        assert_eq!(joined(&cut, &python("a b/1 c/1 d/1")), ("crc a b sort p c d".to_owned(), false));
         let cut = NativeStack { is_whole: false, is_cut: true, ..native("E p E sort p") };
-        assert_eq!(joined(&cut, &python("a b c d", 9)), ("a b c d".to_owned(), false));
-        let part = PythonStack { is_whole: false, ..python("a b", 9) };
+        assert_eq!(joined(&cut, &python("a b/1 c/1 d/1")), ("a b c d".to_owned(), false));
+        let part = PythonStack { is_whole: false, ..python("a b/1") };
         assert_eq!(joined(&native("crc E sort E p E main"), &part), ("crc a sort b".to_owned(), false));
     }
 }

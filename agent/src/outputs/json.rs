@@ -118,6 +118,7 @@ mod tests {
             server_address: None,
             server_port: None,
             reply_seen: true,
+            ..Span::default()
         }
     }
 

@@ -20,6 +20,7 @@ mod record;
 mod snapshot;
 mod start;
 mod stop;
+mod tls;
 
 pub use attach::attach;
 pub use dump::dump;

@@ -1,6 +1,7 @@
 //! Attaches the programs, family by family. Only families that some target needs are attached.
 
 use super::load::{ProbeError, Probes};
+use super::tls::TlsProgram;
 use super::tracefs::TraceFs;
 use super::tracepoint;
 use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
@@ -17,6 +18,10 @@ const LIFECYCLE: [(&str, &str, &str); 3] = [
     ("process_exec", "sched", "sched_process_exec"),
     ("process_exit", "sched", "sched_process_exit"),
 ];
+
+/// The same of what any process of the host may do.
+const ANNOUNCEMENTS: [(&str, &str, &str); 2] =
+    [("any_started", "sched", "sched_process_exec"), ("any_listens", "syscalls", "sys_exit_listen")];
 
 /// The one program behind all system calls that move bytes on sockets, or end a descriptor.
 ///
@@ -52,6 +57,18 @@ impl Probes {
     /// When the kernel refuses a program or an attachment.
     pub fn attach_lifecycle(&mut self) -> Result<(), ProbeError> {
         for (program, category, name) in LIFECYCLE {
+            self.load_tracepoint(program)?;
+            self.tracepoint(program, category, name)?;
+        }
+        Ok(())
+    }
+
+    /// Processes, targets or not, that start a program or begin to listen.
+    ///
+    /// # Errors
+    /// As [`Self::attach_lifecycle`].
+    pub fn attach_announcements(&mut self) -> Result<(), ProbeError> {
+        for (program, category, name) in ANNOUNCEMENTS {
             self.load_tracepoint(program)?;
             self.tracepoint(program, category, name)?;
         }
@@ -114,13 +131,36 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses the attachment.
     pub fn attach_mysql(&mut self, site: &UprobeSite) -> Result<(), ProbeError> {
-        const PROGRAM: &str = "mysql_query";
-        let program: &mut UProbe = self.program(PROGRAM)?;
+        self.attach_uprobe("mysql_query", site)
+    }
+
+    /// Loads the programs behind TLS libraries, so that they can be attached later.
+    ///
+    /// # Errors
+    /// When the kernel refuses one.
+    pub fn load_tls(&mut self) -> Result<(), ProbeError> {
+        for program in TlsProgram::ALL.map(TlsProgram::name) {
+            let loaded: &mut UProbe = self.program(program)?;
+            loaded.load().map_err(refused(program))?;
+        }
+        Ok(())
+    }
+
+    /// One probe of a TLS library or of its callers, in every process that maps the file.
+    ///
+    /// # Errors
+    /// When the kernel refuses the attachment.
+    pub fn attach_tls(&mut self, program: TlsProgram, site: &UprobeSite) -> Result<(), ProbeError> {
+        self.attach_uprobe(program.name(), site)
+    }
+
+    fn attach_uprobe(&mut self, name: &'static str, site: &UprobeSite) -> Result<(), ProbeError> {
+        let program: &mut UProbe = self.program(name)?;
         program
             .attach(site.file_offset, &site.path, UProbeScope::AllProcesses)
             .map(|_kept_by_the_program| ())
             .map_err(|source| ProbeError::Attach {
-                program: PROGRAM,
+                program: name,
                 what: format!("`{}` at {:#x}", site.path.display(), site.file_offset),
                 source: Box::new(source),
             })
@@ -131,7 +171,7 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses one.
     pub fn load_all(&mut self) -> Result<(), ProbeError> {
-        for (name, ..) in LIFECYCLE {
+        for (name, ..) in LIFECYCLE.into_iter().chain(ANNOUNCEMENTS) {
             self.load_tracepoint(name)?;
         }
         for program in self.io_programs() {
@@ -139,7 +179,9 @@ impl Probes {
         }
         let program: &mut PerfEvent = self.program("cpu_sample")?;
         program.load().map_err(refused("cpu_sample"))?;
-        self.load_mysql()
+        self.load_mysql()?;
+        self.load_tls()?;
+        self.load_exceptions()
     }
 
     fn io_programs(&self) -> &'static [&'static str] {
@@ -165,7 +207,7 @@ impl Probes {
         Ok(())
     }
 
-    fn program<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T, ProbeError>
+    pub(super) fn program<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T, ProbeError>
     where
         &'a mut T: TryFrom<&'a mut aya::programs::Program>,
     {
@@ -176,6 +218,6 @@ impl Probes {
     }
 }
 
-fn refused(program: &'static str) -> impl FnOnce(aya::programs::ProgramError) -> ProbeError {
+pub(super) fn refused(program: &'static str) -> impl FnOnce(aya::programs::ProgramError) -> ProbeError {
     move |source| ProbeError::Program { program, source: Box::new(source) }
 }

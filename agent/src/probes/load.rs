@@ -148,6 +148,7 @@ impl Probes {
     /// When it was taken before.
     pub fn tables(&mut self) -> Result<Tables, ProbeError> {
         let targets = self.ebpf.take_map("TARGETS").ok_or(ProbeError::Missing { what: "TARGETS" })?;
+        let passing = self.ebpf.take_map("PASSING").ok_or(ProbeError::Missing { what: "PASSING" })?;
         let stacks = self.ebpf.take_map("STACKS").ok_or(ProbeError::Missing { what: "STACKS" })?;
         let hint_words = HINT_SLOTS as usize * size_of::<Hint>() / size_of::<u64>();
         let hints = self.mapped("HINTS", hint_words, true)?;
@@ -156,6 +157,7 @@ impl Probes {
         Ok(Tables::new(
             HashMap::try_from(targets).map_err(failed("TARGETS"))?,
             HashMap::try_from(stacks).map_err(failed("STACKS"))?,
+            HashMap::try_from(passing).map_err(failed("PASSING"))?,
             hints,
             counts,
         ))

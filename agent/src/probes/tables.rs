@@ -20,6 +20,8 @@ unsafe impl<T: bytemuck::Pod> aya::Pod for Plain<T> {}
 pub struct Tables {
     targets: HashMap<MapData, u32, Plain<Target>>,
     stacks: HashMap<MapData, u64, u8>,
+    /// Only ever emptied from here.
+    passing: HashMap<MapData, [u64; 2], [u64; 4]>,
     hints: Mapped,
     counts: Mapped,
 }
@@ -39,10 +41,11 @@ impl Tables {
     pub(super) fn new(
         targets: HashMap<MapData, u32, Plain<Target>>,
         stacks: HashMap<MapData, u64, u8>,
+        passing: HashMap<MapData, [u64; 2], [u64; 4]>,
         hints: Mapped,
         counts: Mapped,
     ) -> Self {
-        Self { targets, stacks, hints, counts }
+        Self { targets, stacks, passing, hints, counts }
     }
 
     /// Starts watching a process. `only_new` leaves an entry that the fork program made in the meantime.
@@ -86,6 +89,15 @@ impl Tables {
     /// Has the kernel send a stack's frames again when it next meets it.
     pub fn forget_stack(&mut self, stack: u64) {
         let _absent_is_fine = self.stacks.remove(&stack);
+    }
+
+    /// Has the kernel follow no exception any more that it follows now: what passed while nobody looked, would be
+    /// missing in its traceback, and its addresses may be others' by now.
+    pub fn forget_exceptions(&mut self) {
+        let keys: Vec<[u64; 2]> = self.passing.keys().filter_map(Result::ok).collect();
+        for key in keys {
+            let _gone_is_fine = self.passing.remove(&key);
+        }
     }
 
     #[must_use]

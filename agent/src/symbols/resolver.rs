@@ -5,7 +5,7 @@ use super::clock::monotonic_ns;
 use crate::intake::StackId;
 use crate::python::{Code, Interpreter, Memory, ObjectError, read_code};
 use pyapm_model::line::Frame;
-use pyapm_wire::python::{ENTRIES, Frame as RawFrame};
+use pyapm_wire::python::Frame as RawFrame;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -149,14 +149,13 @@ impl Symbols {
         memory: &dyn Memory,
         frame: &RawFrame,
     ) -> Option<Arc<Code>> {
-        let identity = frame.identity & !ENTRIES;
         let process = self.process(pid);
-        let key = CodeKey { process: process.incarnation, address: frame.code, identity };
+        let key = CodeKey { process: process.incarnation, address: frame.code, identity: frame.identity };
         if let Some(known) = self.codes.get(key).or_else(|| self.inherited(key, &process.ancestors)) {
             return Some(known.code);
         }
         match read_code(memory, &interpreter.offsets, frame.code) {
-            Ok(code) if code.identity == identity => {
+            Ok(code) if code.identity == frame.identity => {
                 let code = Arc::new(code);
                 let weight = 200 + code.function.len() + code.file.len() + code.lines.bytes().len();
                 self.codes.insert(key, Known { code: Arc::clone(&code), read_ns: (self.clock)() }, weight);
@@ -244,9 +243,7 @@ impl Symbols {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::python::{
-        BufferMemory, Embedding, IdentityFields, MemoryError, OffsetsSource, Version, identity, table,
-    };
+    use crate::python::{BufferMemory, Embedding, MemoryError, OffsetsSource, Version, read_identity, table};
     use pyapm_wire::python::Layout;
     use std::path::PathBuf;
 
@@ -264,6 +261,7 @@ mod tests {
             layout: Layout::default(),
             offsets: *table(11).unwrap(),
             offsets_source: OffsetsSource::Table,
+            raising: None,
             thread_state_route: String::new(),
             notes: Vec::new(),
         }
@@ -295,13 +293,7 @@ mod tests {
         {
             memory.add(address, bytes);
         }
-        let identity = identity(IdentityFields {
-            filename: FILE,
-            name: NAME,
-            linetable: LINES,
-            firstlineno,
-            version: 0,
-        });
+        let identity = read_identity(&memory, table(11).unwrap(), CODE).unwrap();
         (memory, RawFrame { code: CODE, instruction: 4, identity })
     }
 
@@ -356,7 +348,8 @@ mod tests {
         impl Memory for Changing {
             fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryError> {
                 self.0.read(address, buffer)?;
-                if let (CODE, Some(line)) = (address, buffer.get_mut(72)) {
+                let line = (CODE + 72).checked_sub(address).and_then(|at| buffer.get_mut(at as usize));
+                if let Some(line) = line {
                     *line += self.1.replace(self.1.get() + 1);
                 }
                 Ok(())

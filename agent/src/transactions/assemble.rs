@@ -1,18 +1,18 @@
-//! Puts requests, statements and samples together by the thread that made them.
+//! Puts requests, calls and samples together. Whose they are, `correlation.rs` says.
 //!
-//! The thread that reads a request owns it until its response ends; a thread that writes the response
-//! takes it over. A thread that owns requests of several connections at once (an event loop) cannot tell
-//! which of them a statement belongs to: it stays unplaced and is counted, because wrong is worse than
-//! unknown. A pipelined request that another thread takes up without reading (gunicorn's gthread has it in
+//! A pipelined request that another thread takes up without reading (gunicorn's gthread has it in
 //! its buffer by then) is that thread's from its first write on; what it asks before that is unplaced.
 
+use super::clients::Calls;
 use super::connection::{Connection, Speaks};
 use super::finish::Finisher;
 use super::http::{Ended, Exchange, Sink};
 use super::ids::Ids;
 use super::name::{self, Names};
+use super::spans::{Caller, Spans};
 use super::sql::Statements;
 use super::thread::{Thread, ThreadKey};
+use super::tls::Tls;
 use super::work::Work;
 use super::{Clock, Counts, Limits, Output, Settings};
 use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io, StackId};
@@ -26,6 +26,7 @@ use std::sync::Arc;
 pub struct Transactions {
     pub(super) limits: Limits,
     pub(super) connections: HashMap<ConnectionId, Connection>,
+    pub(super) spans: Spans,
     /// Which connection a descriptor has, to notice when the record of a close was lost.
     descriptors: HashMap<(u32, u32), ConnectionId>,
     pub(super) threads: HashMap<ThreadKey, Thread>,
@@ -38,6 +39,7 @@ pub struct Transactions {
     open: usize,
     /// Kept between events so that ending an exchange allocates nothing.
     ended: Vec<Ended<Work>>,
+    pub(super) calls: Calls,
 }
 
 impl Transactions {
@@ -55,6 +57,8 @@ impl Transactions {
             counts: Counts::default(),
             open: 0,
             ended: Vec::new(),
+            calls: Calls::new(),
+            spans: Spans::default(),
         }
     }
 
@@ -78,18 +82,22 @@ impl Transactions {
     /// names, innermost first; `None` when it names none or they are not known.
     pub fn observe(&mut self, event: &Event<'_>, stack: Option<Arc<[Frame]>>, out: &mut Output) {
         let thread = ThreadKey { pid: event.pid, tid: event.tid };
+        let caller = |stack| Caller { time_ns: event.time_ns, thread, scope: event.scope, stack };
         match &event.body {
-            Body::Io(io) => self.io(event.time_ns, thread, io, out),
-            Body::Statement(statement) => self.statement(event.time_ns, thread, statement, stack),
-            Body::Sample { stack: id, .. } => self.sample(thread, *id, stack),
+            Body::Io(io) => self.io(&caller(stack), io, out),
+            Body::Statement(statement) => self.statement(&caller(stack), statement),
+            Body::Sample { stack: id, .. } => self.sample(&caller(stack), *id),
             Body::ConnectionOpened { connection, fd, peer, .. } => {
                 self.opened(event.time_ns, event.pid, *connection, *fd, *peer, out);
             }
             Body::ConnectionClosed { connection } => {
                 self.closed(event.time_ns, *connection, Outcome::Aborted, out);
             }
+            Body::TlsSession { session, carrier } => {
+                self.tls_session(event.pid, *session, *carrier);
+            }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
-            Body::Fork { .. } | Body::Stack { .. } | Body::Native(_) => {}
+            Body::Fork { .. } | Body::Stack { .. } | Body::Native(_) | Body::Started | Body::Listens => {}
         }
     }
 
@@ -99,7 +107,7 @@ impl Transactions {
         let mut active: Vec<Active> = Vec::with_capacity(self.open);
         for connection in self.connections.values() {
             let Speaks::Http(server) = &connection.speaks else { continue };
-            active.extend(server.open().map(|exchange| in_flight(connection.pid, exchange, now_ns)));
+            active.extend(server.open().map(|exchange| self.in_flight(connection.pid, exchange, now_ns)));
         }
         active.sort_by_key(|active| std::cmp::Reverse(active.elapsed_ns));
         active
@@ -126,7 +134,12 @@ impl Transactions {
     }
 
     /// The connection, made when it is new; `None` when there are too many.
-    fn connection(&mut self, pid: u32, id: ConnectionId, opening_seen: bool) -> Option<&mut Connection> {
+    pub(super) fn connection(
+        &mut self,
+        pid: u32,
+        id: ConnectionId,
+        opening_seen: bool,
+    ) -> Option<&mut Connection> {
         if self.connections.len() >= self.limits.connections && !self.connections.contains_key(&id) {
             self.counts.connections_overflow += 1;
             return None;
@@ -134,8 +147,13 @@ impl Transactions {
         Some(self.connections.entry(id).or_insert_with(|| Connection::new(id, pid, opening_seen)))
     }
 
-    fn closed(&mut self, time_ns: u64, id: ConnectionId, outcome: Outcome, out: &mut Output) {
+    pub(super) fn closed(&mut self, time_ns: u64, id: ConnectionId, outcome: Outcome, out: &mut Output) {
         let Some(mut connection) = self.connections.remove(&id) else { return };
+        match connection.tls {
+            Tls::Carrier { session: Some(session) } => self.closed(time_ns, session, outcome, out),
+            Tls::Session { carrier: Some(carrier) } => self.session_ended(carrier),
+            _ => {}
+        }
         if let Some(fd) = connection.fd
             && self.descriptors.get(&(connection.pid, fd)) == Some(&id)
         {
@@ -150,14 +168,15 @@ impl Transactions {
                 self.release(connection.owner, id);
             }
             Speaks::Mysql(database) => {
-                let (handle, place) = (database.handle, database.live.and_then(|live| live.place));
+                let (handle, span) = (database.handle, database.live.and_then(|live| live.span));
                 if let Some(handle) = handle {
                     self.handles.remove(&(connection.pid, handle));
                 }
-                if let Some(span) = self.span(place) {
+                if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
                     span.closed = true;
                 }
             }
+            Speaks::Client(client) => self.client_closed(client),
             Speaks::Undecided { .. } | Speaks::Nothing => {}
         }
     }
@@ -179,13 +198,14 @@ impl Transactions {
         self.descriptors.retain(|(owner, _), _| *owner != pid);
     }
 
-    fn io(&mut self, time_ns: u64, thread: ThreadKey, io: &Io<'_>, out: &mut Output) {
-        if self.connection(thread.pid, io.connection, false).is_none() {
-            return;
-        }
-        if io.direction == Direction::Out && io.moved > 0 {
+    pub(super) fn io(&mut self, caller: &Caller, io: &Io<'_>, out: &mut Output) {
+        let Caller { time_ns, thread, .. } = *caller;
+        let Some(connection) = self.connection(thread.pid, io.connection, false) else { return };
+        let enciphered = matches!(connection.tls, Tls::Carrier { session: Some(_) });
+        if io.direction == Direction::Out && io.moved > 0 && !enciphered {
             self.send(time_ns, thread, io);
         }
+        self.tls_step(thread, io);
         if let Some(asked) = self.threads.get_mut(&thread).and_then(|thread| thread.asked.as_mut()) {
             asked.moved = true;
         }
@@ -196,6 +216,15 @@ impl Transactions {
         let lost = connection.io(time_ns, io, &mut sink);
         self.open += room - sink.room;
         out.hints.extend(connection.hint());
+        if let Tls::Carrier { session } = connection.tls {
+            if let Some(session) = session.filter(|_| io.moved == 0) {
+                self.carrier_ended(caller, session, io, out);
+            }
+            if !matches!(self.speaks(io.connection), Some(Speaks::Mysql(_))) {
+                return;
+            }
+        }
+        let Some(connection) = self.connections.get_mut(&io.connection) else { return };
         match &mut connection.speaks {
             Speaks::Http(server) => {
                 // Whoever moves the connection's bytes has its current request; those behind it are this
@@ -227,19 +256,20 @@ impl Transactions {
                 }
             }
             Speaks::Mysql(_) if io.direction == Direction::In => self.receive(time_ns, io, lost),
+            Speaks::Client(_) => self.client(caller, io, lost),
             _ => {}
         }
     }
 
-    fn sample(&mut self, thread: ThreadKey, id: Option<StackId>, stack: Option<Arc<[Frame]>>) {
-        let current = self.threads.get(&thread).and_then(Thread::current);
-        match current.and_then(|id| current_exchange(&mut self.connections, id)) {
-            Some(exchange) => {
-                if !exchange.work.sample(id, stack, self.limits.stacks_per_transaction) {
-                    self.counts.samples_overflow += 1;
-                }
-            }
-            None => self.counts.sample_unplaced += 1,
+    fn sample(&mut self, caller: &Caller, id: Option<StackId>) {
+        let most = self.limits.stacks_per_transaction;
+        let exchange = self.owner(caller.thread, caller.scope).and_then(|owner| self.request(owner));
+        let Some(exchange) = exchange else {
+            self.counts.sample_unplaced += 1;
+            return;
+        };
+        if !exchange.work.sample(id, caller.stack.clone(), most) {
+            self.counts.samples_overflow += 1;
         }
     }
 
@@ -259,43 +289,6 @@ impl Transactions {
         Some(self.threads.entry(key).or_default())
     }
 
-    /// `thread` has the connection's current request from now on.
-    fn serve(&mut self, thread: ThreadKey, before: Option<ThreadKey>, id: ConnectionId) {
-        if before == Some(thread) {
-            return;
-        }
-        self.release(before, id);
-        self.forget_unanswerable(thread);
-        let owner = self.thread(thread).map(|state| {
-            state.serving.push(id);
-            thread
-        });
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.owner = owner;
-        }
-    }
-
-    /// A thread that takes up a request has done with those whose answers were lost from sight, which
-    /// would otherwise stand between it and its statements until their connections end.
-    fn forget_unanswerable(&mut self, thread: ThreadKey) {
-        let Some(state) = self.threads.get_mut(&thread) else { return };
-        let connections = &mut self.connections;
-        state.serving.retain(|id| {
-            let Some(connection) = connections.get_mut(id) else { return false };
-            let lost = matches!(&connection.speaks, Speaks::Http(server) if server.is_answer_lost());
-            if lost {
-                connection.owner = None;
-            }
-            !lost
-        });
-    }
-
-    fn release(&mut self, owner: Option<ThreadKey>, id: ConnectionId) {
-        if let Some(state) = owner.and_then(|owner| self.threads.get_mut(&owner)) {
-            state.serving.retain(|serving| *serving != id);
-        }
-    }
-
     fn deliver_from(&mut self, id: ConnectionId, out: &mut Output) {
         let Some(connection) = self.connections.get(&id) else { return };
         let (pid, peer) = (connection.pid, connection.peer);
@@ -309,38 +302,30 @@ impl Transactions {
     fn deliver_as(&mut self, pid: u32, peer: Option<Endpoint>, out: &mut Output) {
         self.open = self.open.saturating_sub(self.ended.len());
         for ended in self.ended.drain(..) {
-            out.finished.push(self.finisher.finish(ended, pid, peer, &mut self.counts));
+            let open = ended.exchange.work.spans.iter().filter_map(|id| self.spans.take(*id)).collect();
+            out.finished.push(self.finisher.finish(ended, open, pid, peer, &mut self.counts));
         }
     }
-}
 
-/// The exchange that is being worked on on this connection.
-pub(super) fn current_exchange(
-    connections: &mut HashMap<ConnectionId, Connection>,
-    id: ConnectionId,
-) -> Option<&mut Exchange<Work>> {
-    match &mut connections.get_mut(&id)?.speaks {
-        Speaks::Http(server) => server.current(),
-        _ => None,
-    }
-}
-
-fn in_flight(pid: u32, exchange: &Exchange<Work>, now_ns: u64) -> Active {
-    let work = &exchange.work;
-    let doing = match (work.waiting(), &work.last_frame) {
-        (Some(span), _) => Doing::Statement {
-            text: span.statement.text.clone(),
-            elapsed_ns: now_ns.saturating_sub(span.started_ns),
-        },
-        (None, Some(frame)) => Doing::Function(frame.clone()),
-        (None, None) => Doing::Unknown,
-    };
-    Active {
-        name: name::of_request(&exchange.request.method, exchange.request.path.as_deref(), None),
-        path: exchange.request.path.clone(),
-        pid,
-        tid: work.tid,
-        elapsed_ns: now_ns.saturating_sub(exchange.started_ns),
-        doing,
+    fn in_flight(&self, pid: u32, exchange: &Exchange<Work>, now_ns: u64) -> Active {
+        let work = &exchange.work;
+        let waiting =
+            work.spans.iter().rev().filter_map(|id| self.spans.get(*id)).find(|span| span.is_waiting());
+        let doing = match (waiting, &work.last_frame) {
+            (Some(span), _) => Doing::Statement {
+                text: span.asking.text(),
+                elapsed_ns: now_ns.saturating_sub(span.started_ns),
+            },
+            (None, Some(frame)) => Doing::Function(frame.clone()),
+            (None, None) => Doing::Unknown,
+        };
+        Active {
+            name: name::of_request(&exchange.request.method, exchange.request.path.as_deref(), None),
+            path: exchange.request.path.clone(),
+            pid,
+            tid: work.tid,
+            elapsed_ns: now_ns.saturating_sub(exchange.started_ns),
+            doing,
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! One connection of a target: what it speaks, told by its bytes, and how much of them is still wanted.
 
+use super::clients::detect;
 use super::http::{Likeness, Part, Server, Sink, is_mysql, request_likeness};
 use super::mysql::Reply;
 use super::settings::Hint;
-use super::thread::{Place, ThreadKey};
+use super::spans::{Client, SpanId};
+use super::thread::ThreadKey;
+use super::tls::Tls;
 use super::work::Work;
 use crate::intake::{ConnectionId, Direction, Endpoint, Io};
 use pyapm_model::line::Outcome;
@@ -29,6 +32,7 @@ pub enum Speaks {
     },
     Http(Box<Server<Work>>),
     Mysql(Database),
+    Client(Client),
     /// Not followed.
     Nothing,
 }
@@ -43,7 +47,7 @@ pub struct Database {
 /// The statement whose reply is awaited or being read.
 #[derive(Clone, Copy, Debug)]
 pub struct Live {
-    pub place: Option<Place>,
+    pub span: Option<SpanId>,
     pub reply: Reply,
     /// The bytes are encrypted or compressed: a reply's time is known, its content is not.
     pub opaque: bool,
@@ -54,10 +58,12 @@ pub struct Live {
 pub struct Connection {
     pub id: ConnectionId,
     pub pid: u32,
-    /// `None` when the record of its opening was lost; then no hints can be given.
+    /// `None` when the record of its opening was lost, and for a TLS session.
     pub fd: Option<u32>,
     pub peer: Option<Endpoint>,
     pub speaks: Speaks,
+    /// What it has to do with TLS.
+    pub tls: Tls,
     /// The thread that serves its current request.
     pub owner: Option<ThreadKey>,
     /// Position of the next byte in each direction; `None` when the record of the opening was lost and
@@ -72,7 +78,18 @@ impl Connection {
     pub fn new(id: ConnectionId, pid: u32, opening_seen: bool) -> Self {
         let start = opening_seen.then_some(0);
         let speaks = Speaks::Undecided { start: Vec::new(), started_ns: 0, misses_in: 0, misses_out: 0 };
-        Self { id, pid, fd: None, peer: None, speaks, owner: None, in_at: start, out_at: start, hinted: None }
+        Self {
+            id,
+            pid,
+            fd: None,
+            peer: None,
+            speaks,
+            tls: Tls::default(),
+            owner: None,
+            in_at: start,
+            out_at: start,
+            hinted: None,
+        }
     }
 
     /// Follows one call's bytes; returns how many bytes were lost before them, or `None` when the record
@@ -90,6 +107,13 @@ impl Connection {
             sink.counts.gap += 1;
         }
         *at = Some(io.offset.saturating_add(u64::from(io.moved)));
+        if self.tls.begins(io, matches!(self.speaks, Speaks::Undecided { .. })) {
+            self.tls = Tls::Carrier { session: None };
+        }
+        if let Tls::Carrier { .. } = self.tls {
+            // What it said in clear before waits for the session, which goes on with it.
+            return Some(lost);
+        }
         if let Speaks::Undecided { .. } = self.speaks {
             self.decide(time_ns, io, lost, sink);
         } else if let Speaks::Http(server) = &mut self.speaks {
@@ -114,12 +138,13 @@ impl Connection {
             self.speaks = Speaks::Mysql(Database::default());
             return;
         }
+        if start.is_empty()
+            && let Some(protocol) = detect(io.head, io.moved, io.direction, io.offset == 0)
+        {
+            self.speaks = Speaks::Client(Client::new(protocol));
+            return;
+        }
         if outbound {
-            if request_likeness(io.head) == Likeness::Yes {
-                sink.counts.http_client += 1;
-                self.speaks = Speaks::Nothing;
-                return;
-            }
             *misses_out += 1;
         } else {
             if lost > 0 {
@@ -163,30 +188,50 @@ impl Connection {
         }
     }
 
+    /// Where the next byte from the peer will stand.
+    #[must_use]
+    pub fn next_in(&self) -> u64 {
+        self.in_at.unwrap_or(0)
+    }
+
+    /// Where the next byte to the peer will stand.
+    #[must_use]
+    pub fn next_out(&self) -> u64 {
+        self.out_at.unwrap_or(0)
+    }
+
     /// A hint when the kernel should be told something new.
     pub fn hint(&mut self) -> Option<Hint> {
         let all = (MAX_CAPTURE, MAX_CAPTURE);
-        let ((skip_in, skip_out), (want_in, want_out)) = match &self.speaks {
+        let skip = |at: Option<u64>, ahead| match at {
+            Some(at) if ahead >= WORTH_SKIPPING => at.saturating_add(ahead),
+            _ => 0,
+        };
+        let ((skip_in, skip_out), (want_in, want_out), stacks) = match &self.speaks {
+            // How much moves is all that matters; a statement that was asked for may go out here unseen.
+            Speaks::Mysql(_) if matches!(self.tls, Tls::Carrier { .. }) => ((0, 0), WANT_DATABASE, false),
+            _ if matches!(self.tls, Tls::Carrier { .. }) => ((0, 0), (0, 0), false),
             Speaks::Undecided { .. } => return None,
-            Speaks::Http(server) if server.is_ignored() => ((0, 0), (0, 0)),
+            Speaks::Http(server) if server.is_ignored() => ((0, 0), (0, 0), false),
             Speaks::Http(server) => {
                 let (ahead_in, ahead_out) = server.indifferent();
-                let skip = |at: Option<u64>, ahead| match at {
-                    Some(at) if ahead >= WORTH_SKIPPING => at.saturating_add(ahead),
-                    _ => 0,
-                };
-                ((skip(self.in_at, ahead_in), skip(self.out_at, ahead_out)), all)
+                ((skip(self.in_at, ahead_in), skip(self.out_at, ahead_out)), all, false)
             }
-            Speaks::Mysql(_) => ((0, 0), WANT_DATABASE),
-            Speaks::Nothing => ((0, 0), (0, 0)),
+            Speaks::Mysql(_) => ((0, 0), WANT_DATABASE, false),
+            Speaks::Client(client) => {
+                let wants = client.protocol.wants();
+                let ahead =
+                    (skip(self.in_at, wants.indifferent_received), skip(self.out_at, wants.indifferent_sent));
+                (ahead, (wants.received, wants.sent), wants.stacks)
+            }
+            Speaks::Nothing => ((0, 0), (0, 0), false),
         };
-        let hint =
-            Hint { pid: self.pid, fd: self.fd?, connection: self.id, skip_in, skip_out, want_in, want_out };
+        let hint = Hint { connection: self.id, skip_in, skip_out, want_in, want_out, stacks };
         let needed = match self.hinted {
             None => hint.skip_in > 0 || hint.skip_out > 0 || (want_in, want_out) != all,
             // A position that has been passed needs no taking back.
             Some(before) => {
-                (before.want_in, before.want_out) != (want_in, want_out)
+                (before.want_in, before.want_out, before.stacks) != (want_in, want_out, stacks)
                     || (skip_in > 0 && skip_in != before.skip_in)
                     || (skip_out > 0 && skip_out != before.skip_out)
             }
@@ -211,19 +256,22 @@ fn feed(server: &mut Server<Work>, time_ns: u64, io: &Io<'_>, lost: u64, sink: &
 
 /// Head, gap and tail of one call. `first` says that the head is where a message may begin.
 fn feed_bytes(server: &mut Server<Work>, time_ns: u64, io: &Io<'_>, first: bool, sink: &mut Sink<'_, Work>) {
+    for (part, first) in parts(io, first) {
+        match io.direction {
+            Direction::In => server.inbound(time_ns, part, first, sink),
+            Direction::Out => server.outbound(time_ns, part, first, sink),
+        }
+    }
+}
+
+/// What one call moved, in runs: the bytes at its start, those that were not captured, and its last ones.
+/// `first` goes with the run at the start.
+pub fn parts<'a>(io: &Io<'a>, first: bool) -> impl Iterator<Item = (Part<'a>, bool)> + use<'a> {
     // Lengths are clamped: a record that claims more bytes than moved must not shift the stream.
     let moved = usize::try_from(io.moved).unwrap_or(usize::MAX);
     let head = &io.head[..io.head.len().min(moved)];
     let tail = &io.tail[io.tail.len() - io.tail.len().min(moved - head.len())..];
     let absent = (moved - head.len() - tail.len()) as u64;
     let parts = [(Part::Bytes(head), first), (Part::Absent(absent), false), (Part::Bytes(tail), false)];
-    for (part, first) in parts {
-        if matches!(part, Part::Bytes([]) | Part::Absent(0)) {
-            continue;
-        }
-        match io.direction {
-            Direction::In => server.inbound(time_ns, part, first, sink),
-            Direction::Out => server.outbound(time_ns, part, first, sink),
-        }
-    }
+    parts.into_iter().filter(|(part, _)| !matches!(part, Part::Bytes([]) | Part::Absent(0)))
 }

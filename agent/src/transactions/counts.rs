@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 pub struct Counts {
     /// Transactions finished.
     pub transactions: u64,
-    /// Connections on which the process is an HTTP client: not followed.
-    pub http_client: u64,
-    /// Connections whose first bytes are not HTTP/1: not followed.
+    /// Connections whose first bytes are of no protocol that is known: not followed.
     pub not_http: u64,
     /// Messages whose end could not be told, because bytes were missing or made no sense.
     pub framing_lost: u64,
@@ -27,6 +25,8 @@ pub struct Counts {
     pub span_unplaced: u64,
     /// Statement events that were the same library call seen twice.
     pub statement_nested: u64,
+    /// Calls of one connection, or statements prepared on it, beyond what is followed at once.
+    pub calls_overflow: u64,
     /// Statements beyond a transaction's bound.
     pub spans_overflow: u64,
     /// Samples outside any transaction, or on a thread that serves several at once.
@@ -51,7 +51,6 @@ impl Counts {
     pub fn view(&self) -> BTreeMap<&'static str, u64> {
         [
             ("transactions", self.transactions),
-            ("http_client", self.http_client),
             ("not_http", self.not_http),
             ("framing_lost", self.framing_lost),
             ("gap", self.gap),
@@ -61,6 +60,7 @@ impl Counts {
             ("head_unfinished", self.head_unfinished),
             ("span_unplaced", self.span_unplaced),
             ("statement_nested", self.statement_nested),
+            ("calls_overflow", self.calls_overflow),
             ("spans_overflow", self.spans_overflow),
             ("sample_unplaced", self.sample_unplaced),
             ("samples_overflow", self.samples_overflow),

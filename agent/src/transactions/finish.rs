@@ -2,12 +2,13 @@
 
 use super::Counts;
 use super::callsite::from_application;
+use super::clients::{CallResult, Purpose};
 use super::http::Ended;
 use super::ids::Ids;
-use super::mysql::Verdict;
 use super::name::{self, Names, OTHER};
 use super::settings::{Clock, FinishedTransaction};
-use super::work::{OpenSamples, OpenSpan, Work};
+use super::spans::{Answer, Asking, OpenSpan};
+use super::work::{OpenSamples, Work};
 use crate::intake::Endpoint;
 use pyapm_model::line::{Outcome, SampleState, Samples, Span, SpanKind, Transaction, TransactionKind};
 use pyapm_model::stack::Stack;
@@ -25,6 +26,7 @@ impl Finisher {
     pub fn finish(
         &mut self,
         ended: Ended<Work>,
+        spans: Vec<OpenSpan>,
         pid: u32,
         peer: Option<Endpoint>,
         counts: &mut Counts,
@@ -42,7 +44,6 @@ impl Finisher {
             counts.names_overflow += 1;
         }
         counts.transactions += 1;
-        let spans = exchange.work.spans.into_iter();
         let transaction = Transaction {
             application: self.application.clone(),
             kind: TransactionKind::Http,
@@ -56,7 +57,7 @@ impl Finisher {
             pid,
             tid: exchange.work.tid,
             trace_id,
-            spans: spans.map(|span| self.span(span, &span_id, outcome, ended_ns)).collect(),
+            spans: spans.into_iter().map(|span| self.span(span, &span_id, outcome, ended_ns)).collect(),
             span_id,
             parent_span_id,
             error: None,
@@ -70,24 +71,27 @@ impl Finisher {
     }
 
     fn span(&mut self, span: OpenSpan, parent: &str, outcome: Outcome, ended_ns: u64) -> Span {
-        // A statement that was still waiting when the request was cut off had lasted until then.
+        // A call that was still waiting when the request was cut off had lasted until then.
         let cut_off = matches!(outcome, Outcome::Aborted | Outcome::WorkerExited);
-        let end = if cut_off && !span.closed && !span.replied { ended_ns } else { span.last_io_ns };
-        let (error_type, reply_seen) = match span.verdict {
-            Verdict::Error(number) => (Some(number.to_string()), true),
-            Verdict::Ok | Verdict::Rows => (None, true),
-            Verdict::LocalInfile | Verdict::Unseen | Verdict::Unknown => (None, false),
-        };
+        let end = if cut_off && span.is_waiting() { ended_ns } else { span.last_io_ns };
         let port = match span.server {
             Some(Endpoint::Inet { port, .. }) => Some(port),
             _ => None,
         };
+        let (result, reply_seen) = match span.answer {
+            Answer::Read(result) => {
+                let whole = !result.unseen;
+                (result, whole)
+            }
+            Answer::None | Answer::Unread => (CallResult::default(), false),
+        };
+        let asked = Asked::of(span.asking);
         Span {
-            kind: SpanKind::Db,
-            name: span.statement.name.clone(),
-            db_system: Some("mysql".to_owned()),
-            db_query: Some(span.statement.text.clone()),
-            error_type,
+            kind: asked.kind,
+            name: asked.name,
+            db_system: asked.db_system,
+            db_query: asked.db_query,
+            error_type: result.error,
             start_ns: self.clock.wall_ns(span.started_ns),
             duration_ns: end.saturating_sub(span.started_ns),
             span_id: self.ids.span(),
@@ -96,6 +100,66 @@ impl Finisher {
             server_address: span.server.and_then(address),
             server_port: port,
             reply_seen,
+            method: asked.method,
+            path: asked.path,
+            status: result.status,
+            messaging_system: asked.messaging_system,
+            destination: asked.destination,
+            returned_rows: result.rows,
+            affected_rows: result.affected_rows,
+            first_byte_ns: span.first_answer_ns.map(|first| first.saturating_sub(span.started_ns)),
+        }
+    }
+}
+
+/// The part of a span that comes from what was asked.
+#[derive(Default)]
+struct Asked {
+    kind: SpanKind,
+    name: String,
+    db_system: Option<String>,
+    db_query: Option<String>,
+    messaging_system: Option<String>,
+    destination: Option<String>,
+    method: Option<String>,
+    path: Option<String>,
+}
+
+impl Asked {
+    fn of(asking: Asking) -> Self {
+        let text = asking.text();
+        match asking {
+            Asking::Statement { system, statement, purpose } => Self {
+                kind: SpanKind::Db,
+                name: match purpose {
+                    Purpose::Run => statement.name.clone(),
+                    Purpose::Prepare => format!("PREPARE {}", statement.name),
+                },
+                db_system: Some(system.to_owned()),
+                db_query: Some(text),
+                ..Self::default()
+            },
+            Asking::Command { kind: SpanKind::Messaging, system, name, target } => Self {
+                kind: SpanKind::Messaging,
+                name: name.into_owned(),
+                messaging_system: Some(system.to_owned()),
+                destination: target,
+                ..Self::default()
+            },
+            Asking::Command { kind, system, name, .. } => Self {
+                kind,
+                name: name.into_owned(),
+                db_system: Some(system.to_owned()),
+                db_query: Some(text),
+                ..Self::default()
+            },
+            Asking::Http { method, path } => Self {
+                kind: SpanKind::Http,
+                name: text,
+                method: Some(method.into_owned()),
+                path,
+                ..Self::default()
+            },
         }
     }
 }

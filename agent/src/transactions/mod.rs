@@ -5,11 +5,13 @@
 //! [`Counts`].
 //!
 //! - [`http`]: where the messages of a connection begin and end.
+//! - [`clients`]: what the process asks of others, by protocol.
 //! - [`mysql`]: what a database server answered first.
 //! - [`sql`]: statements without their values.
 //! - [`Transactions`]: puts them together.
 
 pub mod callsite;
+pub mod clients;
 pub mod http;
 pub mod mysql;
 pub mod name;
@@ -17,12 +19,14 @@ pub mod sql;
 
 mod assemble;
 mod connection;
+mod correlation;
 mod counts;
 mod finish;
 mod ids;
 mod settings;
 mod spans;
 mod thread;
+mod tls;
 mod work;
 
 pub use assemble::Transactions;

@@ -78,11 +78,9 @@ pub struct FinishedTransaction {
 }
 
 /// For the kernel half: how much of a connection's bytes is still wanted. Field for field
-/// `pyapm_wire::connection::{Key, Hint}`.
+/// `pyapm_wire::connection::Hint`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hint {
-    pub pid: u32,
-    pub fd: u32,
     pub connection: ConnectionId,
     /// Inbound bytes before this stream position are not wanted.
     pub skip_in: u64,
@@ -91,4 +89,6 @@ pub struct Hint {
     /// Most bytes wanted of one call.
     pub want_in: u32,
     pub want_out: u32,
+    /// Python stacks of outgoing calls are wanted.
+    pub stacks: bool,
 }

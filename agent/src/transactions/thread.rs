@@ -1,5 +1,7 @@
 //! What one thread is about: the connections whose requests it serves, and the statement it has asked for.
 
+use super::spans::SpanId;
+use super::tls::Trail;
 use crate::intake::ConnectionId;
 
 /// Thread of a process.
@@ -7,14 +9,6 @@ use crate::intake::ConnectionId;
 pub struct ThreadKey {
     pub pid: u32,
     pub tid: u32,
-}
-
-/// A span's place: which exchange of which connection, and its index there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub connection: ConnectionId,
-    pub sequence: u64,
-    pub span: usize,
 }
 
 /// The latest statement that a thread asked for.
@@ -25,7 +19,7 @@ pub struct Asked {
     pub key: u64,
     pub text_len: u32,
     /// `None` outside of transactions.
-    pub place: Option<Place>,
+    pub span: Option<SpanId>,
     /// The connection that carries it, once it has been sent.
     pub connection: Option<ConnectionId>,
     /// The thread has moved bytes since.
@@ -38,6 +32,8 @@ pub struct Thread {
     /// request at a time never has two; one with several cannot tell which of them its statement is for.
     pub serving: Vec<ConnectionId>,
     pub asked: Option<Asked>,
+    /// What it moved last, as far as that may tell which connection carries a TLS session.
+    pub trail: Trail,
 }
 
 impl Thread {

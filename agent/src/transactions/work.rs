@@ -1,8 +1,7 @@
 //! What happened inside one transaction while it was open: spans and samples, not yet in the model's form.
 
-use super::mysql::Verdict;
-use super::sql::Normalised;
-use crate::intake::{Endpoint, StackId};
+use super::spans::SpanId;
+use crate::intake::StackId;
 use pyapm_model::line::Frame;
 use std::sync::Arc;
 
@@ -11,26 +10,11 @@ use std::sync::Arc;
 pub struct Work {
     /// The thread that has it now, or had it last; 0 before any.
     pub tid: u32,
-    pub spans: Vec<OpenSpan>,
+    /// In the order in which they began.
+    pub spans: Vec<SpanId>,
     pub samples: Vec<OpenSamples>,
     /// Of the latest sample that had one.
     pub last_frame: Option<Frame>,
-}
-
-/// A statement that was asked for inside the transaction.
-#[derive(Debug)]
-pub struct OpenSpan {
-    pub statement: Arc<Normalised>,
-    pub started_ns: u64,
-    pub stack: Option<Arc<[Frame]>>,
-    pub server: Option<Endpoint>,
-    /// Latest byte of the statement or its reply; the start when there was none.
-    pub last_io_ns: u64,
-    /// Reply bytes have come, readable or not.
-    pub replied: bool,
-    pub verdict: Verdict,
-    /// Nothing more can come: another statement has begun, or the connection has gone.
-    pub closed: bool,
 }
 
 /// Samples with one stack.
@@ -42,12 +26,6 @@ pub struct OpenSamples {
 }
 
 impl Work {
-    /// The statement being waited for now.
-    #[must_use]
-    pub fn waiting(&self) -> Option<&OpenSpan> {
-        self.spans.last().filter(|span| !span.closed && !span.replied)
-    }
-
     /// Counts a sample; false when its stack would be one too many.
     pub fn sample(&mut self, id: Option<StackId>, stack: Option<Arc<[Frame]>>, most: usize) -> bool {
         if let Some(frame) = stack.as_ref().and_then(|stack| stack.first()) {

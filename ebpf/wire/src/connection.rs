@@ -24,6 +24,9 @@ pub struct Hint {
     /// Most bytes wanted of one call, each direction, up to [`MAX_CAPTURE`].
     pub want_in: u32,
     pub want_out: u32,
+    /// 1: no Python stacks of outgoing calls, because something else tells the call site, or none is needed.
+    pub no_stacks: u32,
+    pub padding: u32,
 }
 
 /// Slots of `HINTS`; a power of two.
@@ -46,7 +49,7 @@ pub const TAIL_CAPTURE: u32 = 64;
 
 /// What is captured of a call on a connection that does not begin like an inbound HTTP request, until a
 /// hint says otherwise.
-pub const DEFAULT_CAPTURE: u32 = 256;
+pub const DEFAULT_CAPTURE: u32 = 2048;
 
 const _: () = assert!(size_of::<Key>() == 8);
-const _: () = assert!(size_of::<Hint>() == 32);
+const _: () = assert!(size_of::<Hint>() == 40);

@@ -26,6 +26,17 @@ pub const SAMPLE_NOT_PYTHON: u32 = 8;
 
 /// System calls whose saved registers were not where they are on every known kernel: not followed.
 pub const REGISTERS_UNKNOWN: u32 = 10;
+/// Exceptions that left a frame and were not sent, because there were too many of them.
+pub const EXCEPTIONS_SUPPRESSED: u32 = 13;
+/// Frames that exceptions reached: what the probe costs. Not a loss.
+pub const EXCEPTION_HITS: u32 = 14;
+
+/// Calls into a TLS library whose end was not seen, because the thread began another: what they moved is lost.
+pub const TLS_UNFINISHED: u32 = 22;
+/// Calls into a TLS library that claim to have moved more than they had.
+pub const TLS_IMPLAUSIBLE: u32 = 23;
+/// Calls into a TLS library that could not be followed because a map was full.
+pub const TLS_FULL: u32 = 24;
 
 /// Samples whose thread's own registers were not where they are on every known kernel: no native frames.
 pub const NATIVE_REGISTERS_UNKNOWN: u32 = 17;
@@ -39,37 +50,24 @@ pub const CPUS: u32 = 1024;
 pub const SLOTS: u32 = 32;
 
 /// Name of each slot as outputs show it; empty for unused slots.
-pub const NAMES: [&str; SLOTS as usize] = [
-    "seen",
-    "ring_full",
-    "payload_unreadable",
-    "stack_unreadable",
-    "stack_truncated",
-    "targets_full",
-    "connections_full",
-    "scratch_full",
-    "sample_not_python",
-    "",
-    "registers_unknown",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "native_registers_unknown",
-    "native_stack_cut",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-];
+pub const NAMES: [&str; SLOTS as usize] = {
+    let mut names = [""; SLOTS as usize];
+    names[SEEN as usize] = "seen";
+    names[RING_FULL as usize] = "ring_full";
+    names[PAYLOAD_UNREADABLE as usize] = "payload_unreadable";
+    names[STACK_UNREADABLE as usize] = "stack_unreadable";
+    names[STACK_TRUNCATED as usize] = "stack_truncated";
+    names[TARGETS_FULL as usize] = "targets_full";
+    names[CONNECTIONS_FULL as usize] = "connections_full";
+    names[SCRATCH_FULL as usize] = "scratch_full";
+    names[SAMPLE_NOT_PYTHON as usize] = "sample_not_python";
+    names[REGISTERS_UNKNOWN as usize] = "registers_unknown";
+    names[NATIVE_REGISTERS_UNKNOWN as usize] = "native_registers_unknown";
+    names[NATIVE_STACK_CUT as usize] = "native_stack_cut";
+    names[TLS_UNFINISHED as usize] = "tls_unfinished";
+    names[TLS_IMPLAUSIBLE as usize] = "tls_implausible";
+    names[TLS_FULL as usize] = "tls_full";
+    names[EXCEPTIONS_SUPPRESSED as usize] = "exceptions_suppressed";
+    names[EXCEPTION_HITS as usize] = "exception_hits";
+    names
+};

@@ -7,6 +7,7 @@
 //!
 //! Numbers are never reused; a retired kind keeps its line with a note.
 
+use crate::scope::Scope;
 use bytemuck::{Pod, Zeroable};
 
 /// Values of [`Header::kind`].
@@ -21,6 +22,15 @@ pub mod kind {
     pub const SAMPLE: u16 = 8;
     pub const STACK: u16 = 9;
     pub const NATIVE: u16 = 16;
+    pub const TLS_SESSION: u16 = 22;
+    /// A process, target or not, has become another program by exec: a bare [`super::Header`].
+    pub const STARTED: u16 = 27;
+    /// A process, target or not, has begun to listen on a socket: a bare [`super::Header`].
+    pub const LISTENS: u16 = 28;
+    /// See [`crate::exception::Exception`].
+    pub const EXCEPTION: u16 = 12;
+    /// See [`crate::exception::Passed`].
+    pub const EXCEPTION_PASSED: u16 = 13;
 }
 
 /// Common start of every record.
@@ -81,6 +91,19 @@ pub struct ConnectionClosed {
     pub connection: u64,
 }
 
+/// `TLS_SESSION`: plaintext is about to be seen on a TLS session for the first time, or the connection below
+/// has become known. The session has a connection id of its own, under which its `IO` records come; it ends
+/// with a `CONNECTION_CLOSED`, if the library says so.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct TlsSession {
+    pub header: Header,
+    /// The session's id, of the same numbers as those of connections.
+    pub connection: u64,
+    /// The connection that carries its bytes; 0 when the library was not seen to touch one.
+    pub carrier: u64,
+}
+
 /// Flags of an `IO` record.
 pub mod io {
     /// Bytes went out of the process (write, send ...); otherwise they came in.
@@ -89,6 +112,8 @@ pub mod io {
     pub const END_OF_STREAM: u16 = 2;
     /// The call failed with an error that ends the connection (reset, broken pipe).
     pub const FAILED: u16 = 4;
+    /// Plaintext that went through a TLS library. The connection is then the TLS session's.
+    pub const TLS: u16 = 8;
 }
 
 /// `IO`: bytes moved on a socket by one system call. `Header::time_ns` is the call's return.
@@ -108,6 +133,12 @@ pub struct Io {
     pub tail: u32,
     /// Bytes that were wanted for `head` and `tail` and could not be read (page absent).
     pub unreadable: u32,
+    pub scope: Scope,
+    /// Stack at an outgoing call; 0 when there was none or it was not asked for, see `stack_status`.
+    pub stack: u64,
+    /// One of [`crate::python::status`].
+    pub stack_status: u16,
+    pub padding: [u8; 6],
 }
 
 /// Values of [`Statement::library`]: which C client carried it.
@@ -133,6 +164,7 @@ pub struct Statement {
     /// One of [`crate::python::status`].
     pub stack_status: u16,
     pub padding: u32,
+    pub scope: Scope,
 }
 
 /// `SAMPLE`: the thread was on a CPU when the sampling timer fired.
@@ -144,6 +176,7 @@ pub struct Sample {
     pub stack: u64,
     pub stack_status: u16,
     pub padding: [u8; 6],
+    pub scope: Scope,
 }
 
 /// `STACK`: the frames behind a stack id that this thread is about to use. `frames` of
@@ -157,7 +190,8 @@ pub struct Stack {
     pub frames: u32,
     /// One of [`crate::python::status`].
     pub stack_status: u16,
-    pub padding: u16,
+    /// Calls of the interpreter, inward of the innermost frame, whose last frame has ended.
+    pub top_entries: u16,
 }
 
 /// Flags of a `NATIVE` record.
@@ -189,8 +223,9 @@ const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Fork>() == 32);
 const _: () = assert!(size_of::<ConnectionOpened>() == 80);
 const _: () = assert!(size_of::<ConnectionClosed>() == 32);
-const _: () = assert!(size_of::<Io>() == 56);
-const _: () = assert!(size_of::<Statement>() == 56);
-const _: () = assert!(size_of::<Sample>() == 40);
+const _: () = assert!(size_of::<TlsSession>() == 40);
+const _: () = assert!(size_of::<Io>() == 96);
+const _: () = assert!(size_of::<Statement>() == 80);
+const _: () = assert!(size_of::<Sample>() == 64);
 const _: () = assert!(size_of::<Stack>() == 40);
 const _: () = assert!(size_of::<Native>() == 56);

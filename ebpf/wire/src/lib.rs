@@ -6,6 +6,8 @@
 pub mod connection;
 pub mod count;
 pub mod event;
+pub mod exception;
 pub mod python;
+pub mod scope;
 pub mod settings;
 pub mod target;

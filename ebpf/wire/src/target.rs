@@ -1,5 +1,6 @@
 //! Which processes are watched. Written by userspace at attach, copied by the kernel at fork.
 
+use crate::exception::ExceptionLayout;
 use crate::python::Layout;
 use bytemuck::{Pod, Zeroable};
 
@@ -8,6 +9,7 @@ use bytemuck::{Pod, Zeroable};
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq, Eq)]
 pub struct Target {
     pub layout: Layout,
+    pub exceptions: ExceptionLayout,
     /// Unique for this process's time as a target (`CLOCK_MONOTONIC` nanoseconds when it became one): tells
     /// what an earlier process of the same pid left in a map from what is this one's.
     pub generation: u64,
@@ -20,4 +22,4 @@ pub struct Target {
 /// Processes that can be targets at once.
 pub const MAX_TARGETS: u32 = 4096;
 
-const _: () = assert!(size_of::<Target>() == 104);
+const _: () = assert!(size_of::<Target>() == 184);

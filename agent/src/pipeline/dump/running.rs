@@ -66,7 +66,7 @@ pub(super) fn sample(subjects: &mut [Subject], symbols: &mut Symbols) -> anyhow:
 fn take(event: &Event<'_>, subjects: &mut [Subject], symbols: &mut Symbols, stacks: &mut Stacks) {
     let Some(subject) = subjects.iter_mut().find(|subject| subject.pid == event.pid) else { return };
     match &event.body {
-        Body::Stack { stack, frames, status } => {
+        Body::Stack { stack, frames, status, .. } => {
             let memory = ProcessMemory::new(event.pid);
             let named = symbols.resolve(event.pid, &subject.interpreter, &memory, frames);
             stacks.insert((event.pid, *stack), (named, *status == StackStatus::Truncated));

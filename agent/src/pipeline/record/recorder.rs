@@ -150,7 +150,7 @@ impl Recorder {
         self.newcomers.remove(pid);
         self.tables.watch(
             pid,
-            Target { layout, generation: monotonic_ns(), follow_exec: 1, padding: 0 },
+            Target { layout, generation: monotonic_ns(), follow_exec: 1, ..Target::default() },
             false,
         )?;
         self.member(pid).known_ns = monotonic_ns();
@@ -164,7 +164,7 @@ impl Recorder {
         self.newcomers.add(pid, now);
         self.tables.watch(
             pid,
-            Target { layout: Layout::default(), generation: now, follow_exec: 1, padding: 0 },
+            Target { layout: Layout::default(), generation: now, follow_exec: 1, ..Target::default() },
             false,
         )?;
         Ok(())
@@ -348,7 +348,9 @@ impl Taker<'_> {
                 self.newcomers.remove(event.pid);
                 self.symbols.forget(event.pid);
             }
-            Body::Stack { stack, frames, status } => self.announced(event.pid, *stack, frames, *status),
+            Body::Stack { stack, frames, entries, status } => {
+                self.announced(event.pid, *stack, frames, entries, *status);
+            }
             Body::Sample { stack, status } => self.sample(event, *stack, *status),
             Body::Native(native) => {
                 if let Some(natives) = &mut self.natives {
@@ -358,8 +360,11 @@ impl Taker<'_> {
             // Of programs that a recording does not attach.
             Body::ConnectionOpened { .. }
             | Body::ConnectionClosed { .. }
+            | Body::TlsSession { .. }
             | Body::Io(_)
-            | Body::Statement(_) => {}
+            | Body::Statement(_)
+            | Body::Started
+            | Body::Listens => {}
         }
     }
 
@@ -398,7 +403,8 @@ impl Taker<'_> {
             title_of(self.procfs, pid, self.members.get(&pid).map_or("?", |before| before.title.as_ref()));
         self.members.insert(pid, Member::new(title));
         self.newcomers.add(pid, now);
-        let target = Target { layout: Layout::default(), generation: now, follow_exec: 1, padding: 0 };
+        let target =
+            Target { layout: Layout::default(), generation: now, follow_exec: 1, ..Target::default() };
         if let Err(error) = self.tables.watch(pid, target, false) {
             tracing::error!(pid, "a started program is not recorded: {error}");
         }
@@ -414,6 +420,7 @@ impl Taker<'_> {
         pid: u32,
         stack: StackId,
         frames: &[pyapm_wire::python::Frame],
+        entries: &[u8],
         status: StackStatus,
     ) {
         *self.has_news = true;
@@ -426,11 +433,7 @@ impl Taker<'_> {
                 one.first().cloned()
             });
             let is_whole = status == StackStatus::Complete;
-            natives.announced(
-                pid,
-                stack,
-                PythonStack::new(frames, names, interpreter.version.minor, is_whole),
-            );
+            natives.announced(pid, stack, PythonStack::new(names, entries, is_whole));
         }
         let cut = match status {
             StackStatus::Truncated => Some(marked(mark::TRUNCATED)),

@@ -72,6 +72,8 @@ fn no_sequence_of_events_panics() {
                 tail: &bytes[cut..],
                 end_of_stream: dice.below(30) == 0,
                 failed: dice.below(30) == 0,
+                stack: None,
+                status: StackStatus::NotAsked,
             };
             let statement = Statement {
                 library: Library::Mysql,

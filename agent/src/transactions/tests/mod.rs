@@ -1,17 +1,20 @@
 //! Exchanges written out as bytes, driven through [`super::Transactions`] as the kernel would tell them.
 
 mod bounds;
+mod clients;
 mod exchanges;
 mod garbage;
 mod losses;
 mod places;
 mod spans;
+mod tls;
 
 use super::{Clock, Limits, Output, Settings, Transactions};
 use crate::intake::{
     Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
 };
 use pyapm_model::line::{Frame, Outcome, Transaction};
+use pyapm_wire::scope::Scope;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -28,6 +31,8 @@ pub struct Player {
     pub now_ns: u64,
     pub tid: u32,
     pub positions: HashMap<(u64, bool), u64>,
+    /// Of the call to come.
+    pub stack: Option<Arc<[Frame]>>,
 }
 
 impl Player {
@@ -44,11 +49,12 @@ impl Player {
             now_ns: 1_000,
             tid: PID,
             positions: HashMap::new(),
+            stack: None,
         }
     }
 
     pub fn event(&mut self, body: Body<'_>, stack: Option<Arc<[Frame]>>) {
-        let event = Event { time_ns: self.now_ns, pid: PID, tid: self.tid, body };
+        let event = Event { time_ns: self.now_ns, pid: PID, tid: self.tid, scope: Scope::default(), body };
         self.transactions.observe(&event, stack, &mut self.out);
     }
 
@@ -95,13 +101,24 @@ impl Player {
             tail,
             end_of_stream: false,
             failed: false,
+            stack: None,
+            status: StackStatus::NotAsked,
         };
-        self.event(Body::Io(io), None);
+        let stack = self.stack.clone();
+        self.event(Body::Io(io), stack);
     }
 
     pub fn read(&mut self, connection: u64, bytes: &[u8]) {
         self.step();
         self.call(connection, Direction::In, bytes, bytes.len(), 0);
+    }
+
+    /// A write of which the kernel took the Python stack.
+    pub fn write_from(&mut self, connection: u64, bytes: &[u8], stack: Arc<[Frame]>) {
+        self.step();
+        self.stack = Some(stack);
+        self.call(connection, Direction::Out, bytes, bytes.len(), 0);
+        self.stack = None;
     }
 
     pub fn write(&mut self, connection: u64, bytes: &[u8]) {
@@ -122,6 +139,8 @@ impl Player {
             tail: &[],
             end_of_stream: !failed,
             failed,
+            stack: None,
+            status: StackStatus::NotAsked,
         };
         self.event(Body::Io(io), None);
     }

@@ -121,10 +121,11 @@ fn other_clients_between_statement_and_reply_are_not_taken_for_the_database() {
     player.write(3, b"*1\r\n$4\r\nPING\r\n");
     player.read(3, b"+PONG\r\n");
     let spans = &answered(&mut player).spans;
-    assert_eq!(spans.len(), 2);
+    assert_eq!(spans.len(), 3);
     assert!(!spans[1].reply_seen);
     assert_eq!(spans[1].duration_ns, 0);
     assert_eq!(spans[1].server_port, None);
+    assert_eq!(spans[2].db_query.as_deref(), Some("PING"));
 }
 
 #[test]

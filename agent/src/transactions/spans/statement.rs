@@ -1,29 +1,27 @@
 //! Statements: the thread asks, the first packet that carries it binds the library's handle to a
 //! connection, and what comes back on that connection until the next command is the reply.
 
-use super::Transactions;
-use super::assemble::current_exchange;
-use super::connection::{Database, Live, Speaks};
-use super::http::{Likeness, request_likeness};
-use super::mysql::{Reply, Verdict, carries_statement};
-use super::thread::{Asked, Place, ThreadKey};
-use super::work::OpenSpan;
-use crate::intake::{ConnectionId, Io, Statement as StatementEvent};
-use pyapm_model::line::Frame;
-use std::sync::Arc;
+use super::{Answer, Asking, Caller, SpanId};
+use crate::intake::{Io, Statement as StatementEvent};
+use crate::transactions::Transactions;
+use crate::transactions::clients::{CallResult, Purpose};
+use crate::transactions::connection::{Database, Live, Speaks};
+use crate::transactions::http::{Likeness, request_likeness};
+use crate::transactions::mysql::{Reply, Verdict, carries_statement};
+use crate::transactions::thread::{Asked, ThreadKey};
 
 impl Transactions {
     /// Outbound bytes of a thread: they may be the statement it has asked for.
-    pub(super) fn send(&mut self, time_ns: u64, thread: ThreadKey, io: &Io<'_>) {
+    pub(in crate::transactions) fn send(&mut self, time_ns: u64, thread: ThreadKey, io: &Io<'_>) {
         let Some(asked) = self.threads.get_mut(&thread).and_then(|thread| thread.asked.as_mut()) else {
             return self.send_unasked(io);
         };
         if asked.connection.is_some() {
-            let (here, place) = (asked.connection == Some(io.connection), asked.place);
+            let (here, span) = (asked.connection == Some(io.connection), asked.span);
             self.send_unasked(io);
             if here
-                && let Some(span) = self.span(place)
-                && !span.replied
+                && let Some(span) = span.and_then(|span| self.spans.get_mut(span))
+                && span.answer == Answer::None
             {
                 span.last_io_ns = time_ns;
             }
@@ -31,7 +29,7 @@ impl Transactions {
         }
         let known = self.handles.get(&(thread.pid, asked.handle));
         let Some(connection) = self.connections.get_mut(&io.connection) else { return };
-        if matches!(connection.speaks, Speaks::Http(_)) {
+        if matches!(connection.speaks, Speaks::Http(_) | Speaks::Client(_)) {
             return;
         }
         let carries = carries_statement(io.head, asked.text_len);
@@ -43,9 +41,9 @@ impl Transactions {
             return self.send_unasked(io);
         }
         asked.connection = Some(io.connection);
-        let (handle, place, peer) = (asked.handle, asked.place, connection.peer);
+        let (handle, span, peer) = (asked.handle, asked.span, connection.peer);
         let opaque = !carries && !io.head.is_empty();
-        let live = Live { place, reply: Reply::default(), opaque, replied: false };
+        let live = Live { span, reply: Reply::default(), opaque, replied: false };
         let database = match &mut connection.speaks {
             Speaks::Mysql(database) => database,
             other => {
@@ -60,7 +58,7 @@ impl Transactions {
             self.handles.remove(&(thread.pid, before));
         }
         self.handles.insert((thread.pid, handle), io.connection);
-        if let Some(span) = self.span(place) {
+        if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
             span.last_io_ns = time_ns;
             span.server = peer;
         }
@@ -85,16 +83,11 @@ impl Transactions {
         }
     }
 
-    pub(super) fn statement(
-        &mut self,
-        time_ns: u64,
-        thread: ThreadKey,
-        statement: &StatementEvent<'_>,
-        stack: Option<Arc<[Frame]>>,
-    ) {
+    pub(in crate::transactions) fn statement(&mut self, caller: &Caller, statement: &StatementEvent<'_>) {
+        let thread = caller.thread;
         let key = self.statements.key(statement.text, statement.text_len);
         let Some(state) = self.thread(thread) else { return };
-        let (asked, current) = (state.asked.take(), state.current());
+        let asked = state.asked.take();
         if let Some(before) = asked
             && !before.moved
             && (before.handle, before.key) == (statement.handle, key)
@@ -107,10 +100,10 @@ impl Transactions {
         if let Some(before) = asked {
             self.detach(before);
         }
-        let place = self.open_span(time_ns, current, key, statement, stack);
+        let span = self.statement_span(caller, key, statement);
         let (handle, text_len) = (statement.handle, statement.text_len);
         if let Some(state) = self.threads.get_mut(&thread) {
-            state.asked = Some(Asked { handle, key, text_len, place, connection: None, moved: false });
+            state.asked = Some(Asked { handle, key, text_len, span, connection: None, moved: false });
         }
     }
 
@@ -118,78 +111,50 @@ impl Transactions {
     fn detach(&mut self, asked: Asked) {
         if let Some(id) = asked.connection
             && let Some(Speaks::Mysql(database)) = self.connections.get_mut(&id).map(|c| &mut c.speaks)
-            && database.live.is_some_and(|live| live.place == asked.place)
+            && database.live.is_some_and(|live| live.span == asked.span)
         {
             database.live = None;
         }
-        if let Some(span) = self.span(asked.place) {
+        if let Some(span) = asked.span.and_then(|span| self.spans.get_mut(span)) {
             span.closed = true;
         }
     }
 
-    fn open_span(
+    fn statement_span(
         &mut self,
-        time_ns: u64,
-        current: Option<ConnectionId>,
+        caller: &Caller,
         key: u64,
         statement: &StatementEvent<'_>,
-        stack: Option<Arc<[Frame]>>,
-    ) -> Option<Place> {
-        let exchange = current.and_then(|id| current_exchange(&mut self.connections, id));
-        let (Some(connection), Some(exchange)) = (current, exchange) else {
-            self.counts.span_unplaced += 1;
-            return None;
-        };
-        if exchange.work.spans.len() >= self.limits.spans_per_transaction {
-            self.counts.spans_overflow += 1;
-            return None;
-        }
+    ) -> Option<SpanId> {
         let (normalised, fresh) = self.statements.get(key, statement.text, statement.text_len);
-        if fresh && normalised.scanned {
-            self.counts.sql_scanned += 1;
-        }
-        exchange.work.spans.push(OpenSpan {
-            statement: normalised,
-            started_ns: time_ns,
-            stack,
-            server: None,
-            last_io_ns: time_ns,
-            replied: false,
-            verdict: Verdict::Unseen,
-            closed: false,
-        });
-        Some(Place { connection, sequence: exchange.sequence, span: exchange.work.spans.len() - 1 })
+        self.counts.sql_scanned += u64::from(fresh && normalised.scanned);
+        self.open_span(
+            caller,
+            Asking::Statement { system: "mysql", statement: normalised, purpose: Purpose::Run },
+        )
     }
 
     /// Inbound bytes on a database connection: the reply to its latest statement, when it has one. `lost`
     /// bytes went before them; `None` when the record was not used.
-    pub(super) fn receive(&mut self, time_ns: u64, io: &Io<'_>, lost: Option<u64>) {
+    pub(in crate::transactions) fn receive(&mut self, time_ns: u64, io: &Io<'_>, lost: Option<u64>) {
         let connection = self.connections.get_mut(&io.connection).map(|connection| &mut connection.speaks);
         let (Some(Speaks::Mysql(database)), Some(lost)) = (connection, lost) else { return };
-        let Some((place, verdict)) = read_reply(database, io, lost) else { return };
-        if let Some(span) = self.span(Some(place)) {
+        let Some((span, verdict)) = read_reply(database, io, lost) else { return };
+        if let Some(span) = self.spans.get_mut(span) {
             if io.moved > 0 {
                 span.last_io_ns = time_ns;
-                span.replied = true;
-                span.verdict = verdict;
+                span.first_answer_ns.get_or_insert(time_ns);
+                span.answer = answer(verdict);
             } else {
                 // The server has gone, and its reply with it.
                 span.closed = true;
             }
         }
     }
-
-    pub(super) fn span(&mut self, place: Option<Place>) -> Option<&mut OpenSpan> {
-        let place = place?;
-        match &mut self.connections.get_mut(&place.connection)?.speaks {
-            Speaks::Http(server) => server.exchange(place.sequence)?.work.spans.get_mut(place.span),
-            _ => None,
-        }
-    }
 }
 
 /// One inbound call on a database connection: the span it is for, and what the reply says so far.
-fn read_reply(database: &mut Database, io: &Io<'_>, lost: u64) -> Option<(Place, Verdict)> {
+fn read_reply(database: &mut Database, io: &Io<'_>, lost: u64) -> Option<(SpanId, Verdict)> {
     let live = database.live.as_mut()?;
     let mut verdict = Verdict::Unknown;
     if !live.opaque {
@@ -200,7 +165,17 @@ fn read_reply(database: &mut Database, io: &Io<'_>, lost: u64) -> Option<(Place,
         verdict = live.reply.verdict();
     }
     live.replied |= io.moved > 0;
-    Some((live.place?, verdict))
+    Some((live.span?, verdict))
+}
+
+fn answer(verdict: Verdict) -> Answer {
+    match verdict {
+        Verdict::Error(number) => {
+            Answer::Read(CallResult { error: Some(number.to_string()), ..CallResult::default() })
+        }
+        Verdict::Ok | Verdict::Rows => Answer::Read(CallResult::default()),
+        Verdict::LocalInfile | Verdict::Unseen | Verdict::Unknown => Answer::Unread,
+    }
 }
 
 /// A TLS record of application data (RFC 8446 section 5.1), or a compressed packet of the MySQL protocol:

@@ -1,0 +1,32 @@
+//! Which protocol a connection speaks, by the first bytes of a call. A peer's port is no proof.
+
+use super::Protocol;
+use super::http::Http;
+use super::postgresql::{self, Postgresql};
+use super::redis::{self, Redis};
+use crate::intake::Direction;
+use crate::transactions::http::{Likeness, request_likeness};
+
+/// A parser for the protocol, fed with nothing yet; `None` while it is not known. `head` are the first bytes
+/// of the `moved` bytes of one call; `opening` says that they are the connection's first.
+#[must_use]
+pub fn detect(head: &[u8], moved: u32, direction: Direction, opening: bool) -> Option<Box<dyn Protocol>> {
+    let moved = u64::from(moved);
+    // Clients ask first in all of these; what a server says shows too little of what it is.
+    if direction == Direction::In {
+        return None;
+    }
+    if request_likeness(head) == Likeness::Yes {
+        return Some(Box::new(Http::default()));
+    }
+    if redis::begins(head) {
+        return Some(Box::new(Redis::default()));
+    }
+    if opening && postgresql::begins(head, moved) {
+        return Some(Box::new(Postgresql::opening()));
+    }
+    if postgresql::continues(head, moved) {
+        return Some(Box::new(Postgresql::in_the_middle()));
+    }
+    None
+}

@@ -1,0 +1,81 @@
+//! Which request an event belongs to: the only place that answers this.
+//!
+//! The thread that reads a request owns it until its response ends; a thread that writes the response
+//! takes it over. A thread that owns requests of several connections at once (an event loop) cannot tell
+//! which of them a statement belongs to: it stays unplaced and is counted, because wrong is worse than
+//! unknown.
+
+use super::Transactions;
+use super::connection::{Connection, Speaks};
+use super::http::Exchange;
+use super::spans::RequestId;
+use super::thread::{Thread, ThreadKey};
+use super::work::Work;
+use crate::intake::ConnectionId;
+use pyapm_wire::scope::Scope;
+use std::collections::HashMap;
+
+impl Transactions {
+    /// The request for which this thread works now; `None` when there is none, or there is doubt.
+    pub(super) fn owner(&mut self, thread: ThreadKey, _scope: Scope) -> Option<RequestId> {
+        let connection = self.threads.get(&thread).and_then(Thread::current)?;
+        let sequence = current_exchange(&mut self.connections, connection)?.sequence;
+        Some(RequestId { connection, sequence })
+    }
+
+    /// A request that has not ended.
+    pub(super) fn request(&mut self, id: RequestId) -> Option<&mut Exchange<Work>> {
+        match &mut self.connections.get_mut(&id.connection)?.speaks {
+            Speaks::Http(server) => server.exchange(id.sequence),
+            _ => None,
+        }
+    }
+
+    /// `thread` has the connection's current request from now on.
+    pub(super) fn serve(&mut self, thread: ThreadKey, before: Option<ThreadKey>, id: ConnectionId) {
+        if before == Some(thread) {
+            return;
+        }
+        self.release(before, id);
+        self.forget_unanswerable(thread);
+        let owner = self.thread(thread).map(|state| {
+            state.serving.push(id);
+            thread
+        });
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.owner = owner;
+        }
+    }
+
+    pub(super) fn release(&mut self, owner: Option<ThreadKey>, id: ConnectionId) {
+        if let Some(state) = owner.and_then(|owner| self.threads.get_mut(&owner)) {
+            state.serving.retain(|serving| *serving != id);
+        }
+    }
+
+    /// A thread that takes up a request has done with those whose answers were lost from sight, which
+    /// would otherwise stand between it and its statements until their connections end.
+    fn forget_unanswerable(&mut self, thread: ThreadKey) {
+        let Some(state) = self.threads.get_mut(&thread) else { return };
+        let connections = &mut self.connections;
+        state.serving.retain(|id| {
+            let Some(connection) = connections.get_mut(id) else { return false };
+            let lost = matches!(&connection.speaks, Speaks::Http(server) if server.is_answer_lost());
+            if lost {
+                connection.owner = None;
+            }
+            !lost
+        });
+    }
+}
+
+/// The exchange that is being worked on on this connection.
+fn current_exchange(
+    connections: &mut HashMap<ConnectionId, Connection>,
+    id: ConnectionId,
+) -> Option<&mut Exchange<Work>> {
+    match &mut connections.get_mut(&id)?.speaks {
+        Speaks::Http(server) => server.current(),
+        _ => None,
+    }
+}

@@ -1,0 +1,193 @@
+//! Calls on a connection whose protocol is parsed: the parser says where they begin and end, this says
+//! whose they are.
+
+use super::{Answer, Asking, OpenSpan, SpanId};
+use crate::intake::{ConnectionId, Direction, Io};
+use crate::transactions::Transactions;
+use crate::transactions::clients::{Call, CallResult, Calls, Operation, Protocol};
+use crate::transactions::connection::{Speaks, parts};
+use crate::transactions::http::Part;
+use crate::transactions::thread::ThreadKey;
+use pyapm_model::line::Frame;
+use pyapm_wire::scope::Scope;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Calls that may be open at once on one connection; what is beyond is answered unseen.
+const MOST_OPEN: usize = 4_096;
+
+/// A connection to a server whose protocol is known.
+#[derive(Debug)]
+pub struct Client {
+    pub protocol: Box<dyn Protocol>,
+    /// Tags of calls that are not answered, oldest first, and their spans: `None` for a call that is nobody's.
+    open: VecDeque<(u64, Option<SpanId>)>,
+}
+
+/// Who makes a call, and when.
+#[derive(Debug)]
+pub struct Caller {
+    pub time_ns: u64,
+    pub thread: ThreadKey,
+    pub scope: Scope,
+    pub stack: Option<Arc<[Frame]>>,
+}
+
+impl Client {
+    #[must_use]
+    pub fn new(protocol: Box<dyn Protocol>) -> Self {
+        Self { protocol, open: VecDeque::new() }
+    }
+
+    fn feed(&mut self, io: &Io<'_>, lost: u64, calls: &mut Calls) {
+        let lost = (lost > 0).then_some((Part::Lost(lost), false));
+        for (part, first) in lost.into_iter().chain(parts(io, true)) {
+            match io.direction {
+                Direction::Out => self.protocol.sent(part, first, calls),
+                Direction::In => self.protocol.received(part, first, calls),
+            }
+        }
+        if io.failed || io.end_of_stream {
+            self.protocol.closed(calls);
+        }
+    }
+
+    fn position(&self, tag: u64) -> Option<usize> {
+        self.open.iter().position(|(open, _)| *open == tag)
+    }
+}
+
+impl Transactions {
+    /// One call's bytes on a client connection; `lost` bytes went before them, `None` when the record was
+    /// not used.
+    pub(in crate::transactions) fn client(&mut self, caller: &Caller, io: &Io<'_>, lost: Option<u64>) {
+        let Some(lost) = lost else { return };
+        let mut calls = std::mem::take(&mut self.calls);
+        if let Some(client) = self.client_of(io.connection) {
+            client.feed(io, lost, &mut calls);
+        }
+        let ends = calls.iter().any(|call| matches!(call, Call::Ended { .. }));
+        self.apply(caller, io.connection, &mut calls);
+        self.calls = calls;
+        if io.direction == Direction::In && io.moved > 0 && !ends {
+            self.answering(caller.time_ns, io.connection);
+        }
+    }
+
+    /// Bytes have come that end no call: where answers come in order, they belong to the oldest.
+    fn answering(&mut self, time_ns: u64, connection: ConnectionId) {
+        let oldest = self.client_of(connection).and_then(|client| client.open.front().copied());
+        if let Some((0, Some(span))) = oldest
+            && let Some(span) = self.spans.get_mut(span)
+        {
+            span.some_answer(time_ns);
+        }
+    }
+
+    /// The connection has gone.
+    pub(in crate::transactions) fn client_closed(&mut self, client: &mut Client) {
+        for (_, span) in client.open.drain(..) {
+            if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
+                span.closed = true;
+            }
+        }
+    }
+
+    fn apply(&mut self, caller: &Caller, connection: ConnectionId, calls: &mut Calls) {
+        for call in calls.drain(..) {
+            match call {
+                Call::Began { tag, operation } => self.call_began(caller, connection, tag, operation),
+                Call::Answering { tag } => {
+                    let span = self.client_of(connection).and_then(|client| {
+                        let index = client.position(tag)?;
+                        client.open.get(index)?.1
+                    });
+                    if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
+                        span.some_answer(caller.time_ns);
+                    }
+                }
+                Call::Ended { tag, result } => {
+                    let span = self.client_of(connection).and_then(|client| {
+                        let index = client.position(tag)?;
+                        client.open.remove(index)?.1
+                    });
+                    if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
+                        end(span, caller.time_ns, result);
+                    }
+                }
+                Call::Lost => self.counts.framing_lost += 1,
+                Call::Overflow => self.counts.calls_overflow += 1,
+            }
+        }
+    }
+
+    fn call_began(&mut self, caller: &Caller, connection: ConnectionId, tag: u64, operation: Operation) {
+        let asking = match operation {
+            Operation::Statement { system, text, text_len, purpose } => {
+                let key = self.statements.key(&text, text_len);
+                let (statement, fresh) = self.statements.get(key, &text, text_len);
+                self.counts.sql_scanned += u64::from(fresh && statement.scanned);
+                Asking::Statement { system, statement, purpose }
+            }
+            Operation::Command { kind, system, name, target } => {
+                Asking::Command { kind, system, name, target }
+            }
+            Operation::Http { method, path } => Asking::Http { method, path },
+        };
+        let span = self.open_span(caller, asking);
+        let peer = self.connections.get(&connection).and_then(|connection| connection.peer);
+        if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
+            span.server = peer;
+        }
+        let Some(client) = self.client_of(connection) else { return };
+        if client.open.len() >= MOST_OPEN {
+            client.open.pop_front();
+        }
+        client.open.push_back((tag, span));
+    }
+
+    /// A span for whoever runs there; `None` when that is nobody, or it has too many.
+    pub(super) fn open_span(&mut self, caller: &Caller, asking: Asking) -> Option<SpanId> {
+        let Some(owner) = self.owner(caller.thread, caller.scope) else {
+            self.counts.span_unplaced += 1;
+            return None;
+        };
+        let most = self.limits.spans_per_transaction;
+        let work = &mut self.request(owner)?.work;
+        if work.spans.len() >= most {
+            self.counts.spans_overflow += 1;
+            return None;
+        }
+        let mut span = OpenSpan::new(asking, caller.time_ns);
+        span.stack.clone_from(&caller.stack);
+        let id = self.spans.open(span);
+        if let Some(exchange) = self.request(owner) {
+            exchange.work.spans.push(id);
+        }
+        Some(id)
+    }
+
+    fn client_of(&mut self, id: ConnectionId) -> Option<&mut Client> {
+        match &mut self.connections.get_mut(&id)?.speaks {
+            Speaks::Client(client) => Some(client),
+            _ => None,
+        }
+    }
+}
+
+fn end(span: &mut OpenSpan, time_ns: u64, result: CallResult) {
+    span.closed = true;
+    span.answer = if result.unseen && result.status.is_none() && result.error.is_none() {
+        // How it ended is not known, nor when: the last byte seen is the best end.
+        match span.answer {
+            Answer::None => Answer::None,
+            _ => Answer::Unread,
+        }
+    } else if result.earlier {
+        Answer::Read(result)
+    } else {
+        span.last_io_ns = time_ns;
+        span.first_answer_ns.get_or_insert(time_ns);
+        Answer::Read(result)
+    };
+}

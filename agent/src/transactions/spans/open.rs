@@ -1,0 +1,131 @@
+//! Spans that have not been given out: in one place, under numbers, because whom they belong to may be
+//! known later than that they are there.
+
+use crate::intake::{ConnectionId, Endpoint};
+use crate::transactions::clients::{CallResult, Purpose};
+use crate::transactions::name;
+use crate::transactions::sql::Normalised;
+use pyapm_model::line::{Frame, SpanKind};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Number of an open span; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpanId(u64);
+
+/// One request: its number on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId {
+    pub connection: ConnectionId,
+    pub sequence: u64,
+}
+
+/// A call that the application made.
+#[derive(Debug)]
+pub struct OpenSpan {
+    pub asking: Asking,
+    pub started_ns: u64,
+    pub stack: Option<Arc<[Frame]>>,
+    pub server: Option<Endpoint>,
+    /// Latest byte of the call or its answer; the start when there was none.
+    pub last_io_ns: u64,
+    /// First byte of the answer.
+    pub first_answer_ns: Option<u64>,
+    pub answer: Answer,
+    /// Nothing more can come: it has been answered, another has begun in its place, or the connection has gone.
+    pub closed: bool,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub enum Asking {
+    Statement { system: &'static str, statement: Arc<Normalised>, purpose: Purpose },
+    Command { kind: SpanKind, system: &'static str, name: Cow<'static, str>, target: Option<String> },
+    Http { method: Cow<'static, str>, path: Option<String> },
+}
+
+/// What is known of the answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Answer {
+    /// No byte of it has come.
+    #[default]
+    None,
+    /// Bytes have come, but what they say is not known.
+    Unread,
+    Read(CallResult),
+}
+
+impl Asking {
+    /// One line for people: the statement, the command and its target, the request.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Statement { statement, .. } => statement.text.clone(),
+            Self::Command { name, target: Some(target), .. } => format!("{name} {target}"),
+            Self::Command { name, target: None, .. } => name.clone().into_owned(),
+            Self::Http { method, path } => {
+                format!("{method} {}", path.as_deref().map(name::of_path).unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl OpenSpan {
+    #[must_use]
+    pub fn new(asking: Asking, started_ns: u64) -> Self {
+        Self {
+            asking,
+            started_ns,
+            stack: None,
+            server: None,
+            last_io_ns: started_ns,
+            first_answer_ns: None,
+            answer: Answer::None,
+            closed: false,
+        }
+    }
+
+    /// Some of the answer has come, and how it ends is not known yet.
+    pub fn some_answer(&mut self, time_ns: u64) {
+        self.first_answer_ns.get_or_insert(time_ns);
+        self.last_io_ns = time_ns;
+        if self.answer == Answer::None {
+            self.answer = Answer::Unread;
+        }
+    }
+
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.closed && self.answer == Answer::None
+    }
+}
+
+/// All open spans of an application.
+#[derive(Debug, Default)]
+pub struct Spans {
+    spans: HashMap<u64, OpenSpan>,
+    next: u64,
+}
+
+impl Spans {
+    pub fn open(&mut self, span: OpenSpan) -> SpanId {
+        self.next += 1;
+        self.spans.insert(self.next, span);
+        SpanId(self.next)
+    }
+
+    #[must_use]
+    pub fn get(&self, id: SpanId) -> Option<&OpenSpan> {
+        self.spans.get(&id.0)
+    }
+
+    pub fn get_mut(&mut self, id: SpanId) -> Option<&mut OpenSpan> {
+        self.spans.get_mut(&id.0)
+    }
+
+    /// Takes a span out, to be given out or forgotten. What still comes for it comes too late.
+    pub fn take(&mut self, id: SpanId) -> Option<OpenSpan> {
+        self.spans.remove(&id.0)
+    }
+}
