@@ -4,6 +4,7 @@
 mod sampler;
 
 mod flutter;
+mod jit;
 mod lines;
 mod names;
 mod native;

@@ -4,6 +4,7 @@ use super::recorder::Recorder;
 use super::subject;
 use crate::cli::{Destination, RecordOptions, Subject};
 use crate::outputs::profile::{self, About, Recording};
+use crate::python::JIT_NOTE;
 use anyhow::Context;
 use pyapm_wire::count;
 use std::collections::{BTreeMap, HashSet};
@@ -116,6 +117,10 @@ pub(super) fn say(recorder: &Recorder, about: &About, written: &str, out: &mut d
     line(out, "lost", &lost)?;
     if !incomplete.is_empty() {
         line(out, "incomplete", &incomplete)?;
+    }
+    if recorder.compiled > 0 {
+        let processes = counted(recorder.compiled, "process", "processes");
+        writeln!(out, "in {processes}: {JIT_NOTE}")?;
     }
     let apart = recorder.apart;
     if apart.left_out > 0 {

@@ -4,12 +4,13 @@
 use super::natives::Natives;
 use super::newcomers::Newcomers;
 use super::subject;
+use crate::binaries::mappings;
 use crate::intake::{Body, Event, Reader, StackId, StackStatus};
 use crate::native::PythonStack;
 use crate::pipeline::clock::monotonic_ns;
 use crate::probes::{Counts, Logs, Probes, Tables};
 use crate::profile::{Limits, Profile, Selection, Stack, State, Thread, Weight};
-use crate::python::{Inspector, Interpreter, ProcessMemory, PythonError};
+use crate::python::{Inspector, Interpreter, ProcessMemory, PythonError, may_be_compiled};
 use crate::symbols::{self, Symbols};
 use crate::targets::ProcFs;
 use pyapm_model::line::Frame;
@@ -95,6 +96,8 @@ pub(super) struct Recorder {
     young: Vec<(u32, u32, usize)>,
     /// Stacks were announced in the last turn.
     has_news: bool,
+    /// Processes at the end whose JIT compiler may be on.
+    pub(super) compiled: usize,
     /// As of the end.
     skipped: Vec<(String, u64)>,
 }
@@ -123,6 +126,7 @@ impl Recorder {
             probes: Some(probes),
             young: Vec::new(),
             has_news: false,
+            compiled: 0,
             skipped: Vec::new(),
         })
     }
@@ -275,6 +279,7 @@ impl Recorder {
     /// Takes the probes away, so that nothing more is seen, and drains what had been.
     pub(super) fn stop(&mut self) {
         self.skipped = self.skipped();
+        self.compiled = self.members.iter().filter(|(pid, member)| member.may_be_compiled(**pid)).count();
         self.probes = None;
         while self.turn() {}
         // A program that was still running on another CPU may have written after the drain began.
@@ -303,6 +308,11 @@ impl Recorder {
 }
 
 impl Member {
+    fn may_be_compiled(&self, pid: u32) -> bool {
+        let version = self.interpreter.as_ref().map(|interpreter| interpreter.version);
+        version.is_some_and(|version| may_be_compiled(pid, version, &mappings(pid).unwrap_or_default()))
+    }
+
     fn new(title: Arc<str>) -> Self {
         Self { interpreter: None, known_ns: 0, title, stacks: HashMap::new(), threads: HashMap::new() }
     }
