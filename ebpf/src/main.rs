@@ -19,6 +19,10 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod memory;
 #[cfg(target_arch = "bpf")]
+mod offcpu;
+#[cfg(target_arch = "bpf")]
+mod registers;
+#[cfg(target_arch = "bpf")]
 mod sample;
 #[cfg(target_arch = "bpf")]
 mod stack;

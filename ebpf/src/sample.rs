@@ -4,12 +4,12 @@
 use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{SAMPLE_SCRATCH, TARGETS};
-use crate::stack;
+use crate::stack::{self, Gil};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::perf_event;
 use aya_ebpf::programs::PerfEventContext;
 use pyapm_wire::count;
-use pyapm_wire::event::{Sample, kind};
+use pyapm_wire::event::{Sample, gil, kind};
 use pyapm_wire::python::status;
 use pyapm_wire::scope::Scope;
 
@@ -23,8 +23,13 @@ fn cpu_sample(_context: PerfEventContext) -> i32 {
     if walked.status == status::NO_THREAD_STATE {
         emit::add(count::SAMPLE_NOT_PYTHON, 1);
     }
+    let mut header = header(kind::SAMPLE, size_of::<Sample>());
+    // SAFETY: map values stay valid while the program runs.
+    if Gil::of(&target.layout, unsafe { (*scratch).tstate }).is_some_and(|gil| gil.is_held_by_it) {
+        header.flags = gil::HOLDS;
+    }
     emit::send(&Sample {
-        header: header(kind::SAMPLE, size_of::<Sample>()),
+        header,
         stack: walked.stack,
         stack_status: walked.status,
         padding: [0; 6],

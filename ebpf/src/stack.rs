@@ -8,7 +8,7 @@ use crate::memory::{copy_user, kernel, opaque, user};
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
-use pyapm_wire::python::{ABSENT, CODE_BYTES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, route, status};
+use pyapm_wire::python::{ABSENT, CODE_BYTES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, gil, route, status};
 use pyapm_wire::target::Target;
 
 /// From 3.12 on, frames with this owner or a higher one are the interpreter's own (shims and sentinels);
@@ -70,11 +70,16 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Walked {
 #[inline(always)]
 fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
     // SAFETY: `scratch` is valid, here and below.
-    unsafe { (*scratch).record.frames = 0 };
+    unsafe {
+        (*scratch).record.frames = 0;
+        (*scratch).tstate = 0;
+    }
     let tstate = match thread_state(layout) {
         Ok(tstate) => tstate,
         Err(status) => return status,
     };
+    // SAFETY: as above.
+    unsafe { (*scratch).tstate = tstate };
     let Some(mut first) = user::<u64>(tstate + u64::from(layout.tstate_frame)) else {
         return status::UNREADABLE;
     };
@@ -206,9 +211,39 @@ fn fold(hash: u64, value: u64) -> u64 {
     mixed ^ (mixed >> 29)
 }
 
+/// The lock of the interpreter that a thread state is of.
+pub(crate) struct Gil {
+    pub address: u64,
+    pub is_held_by_it: bool,
+}
+
+impl Gil {
+    /// `None` when it cannot be read.
+    #[inline(always)]
+    pub(crate) fn of(layout: &Layout, tstate: u64) -> Option<Self> {
+        if tstate == 0 {
+            return None;
+        }
+        let mut address = layout.gil;
+        if layout.interpreter_gil != ABSENT {
+            let interpreter = user::<u64>(tstate + u64::from(layout.tstate_interpreter))?;
+            address = user::<u64>(interpreter + u64::from(layout.interpreter_gil))?;
+        }
+        let [holder, locked] = user::<[u64; 2]>(address.wrapping_add(u64::from(gil::LAST_HOLDER)))?;
+        Some(Self { address, is_held_by_it: locked as u32 == 1 && holder == tstate })
+    }
+
+    /// Whether a thread that sleeps on this futex waits for the lock, or to hand it over.
+    #[inline(always)]
+    pub(crate) fn has(&self, futex: u64) -> bool {
+        let offset = futex.wrapping_sub(self.address);
+        (gil::WAITERS..gil::SIZE).contains(&offset)
+    }
+}
+
 /// The current thread's `PyThreadState`, by a route that stays valid while the GIL is released.
 #[inline(always)]
-fn thread_state(layout: &Layout) -> Result<u64, u16> {
+pub(crate) fn thread_state(layout: &Layout) -> Result<u64, u16> {
     if layout.route == route::NONE {
         return Err(status::NO_LAYOUT);
     }

@@ -2,7 +2,8 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
+    Body, ConnectionId, Direction, Endpoint, Event, Io, Left, Library, OffCpu, StackId, StackStatus,
+    Statement,
 };
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
@@ -56,9 +57,22 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::SAMPLE => {
             let (sample, _) = split::<wire::Sample>(record)?;
             scope = sample.scope;
-            Body::Sample { stack: stack_id(sample.stack), status: stack_status(sample.stack_status)? }
+            Body::Sample {
+                stack: stack_id(sample.stack),
+                status: stack_status(sample.stack_status)?,
+                holds_gil: sample.header.flags & wire::gil::HOLDS != 0,
+            }
         }
         kind::STACK => stack(record)?,
+        kind::OFF_CPU => {
+            let (away, _) = split::<wire::OffCpu>(record)?;
+            scope = away.scope;
+            Body::OffCpu(OffCpu {
+                duration_ns: (away.duration_ns != 0).then_some(away.duration_ns),
+                queued_ns: away.queued_ns,
+                left: left(&away)?,
+            })
+        }
         other => return Err(DecodeError::Kind(other)),
     };
     Ok(Event { time_ns: header.time_ns, pid: header.tgid, tid: header.tid, scope, body })
@@ -98,6 +112,24 @@ fn statement<'a>(
         text_len: statement.text_len,
         stack: stack_id(statement.stack),
         status: stack_status(statement.stack_status)?,
+    })
+}
+
+/// What a record, or an entry of the map of sleepers, says of the moment in which the thread left.
+///
+/// # Errors
+/// When it says something that this version does not know.
+pub fn left(away: &wire::OffCpu) -> Result<Left, DecodeError> {
+    Ok(Left {
+        stack: stack_id(away.stack),
+        status: stack_status(away.stack_status)?,
+        state: away.state,
+        call: u64::try_from(away.call).ok(),
+        arguments: away.arguments,
+        fd: u32::try_from(away.fd).ok(),
+        mode: away.mode,
+        holds_gil: away.header.flags & wire::gil::HOLDS != 0,
+        waits_for_gil: away.header.flags & wire::gil::WAITS != 0,
     })
 }
 

@@ -8,8 +8,9 @@ mod decode;
 mod event;
 mod ring;
 
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, decode, left};
 pub use event::{
-    Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
+    Body, ConnectionId, Direction, Endpoint, Event, Io, Left, Library, OffCpu, StackId, StackStatus,
+    Statement,
 };
 pub use ring::{Delivered, Reader};

@@ -3,7 +3,7 @@
 
 use super::drivers::Drivers;
 use crate::host::{Btf, BtfError, Facts, Obstacles, Plan, settings};
-use crate::probes::{ProbeError, Probes, Setup, Tables};
+use crate::probes::{OffCpu, ProbeError, Probes, Setup, Tables};
 use crate::python::{Inspector, Interpreter, PythonError};
 use crate::targets::{Application, Discovery, TargetError};
 use pyapm_wire::python::Layout;
@@ -38,7 +38,7 @@ pub(super) struct Started {
 }
 
 pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, StartError> {
-    let mut probes = load(ring_bytes)?;
+    let mut probes = load(ring_bytes, OffCpu::None)?;
     let mut discovery = Discovery::new();
     let mut inspector = Inspector::default();
     let application = discovery.application(pid)?;
@@ -65,10 +65,10 @@ pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, 
 }
 
 /// A loaded kernel half with nothing attached, where this machine allows one.
-pub(super) fn load(ring_bytes: u32) -> Result<Probes, StartError> {
+pub(super) fn load(ring_bytes: u32, off_cpu: OffCpu) -> Result<Probes, StartError> {
     let plan = Plan::from_facts(&Facts::read())?;
     let settings = Settings { io_copies: plan.io_copies, ..settings(&Btf::running_kernel()?)? };
-    Ok(Probes::load(Setup { settings, ring_bytes })?)
+    Ok(Probes::load(Setup { settings, ring_bytes, off_cpu })?)
 }
 
 /// Has the kernel verify and load every program, attaches none, and lets them go again: for the doctor.
@@ -77,7 +77,7 @@ pub(super) fn load(ring_bytes: u32) -> Result<Probes, StartError> {
 /// What the kernel said.
 pub fn try_load() -> anyhow::Result<()> {
     let settings = Settings { io_copies: IO_COPIES, ..settings(&Btf::running_kernel()?)? };
-    Probes::load(Setup { settings, ring_bytes: 1 << 16 })?.load_all()?;
+    Probes::load(Setup { settings, ring_bytes: 1 << 16, off_cpu: OffCpu::Stacks })?.load_all()?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use super::tracefs::TraceFs;
 use super::tracepoint;
 use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
 use aya::programs::uprobe::UProbeScope;
-use aya::programs::{PerfEvent, TracePoint, UProbe};
+use aya::programs::{PerfEvent, RawTracePoint, TracePoint, UProbe};
 use aya::util::online_cpus;
 use pyapm_wire::settings::IO_COPIES;
 use std::os::fd::AsFd as _;
@@ -99,6 +99,21 @@ impl Probes {
         Ok(())
     }
 
+    /// Time off the CPU. Wants [`super::OffCpu`] in the setup.
+    ///
+    /// # Errors
+    /// As [`Self::attach_lifecycle`].
+    pub fn attach_off_cpu(&mut self) -> Result<(), ProbeError> {
+        const PROGRAM: &str = "sched_switch";
+        let program: &mut RawTracePoint = self.program(PROGRAM)?;
+        program.load().map_err(refused(PROGRAM))?;
+        program.attach("sched_switch").map(|_kept_by_the_program| ()).map_err(|source| ProbeError::Attach {
+            program: PROGRAM,
+            what: "the raw tracepoint `sched_switch`".to_owned(),
+            source: Box::new(source),
+        })
+    }
+
     /// Loads the program behind the MySQL client's entry points, so that it can be attached later.
     ///
     /// # Errors
@@ -139,6 +154,8 @@ impl Probes {
         }
         let program: &mut PerfEvent = self.program("cpu_sample")?;
         program.load().map_err(refused("cpu_sample"))?;
+        let program: &mut RawTracePoint = self.program("sched_switch")?;
+        program.load().map_err(refused("sched_switch"))?;
         self.load_mysql()
     }
 

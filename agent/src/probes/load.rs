@@ -80,6 +80,19 @@ pub struct Setup {
     pub settings: Settings,
     /// Bytes of the ring buffer; rounded up to a power of two of at least a page.
     pub ring_bytes: u32,
+    pub off_cpu: OffCpu,
+}
+
+/// What the kernel half tells of the time in which threads are off the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OffCpu {
+    /// Nothing: the program is not attached, and its map takes no memory.
+    #[default]
+    None,
+    /// How long, and why.
+    Times,
+    /// And where in the Python code.
+    Stacks,
 }
 
 /// A loaded kernel half. Everything it attached goes with it, also when this process is killed: programs,
@@ -101,9 +114,13 @@ impl Probes {
         let mut settings = setup.settings;
         // Wake the reader early only when a quarter is full; else its timer is soon enough.
         settings.wakeup_bytes = ring_bytes / 4;
+        settings.off_cpu_stacks = u32::from(setup.off_cpu == OffCpu::Stacks);
         let bytes = bytemuck::bytes_of(&settings);
         let mut loader = EbpfLoader::new();
         loader.override_global("SETTINGS", bytes, true).map_max_entries("RING", ring_bytes);
+        if setup.off_cpu == OffCpu::None {
+            loader.map_max_entries("SLEEPERS", 1);
+        }
         let ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
         Ok(Self { tracepoints: Vec::new(), ebpf, io_copies: settings.io_copies, tracefs: None })
     }
@@ -140,6 +157,7 @@ impl Probes {
     pub fn tables(&mut self) -> Result<Tables, ProbeError> {
         let targets = self.ebpf.take_map("TARGETS").ok_or(ProbeError::Missing { what: "TARGETS" })?;
         let stacks = self.ebpf.take_map("STACKS").ok_or(ProbeError::Missing { what: "STACKS" })?;
+        let sleepers = self.ebpf.take_map("SLEEPERS").ok_or(ProbeError::Missing { what: "SLEEPERS" })?;
         let hint_words = HINT_SLOTS as usize * size_of::<Hint>() / size_of::<u64>();
         let hints = self.mapped("HINTS", hint_words, true)?;
         let counts = self.mapped("COUNTS", (count::SLOTS * count::CPUS) as usize, false)?;
@@ -147,6 +165,7 @@ impl Probes {
         Ok(Tables::new(
             HashMap::try_from(targets).map_err(failed("TARGETS"))?,
             HashMap::try_from(stacks).map_err(failed("STACKS"))?,
+            HashMap::try_from(sleepers).map_err(failed("SLEEPERS"))?,
             hints,
             counts,
         ))

@@ -11,7 +11,7 @@ mod tracefs;
 mod tracepoint;
 
 pub use attach::UprobeSite;
-pub use load::{ProbeError, Probes, Ring, Setup};
+pub use load::{OffCpu, ProbeError, Probes, Ring, Setup};
 pub use logs::Logs;
 pub use site::{Site, SiteError, find as find_site};
 pub use tables::{Counts, Tables};

@@ -5,6 +5,7 @@ use super::mapped::Mapped;
 use aya::maps::{HashMap, MapData, MapError};
 use pyapm_wire::connection::{Hint, hint_slot};
 use pyapm_wire::count;
+use pyapm_wire::event::Sleeper;
 use pyapm_wire::target::Target;
 use std::sync::atomic::Ordering;
 
@@ -20,6 +21,7 @@ unsafe impl<T: bytemuck::Pod> aya::Pod for Plain<T> {}
 pub struct Tables {
     targets: HashMap<MapData, u32, Plain<Target>>,
     stacks: HashMap<MapData, u64, u8>,
+    sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
     hints: Mapped,
     counts: Mapped,
 }
@@ -39,10 +41,11 @@ impl Tables {
     pub(super) fn new(
         targets: HashMap<MapData, u32, Plain<Target>>,
         stacks: HashMap<MapData, u64, u8>,
+        sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
         hints: Mapped,
         counts: Mapped,
     ) -> Self {
-        Self { targets, stacks, hints, counts }
+        Self { targets, stacks, sleepers, hints, counts }
     }
 
     /// Starts watching a process. `only_new` leaves an entry that the fork program made in the meantime.
@@ -86,6 +89,13 @@ impl Tables {
     /// Has the kernel send a stack's frames again when it next meets it.
     pub fn forget_stack(&mut self, stack: u64) {
         let _absent_is_fine = self.stacks.remove(&stack);
+    }
+
+    /// Threads of targets that the switch program has seen, by thread id. Exact once it is detached; while it runs,
+    /// entries may be missed or be half of one moment and half of the next.
+    #[must_use]
+    pub fn sleepers(&self) -> Vec<(u32, Sleeper)> {
+        self.sleepers.iter().filter_map(Result::ok).map(|(tid, Plain(sleeper))| (tid, sleeper)).collect()
     }
 
     #[must_use]

@@ -4,6 +4,7 @@
 use super::error::PythonError;
 use super::locate::{Embedding, Images, Located};
 use super::memory::{Memory, MemoryError, ProcessMemory};
+use super::objects::ValueLayout;
 use super::offsets::{Cookie, DebugOffsets, DebugOffsetsError, ObjectOffsets, table};
 use super::route::{self, Libc, Route};
 use super::stack::read_stack;
@@ -112,7 +113,7 @@ fn understand(pid: u32, located: &Located, libc: Libc) -> Result<Interpreter, Py
         file,
         embedding: located.embedding,
         runtime_address,
-        layout: layout(&offsets, found),
+        layout: layout(&offsets, version.minor, runtime_address, found),
         offsets,
         offsets_source,
         thread_state_route,
@@ -290,7 +291,8 @@ fn confirm(
     (Route::NONE, sentence)
 }
 
-fn layout(offsets: &ObjectOffsets, route: Route) -> Layout {
+fn layout(offsets: &ObjectOffsets, minor: u8, runtime_address: u64, route: Route) -> Layout {
+    let values = ValueLayout::of(minor);
     Layout {
         first: route.first,
         second: route.second,
@@ -322,7 +324,13 @@ fn layout(offsets: &ObjectOffsets, route: Route) -> Layout {
             Some(offsets.code_linetable),
             offsets.code_version,
         ]),
+        tstate_interpreter: offsets.tstate_interpreter,
+        interpreter_gil: values.and_then(|values| values.interpreter_gil).unwrap_or(ABSENT),
         padding: 0,
+        gil: match values.and_then(|values| values.runtime_gil) {
+            Some(offset) => runtime_address.wrapping_add(u64::from(offset)),
+            None => 0,
+        },
     }
 }
 

@@ -17,6 +17,7 @@ mod process;
 mod procfs;
 mod registry;
 mod usage;
+mod waits;
 
 pub use application::{Application, Member, Server};
 pub use calls::{Place, SystemCall, Waits};
@@ -30,3 +31,4 @@ pub use process::ProcessKey;
 pub use procfs::{Layout, ProcFs, Stat};
 pub use registry::{ApplicationId, Registry, Watched};
 pub use usage::{Usage, UsageMeter};
+pub use waits::{Reason, Wait};

@@ -93,7 +93,8 @@ impl Transactions {
                 self.closed(event.time_ns, *connection, Outcome::Aborted, out);
             }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
-            Body::Fork { .. } | Body::Stack { .. } => {}
+            // Of a program that is not attached here.
+            Body::OffCpu(_) | Body::Fork { .. } | Body::Stack { .. } => {}
         }
     }
 

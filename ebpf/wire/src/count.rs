@@ -27,6 +27,12 @@ pub const SAMPLE_NOT_PYTHON: u32 = 8;
 /// System calls whose saved registers were not where they are on every known kernel: not followed.
 pub const REGISTERS_UNKNOWN: u32 = 10;
 
+// 11 to 14 are kept for other families.
+
+/// Threads that left a CPU and could not be remembered because the map of sleepers was full: the time until they
+/// came back is in no record.
+pub const SLEEPERS_FULL: u32 = 15;
+
 /// Rows of `COUNTS`; a machine with more CPUs shares them.
 pub const CPUS: u32 = 1024;
 
@@ -46,5 +52,6 @@ pub const NAMES: [&str; SLOTS as usize] = {
     names[SCRATCH_FULL as usize] = "scratch_full";
     names[SAMPLE_NOT_PYTHON as usize] = "sample_not_python";
     names[REGISTERS_UNKNOWN as usize] = "registers_unknown";
+    names[SLEEPERS_FULL as usize] = "sleepers_full";
     names
 };

@@ -55,7 +55,25 @@ pub struct Layout {
     pub frame_bytes: u32,
     /// Bytes from a code object's start that hold all of the above. At most [`CODE_BYTES`].
     pub code_bytes: u32,
+    /// In the thread state: its interpreter.
+    pub tstate_interpreter: u32,
+    /// In the interpreter: the pointer to its lock (from 3.12 on). [`ABSENT`] up to 3.11, see `gil`.
+    pub interpreter_gil: u32,
     pub padding: u32,
+    /// Address of the one lock of all interpreters (up to 3.11); 0 from 3.12 on.
+    pub gil: u64,
+}
+
+/// `struct _gil_runtime_state`, the global interpreter lock (CPython `Include/internal/pycore_gil.h`, the same in 3.8
+/// to 3.15 on x86-64 glibc). Offsets in bytes.
+pub mod gil {
+    /// The thread state that holds it, or did so last.
+    pub const LAST_HOLDER: u32 = 8;
+    /// An int, directly behind: 1 while it is held.
+    pub const LOCKED: u32 = 16;
+    /// From here on lie the conditions and mutexes that threads sleep on.
+    pub const WAITERS: u64 = 32;
+    pub const SIZE: u64 = 208;
 }
 
 /// Most of a frame that is read.
@@ -97,5 +115,5 @@ pub mod status {
 /// Frames that one stack holds.
 pub const MAX_FRAMES: usize = 256;
 
-const _: () = assert!(size_of::<Layout>() == 88);
+const _: () = assert!(size_of::<Layout>() == 104);
 const _: () = assert!(size_of::<Frame>() == 16);

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use harness::wait;
 use pyapm::host::{Btf, settings};
 use pyapm::intake::{Body, Reader, StackId, StackStatus};
-use pyapm::probes::{Counts, Probes, Setup, Tables};
+use pyapm::probes::{Counts, OffCpu, Probes, Setup, Tables};
 use pyapm::python::{Inspector, Interpreter, ProcessMemory};
 use pyapm::symbols::{self, Symbols};
 use pyapm_model::line::Frame;
@@ -62,7 +62,7 @@ impl Sampler {
     /// Samples these processes and their children, so many times a second on each CPU.
     pub fn start(pids: &[u32], rate_hz: u32) -> Result<Self> {
         let settings = settings(&Btf::running_kernel()?)?;
-        let mut probes = Probes::load(Setup { settings, ring_bytes: 32 << 20 })?;
+        let mut probes = Probes::load(Setup { settings, ring_bytes: 32 << 20, off_cpu: OffCpu::None })?;
         let tables = probes.tables()?;
         let reader = Reader::new(probes.ring()?);
         probes.attach_lifecycle()?;

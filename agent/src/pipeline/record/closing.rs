@@ -121,6 +121,17 @@ pub(super) fn say(recorder: &Recorder, about: &About, written: &str, out: &mut d
     if apart.left_out > 0 {
         writeln!(out, "left out by --include and --exclude: {} samples", apart.left_out)?;
     }
+    if apart.without_gil > 0 {
+        writeln!(out, "not in the profile: {} samples of threads without the GIL", apart.without_gil)?;
+    }
+    if apart.idle_threads > 0 {
+        let threads = usize::try_from(apart.idle_threads).unwrap_or(usize::MAX);
+        writeln!(
+            out,
+            "left out: {} that slept all the time (--idle keeps them)",
+            counted(threads, "thread", "threads")
+        )?;
+    }
     if apart.not_python > 0 {
         writeln!(
             out,

@@ -1,15 +1,17 @@
 //! The owner of a recording's state: takes events from the ring, keeps who is recorded, names stacks when they are
 //! announced, and adds samples up. One thread, no locks.
 
+use super::away::{self, Away, Window};
 use super::newcomers::Newcomers;
+use super::parked;
 use super::subject;
-use crate::intake::{Body, Event, Reader, StackId, StackStatus};
+use crate::intake::{self, Body, Event, Left, OffCpu, Reader, StackId, StackStatus};
 use crate::pipeline::clock::monotonic_ns;
 use crate::probes::{Counts, Logs, Probes, Tables};
-use crate::profile::{Limits, Profile, Selection, Stack, State, Thread, Weight};
+use crate::profile::{Limits, Mode, Profile, Selection, Stack, State, Thread, Weight};
 use crate::python::{Inspector, Interpreter, ProcessMemory, PythonError};
 use crate::symbols::{self, Symbols};
-use crate::targets::ProcFs;
+use crate::targets::{ProcFs, Wait};
 use pyapm_model::line::Frame;
 use pyapm_wire::python::{Layout, route};
 use pyapm_wire::target::Target;
@@ -37,6 +39,9 @@ pub(super) struct Choices {
     pub(super) selection: Selection,
     pub(super) subprocesses: bool,
     pub(super) rate_hz: u32,
+    pub(super) mode: Mode,
+    /// Threads that sleep all the time are kept.
+    pub(super) idle: bool,
 }
 
 /// What has no place in a profile, in samples.
@@ -46,6 +51,10 @@ pub(super) struct Apart {
     pub(super) not_python: u64,
     /// By `--include` and `--exclude`.
     pub(super) left_out: u64,
+    /// Of threads that did not hold the interpreter's lock, where only those that did are asked for.
+    pub(super) without_gil: u64,
+    /// Threads that slept all the time.
+    pub(super) idle_threads: u64,
     /// Whose stack had not been announced, or was forgotten: in the profile as such.
     pub(super) stacks_unknown: u64,
 }
@@ -58,6 +67,14 @@ enum Place {
     LeftOut,
 }
 
+/// A thread that was away when the recording began, and has not come back yet.
+#[derive(Clone, Copy)]
+struct Sleeping {
+    state: State,
+    holds_gil: bool,
+    place: Place,
+}
+
 /// A process that is recorded.
 struct Member {
     /// `None` while it is a newcomer.
@@ -68,6 +85,8 @@ struct Member {
     stacks: HashMap<StackId, Place>,
     /// `None`: no room in the profile.
     threads: HashMap<u32, Option<usize>>,
+    /// By tid.
+    sleeping: HashMap<u32, Sleeping>,
 }
 
 pub(super) struct Recorder {
@@ -75,6 +94,7 @@ pub(super) struct Recorder {
     pub(super) apart: Apart,
     choices: Choices,
     period_ns: u64,
+    window: Window,
     members: HashMap<u32, Member>,
     newcomers: Newcomers,
     symbols: Symbols,
@@ -104,6 +124,7 @@ impl Recorder {
             profile: Profile::new(Limits::default()),
             apart: Apart::default(),
             period_ns: 1_000_000_000 / u64::from(choices.rate_hz.max(1)),
+            window: Window::default(),
             choices,
             members: HashMap::new(),
             newcomers: Newcomers::default(),
@@ -120,12 +141,41 @@ impl Recorder {
         })
     }
 
-    /// Begins to take samples.
+    /// Begins to record.
     pub(super) fn begin(&mut self) -> anyhow::Result<()> {
         if let Some(probes) = &mut self.probes {
-            probes.attach_sampling(self.choices.rate_hz)?;
+            if self.choices.mode.follows_waits() {
+                probes.attach_off_cpu()?;
+            }
+            if self.choices.mode.samples_cpu() {
+                probes.attach_sampling(self.choices.rate_hz)?;
+            }
         }
+        // Who goes to sleep from here on is seen to do so; who sleeps already is found now.
+        if self.choices.mode.follows_waits() {
+            self.find_sleepers();
+        }
+        self.window.began_ns = monotonic_ns();
         Ok(())
+    }
+
+    fn find_sleepers(&mut self) {
+        let known = self.members.iter().filter_map(|(pid, member)| Some((*pid, member.interpreter.clone()?)));
+        for (pid, interpreter) in known.collect::<Vec<_>>() {
+            let parked = parked::of(&self.procfs, pid, &interpreter);
+            let mut taker = self.taker();
+            for thread in parked {
+                let place = if thread.frames.is_empty() {
+                    taker.place(pid, None, thread.status)
+                } else {
+                    taker.named(pid, &interpreter, &thread.frames, thread.status)
+                };
+                let sleeping = Sleeping { state: thread.state, holds_gil: thread.holds_gil, place };
+                if let Some(member) = taker.members.get_mut(&pid) {
+                    member.sleeping.insert(thread.tid, sleeping);
+                }
+            }
+        }
     }
 
     /// Records a process that must have an interpreter.
@@ -184,13 +234,20 @@ impl Recorder {
 
     /// Takes what is in the ring. `true` when there may be more.
     pub(super) fn turn(&mut self) -> bool {
-        let Self { reader, .. } = self;
         self.has_news = false;
-        let mut taker = Taker {
+        let (reader, mut taker) = self.parts();
+        let events = reader.drain(TURN, |event| taker.take(event));
+        self.look_at_newcomers();
+        events == TURN
+    }
+
+    fn parts(&mut self) -> (&mut Reader, Taker<'_>) {
+        let taker = Taker {
             profile: &mut self.profile,
             apart: &mut self.apart,
             choices: &self.choices,
             period_ns: self.period_ns,
+            window: self.window,
             members: &mut self.members,
             newcomers: &mut self.newcomers,
             symbols: &mut self.symbols,
@@ -200,9 +257,11 @@ impl Recorder {
             young: &mut self.young,
             has_news: &mut self.has_news,
         };
-        let events = reader.drain(TURN, |event| taker.take(event));
-        self.look_at_newcomers();
-        events == TURN
+        (&mut self.reader, taker)
+    }
+
+    fn taker(&mut self) -> Taker<'_> {
+        self.parts().1
     }
 
     /// Once a second: what cannot be learnt from events.
@@ -267,10 +326,49 @@ impl Recorder {
     /// Takes the probes away, so that nothing more is seen, and drains what had been.
     pub(super) fn stop(&mut self) {
         self.skipped = self.skipped();
+        self.window.ended_ns = monotonic_ns();
         self.probes = None;
         while self.turn() {}
         // A program that was still running on another CPU may have written after the drain began.
         while self.turn() {}
+        if self.choices.mode.follows_waits() {
+            self.end_waits();
+        }
+    }
+
+    /// Threads that are away at the end have not told it: what they said when they left is in the map of sleepers, and
+    /// those who are not there have not moved since the beginning.
+    fn end_waits(&mut self) {
+        let sleepers = self.tables.sleepers();
+        let ended_ns = self.window.ended_ns;
+        let mut taker = self.taker();
+        for (tid, sleeper) in sleepers {
+            let pid = sleeper.record.header.tgid;
+            if let Some(member) = taker.members.get_mut(&pid) {
+                member.sleeping.remove(&tid);
+            }
+            match intake::left(&sleeper.record) {
+                Ok(left) if sleeper.since_ns != 0 => {
+                    taker.left(pid, tid, &left, sleeper.since_ns, ended_ns, 0);
+                }
+                _ => {}
+            }
+        }
+        let pids: Vec<u32> = taker.members.keys().copied().collect();
+        for pid in pids {
+            let Some(member) = taker.members.get_mut(&pid) else { continue };
+            for (tid, sleeping) in std::mem::take(&mut member.sleeping) {
+                // It may have ended without having come back: killed in its sleep by the end of its process.
+                if taker.procfs.task_stat(pid, tid).is_err() {
+                    continue;
+                }
+                if taker.choices.idle || sleeping.holds_gil {
+                    taker.slept(pid, tid, sleeping, ended_ns);
+                } else {
+                    taker.apart.idle_threads += 1;
+                }
+            }
+        }
     }
 
     /// Programs that the kernel did not run, and how often: what they would have told is lost.
@@ -291,7 +389,14 @@ impl Recorder {
 
 impl Member {
     fn new(title: Arc<str>) -> Self {
-        Self { interpreter: None, known_ns: 0, title, stacks: HashMap::new(), threads: HashMap::new() }
+        Self {
+            interpreter: None,
+            known_ns: 0,
+            title,
+            stacks: HashMap::new(),
+            threads: HashMap::new(),
+            sleeping: HashMap::new(),
+        }
     }
 }
 
@@ -311,6 +416,7 @@ struct Taker<'a> {
     apart: &'a mut Apart,
     choices: &'a Choices,
     period_ns: u64,
+    window: Window,
     members: &'a mut HashMap<u32, Member>,
     newcomers: &'a mut Newcomers,
     symbols: &'a mut Symbols,
@@ -332,7 +438,8 @@ impl Taker<'_> {
                 self.symbols.forget(event.pid);
             }
             Body::Stack { stack, frames, status } => self.announced(event.pid, *stack, frames, *status),
-            Body::Sample { stack, status } => self.sample(event, *stack, *status),
+            Body::Sample { stack, status, holds_gil } => self.sample(event, *stack, *status, *holds_gil),
+            Body::OffCpu(away) => self.came_back(event, away),
             // Of programs that a recording does not attach.
             Body::ConnectionOpened { .. }
             | Body::ConnectionClosed { .. }
@@ -390,23 +497,33 @@ impl Taker<'_> {
     ) {
         *self.has_news = true;
         let Some(interpreter) = self.interpreter(pid) else { return };
-        let named = self.symbols.resolve(pid, &interpreter, &ProcessMemory::new(pid), frames);
-        let cut = match status {
-            StackStatus::Truncated => Some(marked(mark::TRUNCATED)),
-            StackStatus::Unreadable => Some(marked(mark::CUT)),
-            _ => None,
-        };
-        let place = if self.choices.selection.keeps(&named) {
-            Place::In(self.profile.stack(cut.iter().chain(named.iter().rev())))
-        } else {
-            Place::LeftOut
-        };
+        let place = self.named(pid, &interpreter, frames, status);
         if let Some(member) = self.members.get_mut(&pid) {
             if member.stacks.len() >= MAX_STACKS {
                 // Those still in use are announced again when they are asked for.
                 member.stacks.clear();
             }
             member.stacks.insert(stack, place);
+        }
+    }
+
+    fn named(
+        &mut self,
+        pid: u32,
+        interpreter: &Interpreter,
+        frames: &[pyapm_wire::python::Frame],
+        status: StackStatus,
+    ) -> Place {
+        let named = self.symbols.resolve(pid, interpreter, &ProcessMemory::new(pid), frames);
+        let cut = match status {
+            StackStatus::Truncated => Some(marked(mark::TRUNCATED)),
+            StackStatus::Unreadable => Some(marked(mark::CUT)),
+            _ => None,
+        };
+        if self.choices.selection.keeps(&named) {
+            Place::In(self.profile.stack(cut.iter().chain(named.iter().rev())))
+        } else {
+            Place::LeftOut
         }
     }
 
@@ -425,21 +542,94 @@ impl Taker<'_> {
         Some(found)
     }
 
-    fn sample(&mut self, event: &Event<'_>, stack: Option<StackId>, status: StackStatus) {
+    fn sample(&mut self, event: &Event<'_>, stack: Option<StackId>, status: StackStatus, holds_gil: bool) {
         if status == StackStatus::NoLayout {
             self.apart.not_python += 1;
             return;
         }
-        let Some(member) = self.members.get(&event.pid) else {
+        if !self.members.contains_key(&event.pid) {
             // A fork that is not wanted, in the moment before the kernel half let go of it.
             return;
+        }
+        if self.choices.mode == Mode::Gil && !holds_gil {
+            self.apart.without_gil += 1;
+            return;
+        }
+        match self.place(event.pid, stack, status) {
+            Place::LeftOut => self.apart.left_out += 1,
+            Place::In(stack) => {
+                let thread = self.thread(event.pid, event.tid);
+                let weight = Weight { samples: 1, nanoseconds: self.period_ns };
+                self.profile.add(thread, State::Cpu, stack, weight);
+            }
+        }
+    }
+
+    /// A thread is on a CPU again.
+    fn came_back(&mut self, event: &Event<'_>, away: &OffCpu) {
+        let (pid, tid, until_ns) = (event.pid, event.tid, event.time_ns);
+        let Some(member) = self.members.get_mut(&pid) else { return };
+        let sleeping = member.sleeping.remove(&tid);
+        match (away.duration_ns, sleeping) {
+            (Some(duration), _) => {
+                let since_ns = until_ns.saturating_sub(duration);
+                self.left(pid, tid, &away.left, since_ns, until_ns, away.queued_ns);
+            }
+            (None, Some(sleeping)) => self.slept(pid, tid, sleeping, until_ns),
+            // It begins to live.
+            (None, None) => {}
+        }
+    }
+
+    /// A thread was away in the way in which it left.
+    fn left(&mut self, pid: u32, tid: u32, left: &Left, since_ns: u64, until_ns: u64, queued_ns: u64) {
+        if left.status == StackStatus::NoLayout {
+            self.apart.not_python += 1;
+            return;
+        }
+        if !self.members.contains_key(&pid) {
+            return;
+        }
+        let state = away::state(left);
+        let queued_ns = if away::is_runnable(state) { 0 } else { queued_ns };
+        let place = self.place(pid, left.stack, left.status);
+        self.was_away(pid, tid, place, left.holds_gil, Away { state, since_ns, until_ns, queued_ns });
+    }
+
+    /// A thread has slept since before the recording began.
+    fn slept(&mut self, pid: u32, tid: u32, sleeping: Sleeping, until_ns: u64) {
+        let Sleeping { state, holds_gil, place } = sleeping;
+        self.was_away(pid, tid, place, holds_gil, Away { state, since_ns: 0, until_ns, queued_ns: 0 });
+    }
+
+    fn was_away(&mut self, pid: u32, tid: u32, place: Place, holds_gil: bool, away: Away) {
+        let (nanoseconds, queued) = away.within(self.window);
+        if nanoseconds + queued == 0 {
+            return; // Before the beginning, or after the end.
+        }
+        if self.choices.mode == Mode::Gil && !holds_gil {
+            return;
+        }
+        let Place::In(stack) = place else {
+            self.apart.left_out += 1;
+            return;
         };
-        let place = match (stack, status) {
-            (Some(id), _) => match member.stacks.get(&id) {
+        let thread = self.thread(pid, tid);
+        self.profile.add(thread, away.state, stack, Weight { samples: 1, nanoseconds });
+        if queued > 0 {
+            // The end of the same wait: not another sample.
+            let weight = Weight { samples: 0, nanoseconds: queued };
+            self.profile.add(thread, State::OffCpu(Wait::RUNNABLE), stack, weight);
+        }
+    }
+
+    fn place(&mut self, pid: u32, stack: Option<StackId>, status: StackStatus) -> Place {
+        match (stack, status) {
+            (Some(id), _) => match self.members.get(&pid).and_then(|member| member.stacks.get(&id)) {
                 Some(place) => *place,
                 None => {
                     self.apart.stacks_unknown += 1;
-                    // Have it sent with the next sample that has it.
+                    // Have it sent with the next record that has it.
                     self.tables.forget_stack(id.0);
                     self.marked_place(mark::LOST)
                 }
@@ -447,14 +637,6 @@ impl Taker<'_> {
             (None, StackStatus::NoThreadState) => self.marked_place(mark::NATIVE_THREAD),
             (None, StackStatus::NoFrame) => self.marked_place(mark::NO_FRAME),
             (None, _) => self.marked_place(mark::UNREADABLE),
-        };
-        match place {
-            Place::LeftOut => self.apart.left_out += 1,
-            Place::In(stack) => {
-                let thread = self.thread(event.pid, event.tid);
-                let weight = Weight { samples: 1, nanoseconds: self.period_ns };
-                self.profile.add(thread, State::Cpu, stack, weight);
-            }
         }
     }
 

@@ -172,7 +172,7 @@ impl Player {
 
     pub fn sample(&mut self, id: u64, stack: Option<Arc<[Frame]>>) {
         let id = stack.as_ref().map(|_| StackId(id));
-        self.event(Body::Sample { stack: id, status: StackStatus::Complete }, stack);
+        self.event(Body::Sample { stack: id, status: StackStatus::Complete, holds_gil: false }, stack);
     }
 
     pub fn finished(&self) -> Vec<&Transaction> {
