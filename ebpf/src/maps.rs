@@ -106,7 +106,7 @@ static SETTINGS: Settings = Settings {
     task_cfs_rq: 0,
     cfs_rq_rq: 0,
     rq_clock: 0,
-    off_cpu_stacks: 0,
+    padding: 0,
 };
 
 /// One setting, read so that the compiler does not take the zeroes above for the value.

@@ -10,7 +10,7 @@
 
 use crate::connection;
 use crate::emit;
-use crate::maps::{OFF_CPU_SCRATCH, OffCpuScratch, SLEEPERS, TARGETS, setting};
+use crate::maps::{OFF_CPU_SCRATCH, OffCpuScratch, SLEEPERS, StackScratch, TARGETS, setting};
 use crate::memory::{kernel, user};
 use crate::stack::{self, Gil, Walked};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -38,11 +38,20 @@ const PSELECT6: i32 = 270;
 const PPOLL: i32 = 271;
 const EPOLL_PWAIT: i32 = 281;
 
+/// With stacks.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 fn sched_switch(context: RawTracePointContext) -> i32 {
     come(context.arg(2));
-    let preempted: u64 = context.arg(0);
-    leave(preempted & 1);
+    leave(context.arg(0), true);
+    0
+}
+
+/// Without: how long and why, at a fraction of the cost. A program of its own, because a choice in front of the walk
+/// makes the verifier walk it four times.
+#[raw_tracepoint(tracepoint = "sched_switch")]
+fn sched_switch_times(context: RawTracePointContext) -> i32 {
+    come(context.arg(2));
+    leave(context.arg(0), false);
     0
 }
 
@@ -51,7 +60,7 @@ fn sched_switch(context: RawTracePointContext) -> i32 {
 /// What is known before the walk is kept in scratch memory, or asked for again after it: in registers it would
 /// multiply the states that the verifier walks through.
 #[inline(always)]
-fn leave(preempted: u64) {
+fn leave(preempted: u64, stacks: bool) {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: entries are written whole; a value changed under us can only spoil this one record.
     let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return };
@@ -65,7 +74,9 @@ fn leave(preempted: u64) {
         let _absent_is_fine = SLEEPERS.remove(bpf_get_current_pid_tgid() as u32);
         return;
     }
-    let walked = stack_of(target, scratch);
+    // SAFETY: as above.
+    let walk = unsafe { &raw mut (*scratch).stack };
+    let walked = if stacks { stack::take(target, walk) } else { state_alone(target, walk) };
     let id = bpf_get_current_pid_tgid();
     let Some(sleeper) = entry(id as u32, scratch) else { return };
     // SAFETY: as above. Only this thread's switches touch the entry, and they come one after the other.
@@ -81,7 +92,7 @@ fn leave(preempted: u64) {
     record.mode = 0;
     // A thread that was on its way to sleep when its time slice ended has not gone to sleep yet.
     // SAFETY: as above.
-    record.state = if unsafe { (*scratch).preempted } != 0 { TASK_RUNNING } else { task_state() };
+    record.state = if unsafe { (*scratch).preempted } & 1 != 0 { TASK_RUNNING } else { task_state() };
     if record.state != TASK_RUNNING {
         place(record, scratch);
     }
@@ -100,6 +111,18 @@ fn leave(preempted: u64) {
         (*sleeper).run_delay_ns = run_delay(bpf_get_current_task());
         (*sleeper).since_ns = (*scratch).now_ns;
     }
+}
+
+/// The thread state without its frames.
+#[inline(always)]
+fn state_alone(target: &Target, walk: *mut StackScratch) -> Walked {
+    let (tstate, status) = match stack::thread_state(&target.layout) {
+        Ok(tstate) => (tstate, status::NO_FRAME),
+        Err(status) => (0, status),
+    };
+    // SAFETY: map values stay valid while the program runs.
+    unsafe { (*walk).tstate = tstate };
+    Walked { stack: 0, status }
 }
 
 /// The state of the current task. A thread that is woken while it is on its way to sleep is running again: from then
@@ -123,23 +146,6 @@ fn entry(tid: u32, scratch: *mut OffCpuScratch) -> Option<*mut Sleeper> {
         return None;
     }
     SLEEPERS.get_ptr_mut(tid)
-}
-
-/// The stack, or only the thread state where stacks are not wanted.
-#[inline(always)]
-fn stack_of(target: &Target, scratch: *mut OffCpuScratch) -> Walked {
-    // SAFETY: map values stay valid while the program runs.
-    let walk = unsafe { &raw mut (*scratch).stack };
-    if setting!(off_cpu_stacks) != 0 {
-        return stack::take(target, walk);
-    }
-    let (tstate, status) = match stack::thread_state(&target.layout) {
-        Ok(tstate) => (tstate, status::NO_FRAME),
-        Err(status) => (0, status),
-    };
-    // SAFETY: as above.
-    unsafe { (*walk).tstate = tstate };
-    Walked { stack: 0, status }
 }
 
 /// Fills in which system call the thread is in, and on which kind of file.

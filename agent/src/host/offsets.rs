@@ -43,7 +43,7 @@ pub fn settings(btf: &Btf) -> Result<Settings, BtfError> {
         task_cfs_rq: queue.task_cfs_rq,
         cfs_rq_rq: queue.cfs_rq_rq,
         rq_clock: queue.rq_clock,
-        off_cpu_stacks: 0,
+        padding: 0,
     })
 }
 

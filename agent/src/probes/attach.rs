@@ -1,6 +1,6 @@
 //! Attaches the programs, family by family. Only families that some target needs are attached.
 
-use super::load::{ProbeError, Probes};
+use super::load::{OffCpu, ProbeError, Probes};
 use super::tracefs::TraceFs;
 use super::tracepoint;
 use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
@@ -36,6 +36,10 @@ const IO_CALLS: [&str; 12] = [
     "dup2",
     "dup3",
 ];
+
+/// Programs on the scheduler's switch, of which one is attached at most.
+const OFF_CPU_TIMES: &str = "sched_switch_times";
+const OFF_CPU_STACKS: &str = "sched_switch";
 
 /// Where a uprobe goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,16 +103,20 @@ impl Probes {
         Ok(())
     }
 
-    /// Time off the CPU. Wants [`super::OffCpu`] in the setup.
+    /// Time off the CPU, as the setup wants it; nothing if it does not.
     ///
     /// # Errors
     /// As [`Self::attach_lifecycle`].
     pub fn attach_off_cpu(&mut self) -> Result<(), ProbeError> {
-        const PROGRAM: &str = "sched_switch";
-        let program: &mut RawTracePoint = self.program(PROGRAM)?;
-        program.load().map_err(refused(PROGRAM))?;
+        let name = match self.off_cpu {
+            OffCpu::None => return Ok(()),
+            OffCpu::Times => OFF_CPU_TIMES,
+            OffCpu::Stacks => OFF_CPU_STACKS,
+        };
+        let program: &mut RawTracePoint = self.program(name)?;
+        program.load().map_err(refused(name))?;
         program.attach("sched_switch").map(|_kept_by_the_program| ()).map_err(|source| ProbeError::Attach {
-            program: PROGRAM,
+            program: name,
             what: "the raw tracepoint `sched_switch`".to_owned(),
             source: Box::new(source),
         })
@@ -154,8 +162,10 @@ impl Probes {
         }
         let program: &mut PerfEvent = self.program("cpu_sample")?;
         program.load().map_err(refused("cpu_sample"))?;
-        let program: &mut RawTracePoint = self.program("sched_switch")?;
-        program.load().map_err(refused("sched_switch"))?;
+        for name in [OFF_CPU_TIMES, OFF_CPU_STACKS] {
+            let program: &mut RawTracePoint = self.program(name)?;
+            program.load().map_err(refused(name))?;
+        }
         self.load_mysql()
     }
 

@@ -102,6 +102,7 @@ pub struct Probes {
     pub(super) tracepoints: Vec<OwnedFd>,
     pub(super) ebpf: Ebpf,
     pub(super) io_copies: u32,
+    pub(super) off_cpu: OffCpu,
     /// Opened when the first tracepoint is attached.
     pub(super) tracefs: Option<TraceFs>,
 }
@@ -114,7 +115,6 @@ impl Probes {
         let mut settings = setup.settings;
         // Wake the reader early only when a quarter is full; else its timer is soon enough.
         settings.wakeup_bytes = ring_bytes / 4;
-        settings.off_cpu_stacks = u32::from(setup.off_cpu == OffCpu::Stacks);
         let bytes = bytemuck::bytes_of(&settings);
         let mut loader = EbpfLoader::new();
         loader.override_global("SETTINGS", bytes, true).map_max_entries("RING", ring_bytes);
@@ -122,7 +122,13 @@ impl Probes {
             loader.map_max_entries("SLEEPERS", 1);
         }
         let ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
-        Ok(Self { tracepoints: Vec::new(), ebpf, io_copies: settings.io_copies, tracefs: None })
+        Ok(Self {
+            tracepoints: Vec::new(),
+            ebpf,
+            io_copies: settings.io_copies,
+            off_cpu: setup.off_cpu,
+            tracefs: None,
+        })
     }
 
     /// How often the kernel did not run a program because one was already active on that CPU (Linux 5.12

@@ -69,8 +69,7 @@ pub struct Settings {
     pub cfs_rq_rq: u32,
     /// `rq.clock`.
     pub rq_clock: u32,
-    /// 1: a thread that leaves the CPU tells its Python stack.
-    pub off_cpu_stacks: u32,
+    pub padding: u32,
 }
 
 /// Copies of the socket program that there are.
