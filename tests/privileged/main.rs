@@ -13,3 +13,4 @@ mod stacks;
 mod transactions;
 mod unchanged;
 mod view;
+mod waits;

@@ -133,7 +133,7 @@ impl Sampler {
                 });
                 stacks.insert(*stack, Arc::new(Named { raw, frames: named.into() }));
             }
-            Body::Sample { stack, status } => {
+            Body::Sample { stack, status, .. } => {
                 let known = stack.and_then(|id| stacks.get(&id).cloned());
                 if stack.is_some() && known.is_none() {
                     *unannounced += 1;

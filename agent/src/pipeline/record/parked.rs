@@ -3,6 +3,7 @@
 
 use super::away;
 use crate::intake::{Left, StackStatus};
+use crate::pipeline::clock::monotonic_ns;
 use crate::profile::State;
 use crate::python::{
     Interpreter, Objects, ProcessMemory, StackOfThread, ThreadState, by_tid, stack_of_thread, thread_states,
@@ -20,6 +21,8 @@ const TRIES: usize = 5;
 #[derive(Clone, Debug)]
 pub(super) struct Parked {
     pub(super) tid: u32,
+    /// `CLOCK_MONOTONIC` nanoseconds: it was away then.
+    pub(super) taken_ns: u64,
     pub(super) state: State,
     pub(super) holds_gil: bool,
     /// Innermost first; with `status` as the kernel half would give them.
@@ -89,7 +92,8 @@ impl Look<'_> {
             holds_gil,
             waits_for_gil,
         };
-        Some(Parked { tid, state: away::state(&left), holds_gil, frames, status })
+        let taken_ns = monotonic_ns();
+        Some(Parked { tid, taken_ns, state: away::state(&left), holds_gil, frames, status })
     }
 
     /// Whether it holds the lock of its interpreter, and whether it waits for it.

@@ -67,9 +67,11 @@ enum Place {
     LeftOut,
 }
 
-/// A thread that was away when the recording began, and has not come back yet.
+/// A thread that was away when it was looked at from outside, and has not come back yet, as far as is known.
 #[derive(Clone, Copy)]
 struct Sleeping {
+    /// When that was.
+    taken_ns: u64,
     state: State,
     holds_gil: bool,
     place: Place,
@@ -162,18 +164,22 @@ impl Recorder {
     fn find_sleepers(&mut self) {
         let known = self.members.iter().filter_map(|(pid, member)| Some((*pid, member.interpreter.clone()?)));
         for (pid, interpreter) in known.collect::<Vec<_>>() {
-            let parked = parked::of(&self.procfs, pid, &interpreter);
-            let mut taker = self.taker();
-            for thread in parked {
-                let place = if thread.frames.is_empty() {
-                    taker.place(pid, None, thread.status)
-                } else {
-                    taker.named(pid, &interpreter, &thread.frames, thread.status)
-                };
-                let sleeping = Sleeping { state: thread.state, holds_gil: thread.holds_gil, place };
-                if let Some(member) = taker.members.get_mut(&pid) {
-                    member.sleeping.insert(thread.tid, sleeping);
-                }
+            self.find_sleepers_of(pid, &interpreter);
+        }
+    }
+
+    fn find_sleepers_of(&mut self, pid: u32, interpreter: &Interpreter) {
+        let parked = parked::of(&self.procfs, pid, interpreter);
+        let mut taker = self.taker();
+        for thread in parked {
+            let place = if thread.frames.is_empty() {
+                taker.place(pid, None, thread.status)
+            } else {
+                taker.named(pid, interpreter, &thread.frames, thread.status)
+            };
+            let parked::Parked { tid, taken_ns, state, holds_gil, .. } = thread;
+            if let Some(member) = taker.members.get_mut(&pid) {
+                member.sleeping.insert(tid, Sleeping { taken_ns, state, holds_gil, place });
             }
         }
     }
@@ -291,8 +297,13 @@ impl Recorder {
             match self.inspector.inspect(pid) {
                 Ok(interpreter) if interpreter.layout.route != route::NONE => {
                     tracing::debug!(pid, version = %interpreter.version, "an interpreter is up");
-                    if let Err(error) = self.watch_with(pid, Arc::new(interpreter)) {
+                    let interpreter = Arc::new(interpreter);
+                    if let Err(error) = self.watch_with(pid, Arc::clone(&interpreter)) {
                         tracing::error!(pid, "a process is not recorded: {error:#}");
+                    }
+                    if self.choices.mode.follows_waits() {
+                        // Threads that left before the kernel half could take their stacks.
+                        self.find_sleepers_of(pid, &interpreter);
                     }
                     if self.procfs.stat(pid).is_err() {
                         // It ended meanwhile: its entry must not wait for the next owner of the pid.
@@ -344,14 +355,14 @@ impl Recorder {
         let mut taker = self.taker();
         for (tid, sleeper) in sleepers {
             let pid = sleeper.record.header.tgid;
-            if let Some(member) = taker.members.get_mut(&pid) {
-                member.sleeping.remove(&tid);
-            }
             match intake::left(&sleeper.record) {
                 Ok(left) if sleeper.since_ns != 0 => {
                     taker.left(pid, tid, &left, sleeper.since_ns, ended_ns, 0);
                 }
                 _ => {}
+            }
+            if let Some(member) = taker.members.get_mut(&pid) {
+                member.sleeping.remove(&tid);
             }
         }
         let pids: Vec<u32> = taker.members.keys().copied().collect();
@@ -568,37 +579,44 @@ impl Taker<'_> {
     /// A thread is on a CPU again.
     fn came_back(&mut self, event: &Event<'_>, away: &OffCpu) {
         let (pid, tid, until_ns) = (event.pid, event.tid, event.time_ns);
-        let Some(member) = self.members.get_mut(&pid) else { return };
-        let sleeping = member.sleeping.remove(&tid);
-        match (away.duration_ns, sleeping) {
-            (Some(duration), _) => {
-                let since_ns = until_ns.saturating_sub(duration);
-                self.left(pid, tid, &away.left, since_ns, until_ns, away.queued_ns);
-            }
-            (None, Some(sleeping)) => self.slept(pid, tid, sleeping, until_ns),
-            // It begins to live.
-            (None, None) => {}
-        }
+        if let Some(duration) = away.duration_ns {
+            let since_ns = until_ns.saturating_sub(duration);
+            self.left(pid, tid, &away.left, since_ns, until_ns, away.queued_ns);
+        } else if let Some(sleeping) = self.sleeping(pid, tid, 0, until_ns) {
+            self.slept(pid, tid, sleeping, until_ns);
+        } // Else it begins to live.
+    }
+
+    /// What was seen from outside of a thread while it was away in this time.
+    fn sleeping(&mut self, pid: u32, tid: u32, since_ns: u64, until_ns: u64) -> Option<Sleeping> {
+        let sleeping = &mut self.members.get_mut(&pid)?.sleeping;
+        let taken_ns = sleeping.get(&tid)?.taken_ns;
+        // Of what the ring still held when the thread was looked at, this is told later.
+        let found = if taken_ns <= until_ns { sleeping.remove(&tid) } else { None };
+        found.filter(|_| since_ns <= taken_ns)
     }
 
     /// A thread was away in the way in which it left.
     fn left(&mut self, pid: u32, tid: u32, left: &Left, since_ns: u64, until_ns: u64, queued_ns: u64) {
-        if left.status == StackStatus::NoLayout {
-            self.apart.not_python += 1;
-            return;
-        }
         if !self.members.contains_key(&pid) {
             return;
         }
-        let state = away::state(left);
+        let sleeping = self.sleeping(pid, tid, since_ns, until_ns);
+        let (state, place, holds_gil) = match (left.status, sleeping) {
+            (StackStatus::NoLayout, Some(seen)) => (seen.state, seen.place, seen.holds_gil),
+            (StackStatus::NoLayout, None) => {
+                self.apart.not_python += 1;
+                return;
+            }
+            _ => (away::state(left), self.place(pid, left.stack, left.status), left.holds_gil),
+        };
         let queued_ns = if away::is_runnable(state) { 0 } else { queued_ns };
-        let place = self.place(pid, left.stack, left.status);
-        self.was_away(pid, tid, place, left.holds_gil, Away { state, since_ns, until_ns, queued_ns });
+        self.was_away(pid, tid, place, holds_gil, Away { state, since_ns, until_ns, queued_ns });
     }
 
     /// A thread has slept since before the recording began.
     fn slept(&mut self, pid: u32, tid: u32, sleeping: Sleeping, until_ns: u64) {
-        let Sleeping { state, holds_gil, place } = sleeping;
+        let Sleeping { state, holds_gil, place, .. } = sleeping;
         self.was_away(pid, tid, place, holds_gil, Away { state, since_ns: 0, until_ns, queued_ns: 0 });
     }
 
