@@ -5,7 +5,7 @@ usage: waits.py SECONDS FOLDER
 The main thread calls one function after the other, and helpers let it wait: `sleeping` for time to pass, `locking`
 for a lock, `receiving` for a socket, `accepting` for a connection, `piping` for a pipe, `polling` for any of two
 pipes, `syncing` for the disk, `parenting` for a child, and `computing` for the interpreter's lock, which a second thread
-that computes takes from it. Prints "ready" first. The last line is `measured ` and an object: for each function, in
+that computes takes from it. Prints "ready", and begins when there is a file `go` in FOLDER. The last line is `measured ` and an object: for each function, in
 nanoseconds, the time from its call to its return, what of that its thread had on a CPU, and what it waited for a
 CPU (by the kernel's own account, `schedstat` of proc(5)).
 """
@@ -139,7 +139,13 @@ def work():
     helper.join()
 
 
+def settle():
+    while not os.path.exists(os.path.join(FOLDER, "go")):
+        time.sleep(0.01)
+
+
 print("ready", flush=True)
+settle()
 end = time.monotonic() + SECONDS
 while time.monotonic() < end:
     work()
