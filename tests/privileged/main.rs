@@ -14,3 +14,4 @@ mod transactions;
 mod unchanged;
 mod view;
 mod waits;
+mod waits_in_transactions;

@@ -25,6 +25,8 @@ pub struct AttachOptions {
     pub duration: Option<Duration>,
     /// On-CPU samples per second and CPU, 1 to 1000.
     pub rate_hz: u32,
+    /// Threads tell what they wait for.
+    pub waits: bool,
     /// Size of the ring between kernel and daemon: a power of two, 64 KiB to 1 GiB.
     pub ring_bytes: u32,
     /// Colours are wanted: stdout is a terminal and `NO_COLOR` is not set.

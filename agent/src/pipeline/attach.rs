@@ -46,7 +46,7 @@ pub fn attach(options: &AttachOptions) -> anyhow::Result<()> {
 async fn run(options: &AttachOptions) -> anyhow::Result<()> {
     // Signals first: from here on an interrupt ends the run in order.
     let mut stop = Stop::listen()?;
-    let started = start(options.pid, options.rate_hz, options.ring_bytes)?;
+    let started = start(options.pid, options.rate_hz, options.ring_bytes, options.waits)?;
     let mut engine = Engine::new(started, random_seed()?)?;
     let attached = Line::Attached(Attached {
         application: engine.application.name.clone(),

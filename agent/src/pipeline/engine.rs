@@ -75,7 +75,7 @@ struct Pending {
 
 impl Engine {
     pub(super) fn new(started: Started, seed: u64) -> anyhow::Result<Self> {
-        let Started { application, interpreters, inspector, discovery, mut probes, tables, drivers } =
+        let Started { application, interpreters, inspector, discovery, mut probes, tables, drivers, waits } =
             started;
         let reader = Reader::new(probes.ring()?);
         let logs = probes.logs();
@@ -89,6 +89,7 @@ impl Engine {
             clock,
             seed,
             limits: transactions::Limits::default(),
+            waits,
         };
         Ok(Self {
             application,

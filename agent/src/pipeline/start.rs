@@ -35,10 +35,12 @@ pub(super) struct Started {
     pub probes: Probes,
     pub tables: Tables,
     pub drivers: Drivers,
+    /// Threads tell what they wait for.
+    pub waits: bool,
 }
 
-pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, StartError> {
-    let mut probes = load(ring_bytes, OffCpu::None)?;
+pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32, waits: bool) -> Result<Started, StartError> {
+    let mut probes = load(ring_bytes, if waits { OffCpu::Times } else { OffCpu::None })?;
     let mut discovery = Discovery::new();
     let mut inspector = Inspector::default();
     let application = discovery.application(pid)?;
@@ -59,9 +61,10 @@ pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, 
         drivers.follow(&mut probes, member.key.pid);
     }
     probes.attach_sampling(rate_hz)?;
+    probes.attach_off_cpu()?;
     // Last: a transaction that is seen at all is then seen with its spans and samples.
     probes.attach_io()?;
-    Ok(Started { application, interpreters, inspector, discovery, probes, tables, drivers })
+    Ok(Started { application, interpreters, inspector, discovery, probes, tables, drivers, waits })
 }
 
 /// A loaded kernel half with nothing attached, where this machine allows one.

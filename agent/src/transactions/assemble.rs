@@ -44,7 +44,7 @@ pub struct Transactions {
 impl Transactions {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings { application, clock, seed, limits } = settings;
+        let Settings { application, clock, seed, limits, waits } = settings;
         Self {
             limits,
             connections: HashMap::new(),
@@ -52,7 +52,13 @@ impl Transactions {
             threads: HashMap::new(),
             handles: HashMap::new(),
             statements: Statements::new(limits.statements),
-            finisher: Finisher { application, clock, ids: Ids::new(seed), names: Names::new(limits.names) },
+            finisher: Finisher {
+                application,
+                clock,
+                ids: Ids::new(seed),
+                names: Names::new(limits.names),
+                waits,
+            },
             counts: Counts::default(),
             open: 0,
             ended: Vec::new(),
@@ -93,8 +99,8 @@ impl Transactions {
                 self.closed(event.time_ns, *connection, Outcome::Aborted, out);
             }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
-            // Of a program that is not attached here.
-            Body::OffCpu(_) | Body::Fork { .. } | Body::Stack { .. } => {}
+            Body::OffCpu(away) => self.off_cpu(&caller(None), away),
+            Body::Fork { .. } | Body::Stack { .. } => {}
         }
     }
 
@@ -209,13 +215,13 @@ impl Transactions {
                 // thread's until another takes them up. To see the peer go says nothing of that kind.
                 for (index, exchange) in server.open_mut().enumerate() {
                     if (index == 0 && io.moved > 0) || exchange.work.tid == 0 {
-                        exchange.work.tid = thread.tid;
+                        exchange.work.taken_by(thread.tid, index);
                     }
                 }
                 for ended in &mut self.ended {
                     let work = &mut ended.exchange.work;
                     if io.direction == Direction::Out || work.tid == 0 {
-                        work.tid = thread.tid;
+                        work.taken_by(thread.tid, 0);
                     }
                 }
                 let (serving, owner) = (server.open().len() > 0, connection.owner);

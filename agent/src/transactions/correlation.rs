@@ -31,6 +31,15 @@ impl Transactions {
         }
     }
 
+    /// What has happened in the open requests of a connection.
+    pub(super) fn open_work(&mut self, id: ConnectionId) -> impl Iterator<Item = &mut Work> {
+        let server = match self.connections.get_mut(&id).map(|connection| &mut connection.speaks) {
+            Some(Speaks::Http(server)) => Some(server),
+            _ => None,
+        };
+        server.into_iter().flat_map(|server| server.open_mut().map(|exchange| &mut exchange.work))
+    }
+
     /// `thread` has the connection's current request from now on.
     pub(super) fn serve(&mut self, thread: ThreadKey, before: Option<ThreadKey>, id: ConnectionId) {
         if before == Some(thread) {

@@ -26,6 +26,7 @@ mod ids;
 mod settings;
 mod spans;
 mod thread;
+mod waits;
 mod work;
 
 pub use assemble::Transactions;

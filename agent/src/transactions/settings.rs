@@ -11,6 +11,8 @@ pub struct Settings {
     /// From the operating system's random source: trace and span ids grow from it.
     pub seed: u64,
     pub limits: Limits,
+    /// Threads tell what they wait for.
+    pub waits: bool,
 }
 
 /// How event times become wall-clock times.

@@ -41,7 +41,7 @@ impl Player {
 
     pub fn with(limits: Limits) -> Self {
         let clock = Clock { monotonic_to_wall_offset_ns: OFFSET };
-        let settings = Settings { application: "shop".into(), clock, seed: 1, limits };
+        let settings = Settings { application: "shop".into(), clock, seed: 1, limits, waits: true };
         Self {
             transactions: Transactions::new(settings),
             out: Output::default(),
