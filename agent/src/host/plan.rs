@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn all_is_well() {
         let names = Plan::from_facts(&good()).unwrap().families.iter().map(|f| f.name).collect::<Vec<_>>();
-        assert_eq!(names, ["lifecycle", "io", "sample", "drivers"]);
+        assert_eq!(names, ["lifecycle", "io", "sample", "offcpu", "drivers"]);
         let few = Capabilities { sys_admin: false, ..ALL };
         assert_eq!(obstacles(&Facts { effective_uid: 999, capabilities: Some(few), ..good() }), [""; 0]);
     }

@@ -216,6 +216,29 @@ mod tests {
         );
     }
 
+    #[test]
+    fn times_away() {
+        let away = wire::OffCpu {
+            header: wire::Header { flags: wire::gil::WAITS, ..header(kind::OFF_CPU) },
+            duration_ns: 70,
+            queued_ns: 20,
+            arguments: [1, 2, 3],
+            call: 202,
+            state: 1,
+            fd: -1,
+            ..wire::OffCpu::zeroed()
+        };
+        let record = bytes_of(&away, &[]);
+        let Body::OffCpu(told) = decode(&record).unwrap().body else { panic!() };
+        assert_eq!((told.duration_ns, told.queued_ns), (Some(70), 20));
+        assert_eq!((told.left.call, told.left.arguments, told.left.fd), (Some(202), [1, 2, 3], None));
+        assert_eq!((told.left.waits_for_gil, told.left.holds_gil), (true, false));
+        let outside = wire::OffCpu { call: wire::call::NONE, fd: 7, duration_ns: 0, ..away };
+        let record = bytes_of(&outside, &[]);
+        let Body::OffCpu(told) = decode(&record).unwrap().body else { panic!() };
+        assert_eq!((told.duration_ns, told.left.call, told.left.fd), (None, None, Some(7)));
+    }
+
     /// Every prefix of a good record, and every single-byte change of it, decodes or fails; none panics.
     #[test]
     fn hostile_records() {
@@ -227,7 +250,13 @@ mod tests {
             ..wire::Statement::zeroed()
         };
         let stack = wire::Stack { header: header(kind::STACK), stack: 1, frames: 1, ..wire::Stack::zeroed() };
-        for record in [bytes_of(&io, b"abcyz"), bytes_of(&statement, b"abcyz"), bytes_of(&stack, &[0; 16])] {
+        let away = wire::OffCpu { header: header(kind::OFF_CPU), ..wire::OffCpu::zeroed() };
+        for record in [
+            bytes_of(&io, b"abcyz"),
+            bytes_of(&statement, b"abcyz"),
+            bytes_of(&stack, &[0; 16]),
+            bytes_of(&away, &[]),
+        ] {
             assert!(decode(&record).is_ok());
             for end in 0..record.len() {
                 assert_eq!(decode(&record[..end]), Err(DecodeError::Short(end)));

@@ -32,12 +32,12 @@ struct Stack {
     /// Index into `threads`.
     thread: usize,
     state: &'static str,
-    /// The system call that it waited in; null when it waited in none, or for the interpreter's lock.
-    call: Option<&'static str>,
     /// Indexes into `frames`, innermost first.
     frames: Vec<u32>,
     samples: u64,
     nanoseconds: u64,
+    /// The system call that it waited in; null when it waited in none, or for the interpreter's lock.
+    call: Option<&'static str>,
 }
 
 pub(super) fn write(recording: &Recording<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -65,10 +65,10 @@ pub(super) fn write(recording: &Recording<'_>, out: &mut dyn Write) -> io::Resul
             .map(|entry| Stack {
                 thread: entry.thread,
                 state: entry.state.as_str(),
-                call: entry.state.call(),
                 frames: entry.stack.iter().rev().copied().collect(),
                 samples: entry.weight.samples,
                 nanoseconds: entry.weight.nanoseconds,
+                call: entry.state.call(),
             })
             .collect(),
     };

@@ -103,14 +103,15 @@ pub(super) fn say(recorder: &Recorder, about: &About, written: &str, out: &mut d
     let processes: HashSet<u32> = threads.map(|(_, thread)| thread.pid).collect();
     writeln!(
         out,
-        "wrote {written}: {} samples, {:.2} s of {}, {} in {}, over {:.1} s at {} Hz",
+        "wrote {written}: {} {}, {:.2} s of {}, {} in {}, over {:.1} s{}",
         profile.total().samples,
+        if about.mode.samples_cpu() { "samples" } else { "waits" },
         profile.total().nanoseconds as f64 / 1e9,
         about.mode.time(),
         counted(used.len(), "thread", "threads"),
         counted(processes.len(), "process", "processes"),
         about.duration_ns as f64 / 1e9,
-        about.rate_hz,
+        if about.mode.samples_cpu() { format!(" at {} Hz", about.rate_hz) } else { String::new() },
     )?;
     let (lost, incomplete) = losses(recorder);
     line(out, "lost", &lost)?;
