@@ -8,6 +8,7 @@
 //! newcomers   processes whose interpreter is not up yet
 //! run         the loop around the recorder: timer, ring, signals, progress, the end
 //! away        time off the CPU, cut to the recording
+//! waits       the recorder's part that is about them
 //! parked      threads that were away when it began
 //! closing     the file, and what is said about it
 //! ```
@@ -20,5 +21,6 @@ mod program;
 mod recorder;
 mod run;
 mod subject;
+mod waits;
 
 pub use run::record;

@@ -1,17 +1,19 @@
 //! The owner of a recording's state: takes events from the ring, keeps who is recorded, names stacks when they are
 //! announced, and adds samples up. One thread, no locks.
 
-use super::away::{self, Away, Window};
+// Long because the recorder and the taker of its events share all their state; time off the CPU is in `waits.rs`.
+
+use super::away::Window;
 use super::newcomers::Newcomers;
-use super::parked;
 use super::subject;
-use crate::intake::{self, Body, Event, Left, OffCpu, Reader, StackId, StackStatus};
+use super::waits::Sleeping;
+use crate::intake::{Body, Event, Reader, StackId, StackStatus};
 use crate::pipeline::clock::monotonic_ns;
 use crate::probes::{Counts, Logs, Probes, Tables};
 use crate::profile::{Limits, Mode, Profile, Selection, Stack, State, Thread, Weight};
 use crate::python::{Inspector, Interpreter, ProcessMemory, PythonError};
 use crate::symbols::{self, Symbols};
-use crate::targets::{ProcFs, Wait};
+use crate::targets::ProcFs;
 use pyapm_model::line::Frame;
 use pyapm_wire::python::{Layout, route};
 use pyapm_wire::target::Target;
@@ -61,26 +63,16 @@ pub(super) struct Apart {
 
 /// Where a stack goes.
 #[derive(Clone, Copy)]
-enum Place {
+pub(super) enum Place {
     /// `None`: into the overflow.
     In(Option<Stack>),
     LeftOut,
 }
 
-/// A thread that was away when it was looked at from outside, and has not come back yet, as far as is known.
-#[derive(Clone, Copy)]
-struct Sleeping {
-    /// When that was.
-    taken_ns: u64,
-    state: State,
-    holds_gil: bool,
-    place: Place,
-}
-
 /// A process that is recorded.
-struct Member {
+pub(super) struct Member {
     /// `None` while it is a newcomer.
-    interpreter: Option<Arc<Interpreter>>,
+    pub(super) interpreter: Option<Arc<Interpreter>>,
     /// When the kernel half surely knew the interpreter's layout; meaningless without an interpreter.
     known_ns: u64,
     title: Arc<str>,
@@ -88,21 +80,21 @@ struct Member {
     /// `None`: no room in the profile.
     threads: HashMap<u32, Option<usize>>,
     /// By tid.
-    sleeping: HashMap<u32, Sleeping>,
+    pub(super) sleeping: HashMap<u32, Sleeping>,
 }
 
 pub(super) struct Recorder {
     pub(super) profile: Profile,
     pub(super) apart: Apart,
-    choices: Choices,
+    pub(super) choices: Choices,
     period_ns: u64,
-    window: Window,
-    members: HashMap<u32, Member>,
+    pub(super) window: Window,
+    pub(super) members: HashMap<u32, Member>,
     newcomers: Newcomers,
     symbols: Symbols,
     inspector: Inspector,
-    procfs: ProcFs,
-    tables: Tables,
+    pub(super) procfs: ProcFs,
+    pub(super) tables: Tables,
     reader: Reader,
     logs: Option<Logs>,
     /// `None` once detached.
@@ -159,29 +151,6 @@ impl Recorder {
         }
         self.window.began_ns = monotonic_ns();
         Ok(())
-    }
-
-    fn find_sleepers(&mut self) {
-        let known = self.members.iter().filter_map(|(pid, member)| Some((*pid, member.interpreter.clone()?)));
-        for (pid, interpreter) in known.collect::<Vec<_>>() {
-            self.find_sleepers_of(pid, &interpreter);
-        }
-    }
-
-    fn find_sleepers_of(&mut self, pid: u32, interpreter: &Interpreter) {
-        let parked = parked::of(&self.procfs, pid, interpreter);
-        let mut taker = self.taker();
-        for thread in parked {
-            let place = if thread.frames.is_empty() {
-                taker.place(pid, None, thread.status)
-            } else {
-                taker.named(pid, interpreter, &thread.frames, thread.status)
-            };
-            let parked::Parked { tid, taken_ns, state, holds_gil, .. } = thread;
-            if let Some(member) = taker.members.get_mut(&pid) {
-                member.sleeping.insert(tid, Sleeping { taken_ns, state, holds_gil, place });
-            }
-        }
     }
 
     /// Records a process that must have an interpreter.
@@ -266,7 +235,7 @@ impl Recorder {
         (&mut self.reader, taker)
     }
 
-    fn taker(&mut self) -> Taker<'_> {
+    pub(super) fn taker(&mut self) -> Taker<'_> {
         self.parts().1
     }
 
@@ -347,41 +316,6 @@ impl Recorder {
         }
     }
 
-    /// Threads that are away at the end have not told it: what they said when they left is in the map of sleepers, and
-    /// those who are not there have not moved since the beginning.
-    fn end_waits(&mut self) {
-        let sleepers = self.tables.sleepers();
-        let ended_ns = self.window.ended_ns;
-        let mut taker = self.taker();
-        for (tid, sleeper) in sleepers {
-            let pid = sleeper.record.header.tgid;
-            match intake::left(&sleeper.record) {
-                Ok(left) if sleeper.since_ns != 0 => {
-                    taker.left(pid, tid, &left, sleeper.since_ns, ended_ns, 0);
-                }
-                _ => {}
-            }
-            if let Some(member) = taker.members.get_mut(&pid) {
-                member.sleeping.remove(&tid);
-            }
-        }
-        let pids: Vec<u32> = taker.members.keys().copied().collect();
-        for pid in pids {
-            let Some(member) = taker.members.get_mut(&pid) else { continue };
-            for (tid, sleeping) in std::mem::take(&mut member.sleeping) {
-                // It may have ended without having come back: killed in its sleep by the end of its process.
-                if taker.procfs.task_stat(pid, tid).is_err() {
-                    continue;
-                }
-                if taker.choices.idle || sleeping.holds_gil {
-                    taker.slept(pid, tid, sleeping, ended_ns);
-                } else {
-                    taker.apart.idle_threads += 1;
-                }
-            }
-        }
-    }
-
     /// Programs that the kernel did not run, and how often: what they would have told is lost.
     pub(super) fn skipped(&self) -> Vec<(String, u64)> {
         self.probes.as_ref().map_or_else(|| self.skipped.clone(), Probes::skipped)
@@ -422,17 +356,17 @@ fn own_name(procfs: &ProcFs, pid: u32, name: String) -> Option<Arc<str>> {
 }
 
 /// Everything but the reader, for the time of one turn.
-struct Taker<'a> {
-    profile: &'a mut Profile,
-    apart: &'a mut Apart,
-    choices: &'a Choices,
+pub(super) struct Taker<'a> {
+    pub(super) profile: &'a mut Profile,
+    pub(super) apart: &'a mut Apart,
+    pub(super) choices: &'a Choices,
     period_ns: u64,
-    window: Window,
-    members: &'a mut HashMap<u32, Member>,
+    pub(super) window: Window,
+    pub(super) members: &'a mut HashMap<u32, Member>,
     newcomers: &'a mut Newcomers,
     symbols: &'a mut Symbols,
     inspector: &'a mut Inspector,
-    procfs: &'a ProcFs,
+    pub(super) procfs: &'a ProcFs,
     tables: &'a mut Tables,
     young: &'a mut Vec<(u32, u32, usize)>,
     has_news: &'a mut bool,
@@ -518,7 +452,7 @@ impl Taker<'_> {
         }
     }
 
-    fn named(
+    pub(super) fn named(
         &mut self,
         pid: u32,
         interpreter: &Interpreter,
@@ -576,72 +510,7 @@ impl Taker<'_> {
         }
     }
 
-    /// A thread is on a CPU again.
-    fn came_back(&mut self, event: &Event<'_>, away: &OffCpu) {
-        let (pid, tid, until_ns) = (event.pid, event.tid, event.time_ns);
-        if let Some(duration) = away.duration_ns {
-            let since_ns = until_ns.saturating_sub(duration);
-            self.left(pid, tid, &away.left, since_ns, until_ns, away.queued_ns);
-        } else if let Some(sleeping) = self.sleeping(pid, tid, 0, until_ns) {
-            self.slept(pid, tid, sleeping, until_ns);
-        } // Else it begins to live.
-    }
-
-    /// What was seen from outside of a thread while it was away in this time.
-    fn sleeping(&mut self, pid: u32, tid: u32, since_ns: u64, until_ns: u64) -> Option<Sleeping> {
-        let sleeping = &mut self.members.get_mut(&pid)?.sleeping;
-        let taken_ns = sleeping.get(&tid)?.taken_ns;
-        // Of what the ring still held when the thread was looked at, this is told later.
-        let found = if taken_ns <= until_ns { sleeping.remove(&tid) } else { None };
-        found.filter(|_| since_ns <= taken_ns)
-    }
-
-    /// A thread was away in the way in which it left.
-    fn left(&mut self, pid: u32, tid: u32, left: &Left, since_ns: u64, until_ns: u64, queued_ns: u64) {
-        if !self.members.contains_key(&pid) {
-            return;
-        }
-        let sleeping = self.sleeping(pid, tid, since_ns, until_ns);
-        let (state, place, holds_gil) = match (left.status, sleeping) {
-            (StackStatus::NoLayout, Some(seen)) => (seen.state, seen.place, seen.holds_gil),
-            (StackStatus::NoLayout, None) => {
-                self.apart.not_python += 1;
-                return;
-            }
-            _ => (away::state(left), self.place(pid, left.stack, left.status), left.holds_gil),
-        };
-        let queued_ns = if away::is_runnable(state) { 0 } else { queued_ns };
-        self.was_away(pid, tid, place, holds_gil, Away { state, since_ns, until_ns, queued_ns });
-    }
-
-    /// A thread has slept since before the recording began.
-    fn slept(&mut self, pid: u32, tid: u32, sleeping: Sleeping, until_ns: u64) {
-        let Sleeping { state, holds_gil, place, .. } = sleeping;
-        self.was_away(pid, tid, place, holds_gil, Away { state, since_ns: 0, until_ns, queued_ns: 0 });
-    }
-
-    fn was_away(&mut self, pid: u32, tid: u32, place: Place, holds_gil: bool, away: Away) {
-        let (nanoseconds, queued) = away.within(self.window);
-        if nanoseconds + queued == 0 {
-            return; // Before the beginning, or after the end.
-        }
-        if self.choices.mode == Mode::Gil && !holds_gil {
-            return;
-        }
-        let Place::In(stack) = place else {
-            self.apart.left_out += 1;
-            return;
-        };
-        let thread = self.thread(pid, tid);
-        self.profile.add(thread, away.state, stack, Weight { samples: 1, nanoseconds });
-        if queued > 0 {
-            // The end of the same wait: not another sample.
-            let weight = Weight { samples: 0, nanoseconds: queued };
-            self.profile.add(thread, State::OffCpu(Wait::RUNNABLE), stack, weight);
-        }
-    }
-
-    fn place(&mut self, pid: u32, stack: Option<StackId>, status: StackStatus) -> Place {
+    pub(super) fn place(&mut self, pid: u32, stack: Option<StackId>, status: StackStatus) -> Place {
         match (stack, status) {
             (Some(id), _) => match self.members.get(&pid).and_then(|member| member.stacks.get(&id)) {
                 Some(place) => *place,
@@ -667,7 +536,7 @@ impl Taker<'_> {
         }
     }
 
-    fn thread(&mut self, pid: u32, tid: u32) -> Option<usize> {
+    pub(super) fn thread(&mut self, pid: u32, tid: u32) -> Option<usize> {
         let member = self.members.get_mut(&pid)?;
         if let Some(known) = member.threads.get(&tid) {
             return *known;
