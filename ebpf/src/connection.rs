@@ -121,7 +121,7 @@ fn forget(key: Key, announced: bool) {
 
 /// Time and CPU: no two programs give out a number on one CPU in one nanosecond. Repeats after 208 days.
 #[inline(always)]
-fn next_id() -> u64 {
+pub(crate) fn next_id() -> u64 {
     // SAFETY: the helpers have no preconditions.
     unsafe { bpf_ktime_get_ns() << 10 | u64::from(bpf_get_smp_processor_id()) & 0x3ff }
 }

@@ -2,6 +2,7 @@
 
 use crate::maps::{COUNTS, RING, setting};
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ringbuf_output};
+use aya_ebpf::maps::ring_buf::RingBufEntry;
 use pyapm_wire::count;
 
 const NO_WAKEUP: u64 = 1;
@@ -31,8 +32,17 @@ pub(crate) fn add(slot: u32, amount: u64) {
 /// `record` is valid for reads of `length` bytes, and the verifier can see it.
 #[inline(always)]
 pub(crate) unsafe fn output(record: *const u8, length: u64) -> bool {
+    // SAFETY: promised by the caller.
+    unsafe { output_with(record, length, wakeup()) }
+}
+
+/// As [`output`], with the wake-up decided.
+///
+/// # Safety
+/// As [`output`].
+#[inline(always)]
+unsafe fn output_with(record: *const u8, length: u64, flags: u64) -> bool {
     add(count::SEEN, 1);
-    let flags = if RING.query(AVAILABLE_DATA) > setting!(wakeup_bytes) { FORCE_WAKEUP } else { NO_WAKEUP };
     // SAFETY: promised by the caller; the map outlives every program.
     let status = unsafe {
         bpf_ringbuf_output((&raw const RING).cast_mut().cast(), record.cast_mut().cast(), length, flags)
@@ -48,4 +58,34 @@ pub(crate) unsafe fn output(record: *const u8, length: u64) -> bool {
 pub(crate) fn send<T>(record: &T) -> bool {
     // SAFETY: a reference is valid for reads of its own size.
     unsafe { output((&raw const *record).cast(), size_of::<T>() as u64) }
+}
+
+/// Sends a fixed-size record, and has it read at once.
+#[inline(always)]
+pub(crate) fn send_now<T>(record: &T) -> bool {
+    // SAFETY: a reference is valid for reads of its own size.
+    unsafe { output_with((&raw const *record).cast(), size_of::<T>() as u64, FORCE_WAKEUP) }
+}
+
+/// Room for a record that is filled in where it lies, because it is too large for the stack; `None` when the ring
+/// is full. It is counted as due here, and must be given to [`submit`].
+#[inline(always)]
+pub(crate) fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
+    add(count::SEEN, 1);
+    let entry = RING.reserve::<T>(0);
+    if entry.is_none() {
+        add(count::RING_FULL, 1);
+    }
+    entry
+}
+
+/// Sends a record that was filled in.
+#[inline(always)]
+pub(crate) fn submit<T>(entry: RingBufEntry<T>) {
+    entry.submit(wakeup());
+}
+
+#[inline(always)]
+fn wakeup() -> u64 {
+    if RING.query(AVAILABLE_DATA) > setting!(wakeup_bytes) { FORCE_WAKEUP } else { NO_WAKEUP }
 }

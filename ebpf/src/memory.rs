@@ -33,6 +33,22 @@ pub(crate) fn user<T: Copy>(address: u64) -> Option<T> {
     }
 }
 
+/// A value of plain data at a user address of the current task; zeroes when it cannot be read, which is what the
+/// helper then writes. For data without a meaning for zero it is no branch that the verifier has to follow.
+#[inline(always)]
+pub(crate) fn user_or_zero<T: Copy>(address: u64) -> T {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    // SAFETY: as in `kernel`; the helper writes zeroes when it fails.
+    unsafe {
+        let _zeroes_on_failure = generated::bpf_probe_read_user(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const _,
+        );
+        value.assume_init()
+    }
+}
+
 /// Copies `length` bytes from a user address. The verifier must see that `destination` has room for them.
 ///
 /// # Safety

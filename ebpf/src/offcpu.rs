@@ -97,7 +97,7 @@ fn leave(preempted: u64, stacks: bool) {
         place(record, scratch);
     }
     // SAFETY: as above.
-    let lock = Gil::of(&target.layout, unsafe { (*scratch).stack.tstate });
+    let lock = Gil::of(&target.layout, unsafe { (*scratch).stack.walk.tstate });
     if let Some(lock) = lock {
         if lock.is_held_by_it {
             record.header.flags |= gil::HOLDS;
@@ -121,7 +121,7 @@ fn state_alone(target: &Target, walk: *mut StackScratch) -> Walked {
         Err(status) => (0, status),
     };
     // SAFETY: map values stay valid while the program runs.
-    unsafe { (*walk).tstate = tstate };
+    unsafe { (*walk).walk.tstate = tstate };
     Walked { stack: 0, status }
 }
 

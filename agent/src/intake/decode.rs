@@ -2,12 +2,13 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Direction, Endpoint, Event, Io, Left, Library, OffCpu, StackId, StackStatus,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, Gap, Io, Left, Library, OffCpu, StackId, StackPart,
+    StackStatus,
     Statement,
 };
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
-use pyapm_wire::python::{Frame, status};
+use pyapm_wire::python::{ENTERED_FROM_C, Frame, INNER_FRAMES, status};
 use pyapm_wire::scope::Scope;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::FORK => Body::Fork { child: split::<wire::Fork>(record)?.0.child_tgid },
         kind::EXEC => Body::Exec,
         kind::EXIT => Body::Exit,
+        kind::STARTED => Body::Started,
+        kind::LISTENS => Body::Listens,
         kind::CONNECTION_OPENED => {
             let (opened, _) = split::<wire::ConnectionOpened>(record)?;
             Body::ConnectionOpened {
@@ -43,6 +46,13 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::CONNECTION_CLOSED => {
             let (closed, _) = split::<wire::ConnectionClosed>(record)?;
             Body::ConnectionClosed { connection: ConnectionId(closed.connection) }
+        }
+        kind::TLS_SESSION => {
+            let (session, _) = split::<wire::TlsSession>(record)?;
+            Body::TlsSession {
+                session: ConnectionId(session.connection),
+                carrier: (session.carrier != 0).then_some(ConnectionId(session.carrier)),
+            }
         }
         kind::IO => {
             let (fixed, payload) = split::<wire::Io>(record)?;
@@ -62,6 +72,15 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
                 status: stack_status(sample.stack_status)?,
                 holds_gil: sample.header.flags & wire::gil::HOLDS != 0,
             }
+        }
+        kind::CONTEXT => {
+            let (made, _) = split::<wire::Context>(record)?;
+            Body::Context(Context {
+                context: made.context,
+                parent: made.parent,
+                grandparent: made.grandparent,
+                empty: made.header.flags & wire::context::EMPTY != 0,
+            })
         }
         kind::STACK => stack(record)?,
         kind::OFF_CPU => {
@@ -134,14 +153,24 @@ pub fn left(away: &wire::OffCpu) -> Result<Left, DecodeError> {
 }
 
 fn stack(record: &[u8]) -> Result<Body<'_>, DecodeError> {
-    let (stack, rest) = split::<wire::Stack>(record)?;
-    let bytes = (stack.frames as usize).saturating_mul(size_of::<Frame>());
+    let (fixed, rest) = split::<wire::Stack>(record)?;
+    let bytes = (fixed.frames as usize).saturating_mul(size_of::<Frame>());
     let (frames, _) = take(rest, u32::try_from(bytes).unwrap_or(u32::MAX), record)?;
-    Ok(Body::Stack {
-        stack: stack_id(stack.stack).ok_or(DecodeError::Short(record.len()))?,
-        frames: frames.chunks_exact(size_of::<Frame>()).map(bytemuck::pod_read_unaligned).collect(),
-        status: stack_status(stack.stack_status)?,
-    })
+    let stack = stack_id(fixed.stack).ok_or(DecodeError::Short(record.len()))?;
+    let frames = frames.chunks_exact(size_of::<Frame>()).map(frame).collect();
+    let status = stack_status(fixed.stack_status)?;
+    let gap = (fixed.left_out > 0).then_some(Gap { after: INNER_FRAMES, frames: fixed.left_out });
+    if fixed.before == 0 && fixed.kept == fixed.frames {
+        return Ok(Body::Stack { stack, frames, gap, status });
+    }
+    let (before, kept) = (fixed.before as usize, fixed.kept as usize);
+    Ok(Body::StackPart(StackPart { stack, frames, before, kept, gap, status }))
+}
+
+/// What the kernel half adds to the code object's address is not part of it.
+fn frame(bytes: &[u8]) -> Frame {
+    let frame: Frame = bytemuck::pod_read_unaligned(bytes);
+    Frame { code: frame.code & !ENTERED_FROM_C, ..frame }
 }
 
 /// The fixed part at the start, and what follows it.
@@ -205,14 +234,25 @@ mod tests {
 
     #[test]
     fn stack_frames() {
-        let frame = Frame { code: 1, instruction: -2, identity: 3 };
-        let stack =
-            wire::Stack { header: header(kind::STACK), stack: 11, frames: 2, ..wire::Stack::zeroed() };
-        let record = bytes_of(&stack, &[bytemuck::bytes_of(&frame), bytemuck::bytes_of(&frame)].concat());
+        let frame = Frame { code: 0x1000, instruction: -2, identity: 3 };
+        let entered = Frame { code: frame.code | ENTERED_FROM_C, ..frame };
+        let stack = wire::Stack {
+            header: header(kind::STACK),
+            stack: 11,
+            frames: 2,
+            kept: 2,
+            ..wire::Stack::zeroed()
+        };
+        let record = bytes_of(&stack, &[bytemuck::bytes_of(&entered), bytemuck::bytes_of(&frame)].concat());
         let body = decode(&record).unwrap().body;
         assert_eq!(
             body,
-            Body::Stack { stack: StackId(11), frames: vec![frame, frame], status: StackStatus::Complete }
+            Body::Stack {
+                stack: StackId(11),
+                frames: vec![frame, frame],
+                gap: None,
+                status: StackStatus::Complete
+            }
         );
     }
 

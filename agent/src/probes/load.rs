@@ -102,6 +102,10 @@ pub struct Probes {
     pub(super) tracepoints: Vec<OwnedFd>,
     pub(super) ebpf: Ebpf,
     pub(super) io_copies: u32,
+    /// The sampling program on each CPU.
+    pub(super) clocks: Vec<aya::programs::perf_event::PerfEventLinkId>,
+    /// While it is held, the kernel counts what programs cost.
+    pub(super) costs: Option<OwnedFd>,
     pub(super) off_cpu: OffCpu,
     /// Opened when the first tracepoint is attached.
     pub(super) tracefs: Option<TraceFs>,
@@ -116,8 +120,15 @@ impl Probes {
         // Wake the reader early only when a quarter is full; else its timer is soon enough.
         settings.wakeup_bytes = ring_bytes / 4;
         let bytes = bytemuck::bytes_of(&settings);
+        // Those that may yet be plugged in too.
+        let cpus = aya::util::nr_cpus()
+            .map_err(|(what, source)| ProbeError::Cpus { what: what.to_owned(), source })?;
+        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX).max(1);
         let mut loader = EbpfLoader::new();
-        loader.override_global("SETTINGS", bytes, true).map_max_entries("RING", ring_bytes);
+        loader
+            .override_global("SETTINGS", bytes, true)
+            .map_max_entries("RING", ring_bytes)
+            .map_max_entries("SAMPLE_SCRATCH", cpus);
         if setup.off_cpu == OffCpu::None {
             loader.map_max_entries("SLEEPERS", 1);
         }
@@ -126,6 +137,8 @@ impl Probes {
             tracepoints: Vec::new(),
             ebpf,
             io_copies: settings.io_copies,
+            clocks: Vec::new(),
+            costs: None,
             off_cpu: setup.off_cpu,
             tracefs: None,
         })
@@ -147,6 +160,39 @@ impl Probes {
             .collect()
     }
 
+    /// Has the kernel count hits and time of all programs (Linux 5.8), or no longer.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub fn count_costs(&mut self, count: bool) -> std::io::Result<()> {
+        if !count {
+            self.costs = None;
+        } else if self.costs.is_none() {
+            let costs = aya::sys::enable_stats(aya::sys::Stats::RunTime).map_err(|error| error.io_error)?;
+            self.costs = Some(costs);
+        }
+        Ok(())
+    }
+
+    /// Hits and nanoseconds of each program since they are counted; empty while they are not.
+    #[must_use]
+    pub fn costs(&self) -> Vec<(String, u64, u64)> {
+        if self.costs.is_none() {
+            return Vec::new();
+        }
+        let programs = self.ebpf.programs().filter_map(|(name, program)| {
+            let info = program.info().ok()?;
+            Some((name.to_owned(), info.run_count(), u64::try_from(info.run_time().as_nanos()).ok()?))
+        });
+        programs.filter(|(_, hits, _)| *hits > 0).collect()
+    }
+
+    /// Whether threads tell what they wait for, once the programs are attached.
+    #[must_use]
+    pub fn follows_waits(&self) -> bool {
+        self.off_cpu != OffCpu::None
+    }
+
     /// The ring's reading end. Once only.
     ///
     /// # Errors
@@ -162,6 +208,7 @@ impl Probes {
     /// When it was taken before.
     pub fn tables(&mut self) -> Result<Tables, ProbeError> {
         let targets = self.ebpf.take_map("TARGETS").ok_or(ProbeError::Missing { what: "TARGETS" })?;
+        let passing = self.ebpf.take_map("PASSING").ok_or(ProbeError::Missing { what: "PASSING" })?;
         let stacks = self.ebpf.take_map("STACKS").ok_or(ProbeError::Missing { what: "STACKS" })?;
         let sleepers = self.ebpf.take_map("SLEEPERS").ok_or(ProbeError::Missing { what: "SLEEPERS" })?;
         let hint_words = HINT_SLOTS as usize * size_of::<Hint>() / size_of::<u64>();
@@ -171,6 +218,7 @@ impl Probes {
         Ok(Tables::new(
             HashMap::try_from(targets).map_err(failed("TARGETS"))?,
             HashMap::try_from(stacks).map_err(failed("STACKS"))?,
+            HashMap::try_from(passing).map_err(failed("PASSING"))?,
             HashMap::try_from(sleepers).map_err(failed("SLEEPERS"))?,
             hints,
             counts,

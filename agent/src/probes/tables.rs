@@ -6,6 +6,7 @@ use aya::maps::{HashMap, MapData, MapError};
 use pyapm_wire::connection::{Hint, hint_slot};
 use pyapm_wire::count;
 use pyapm_wire::event::Sleeper;
+use pyapm_wire::scope::Contexts;
 use pyapm_wire::target::Target;
 use std::sync::atomic::Ordering;
 
@@ -21,6 +22,8 @@ unsafe impl<T: bytemuck::Pod> aya::Pod for Plain<T> {}
 pub struct Tables {
     targets: HashMap<MapData, u32, Plain<Target>>,
     stacks: HashMap<MapData, u64, u8>,
+    /// Only ever emptied from here.
+    passing: HashMap<MapData, [u64; 2], [u64; 4]>,
     sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
     hints: Mapped,
     counts: Mapped,
@@ -41,11 +44,12 @@ impl Tables {
     pub(super) fn new(
         targets: HashMap<MapData, u32, Plain<Target>>,
         stacks: HashMap<MapData, u64, u8>,
+        passing: HashMap<MapData, [u64; 2], [u64; 4]>,
         sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
         hints: Mapped,
         counts: Mapped,
     ) -> Self {
-        Self { targets, stacks, sleepers, hints, counts }
+        Self { targets, stacks, passing, sleepers, hints, counts }
     }
 
     /// Starts watching a process. `only_new` leaves an entry that the fork program made in the meantime.
@@ -63,6 +67,26 @@ impl Tables {
                 Ok(())
             }
             other => other.map_err(|source| ProbeError::Map { map: "TARGETS", source }),
+        }
+    }
+
+    /// Says what is to be read of a watched process's contexts; `false` if it is not watched.
+    ///
+    /// Between reading the entry and writing it back the process may run another program: then it is followed with
+    /// what was true of the one before, until userspace has heard of it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_contexts(&mut self, pid: u32, contexts: Contexts) -> Result<bool, ProbeError> {
+        /// `BPF_EXIST` of the kernel's `include/uapi/linux/bpf.h`.
+        const ONLY_OLD: u64 = 2;
+        let Ok(Plain(target)) = self.targets.get(&pid, 0) else { return Ok(false) };
+        match self.targets.insert(pid, Plain(Target { contexts, ..target }), ONLY_OLD) {
+            Ok(()) => Ok(true),
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+                Ok(false)
+            }
+            Err(source) => Err(ProbeError::Map { map: "TARGETS", source }),
         }
     }
 
@@ -89,6 +113,15 @@ impl Tables {
     /// Has the kernel send a stack's frames again when it next meets it.
     pub fn forget_stack(&mut self, stack: u64) {
         let _absent_is_fine = self.stacks.remove(&stack);
+    }
+
+    /// Has the kernel follow no exception any more that it follows now: what passed while nobody looked, would be
+    /// missing in its traceback, and its addresses may be others' by now.
+    pub fn forget_exceptions(&mut self) {
+        let keys: Vec<[u64; 2]> = self.passing.keys().filter_map(Result::ok).collect();
+        for key in keys {
+            let _gone_is_fine = self.passing.remove(&key);
+        }
     }
 
     /// Threads of targets that the switch program has seen, by thread id. Exact once it is detached; while it runs,

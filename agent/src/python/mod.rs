@@ -7,6 +7,7 @@
 
 mod asyncio_debug;
 mod code;
+mod contexts;
 mod dwarf;
 mod error;
 mod gil;
@@ -19,6 +20,7 @@ mod memory;
 mod objects;
 mod offsets;
 mod parked;
+mod raising;
 mod route;
 mod runtime;
 mod stack;
@@ -30,11 +32,12 @@ mod tls;
 mod version;
 
 pub use asyncio_debug::AsyncioOffsets;
-pub use code::{Code, read_code, read_identity};
+pub use code::{Code, read_code};
+pub use contexts::{Births, ContextCode, Switching, contexts};
 pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;
 pub use gil::Gil;
-pub use identity::{IdentityFields, identity};
+pub use identity::read_identity;
 pub use lines::LineTable;
 pub use locate::Embedding;
 pub use memory::{BoundedMemory, BufferMemory, MAX_READ, Memory, MemoryError, ProcessMemory};
@@ -43,6 +46,7 @@ pub use offsets::{
     Cookie, DebugOffsets, DebugOffsetsError, LineFormat, ObjectOffsets, SUPPORTED_MINORS, table,
 };
 pub use parked::{StackOfThread, parked_stack, stack_of_thread, while_parked};
+pub use raising::Raising;
 pub use runtime::{Inspector, Interpreter, OffsetsSource, inspect};
 pub use stack::{Chain, FrameAt, read_chain, read_stack};
 pub use strings::{MAX_FILE, MAX_NAME, MAX_TABLE, ObjectError, read_bytes_object, read_string};

@@ -1,17 +1,20 @@
 //! From a pid to everything that is needed to read its Python stacks. It looks once and keeps nothing but
 //! the tables of files that it has seen; the process is only read.
 
+use super::contexts::ContextCode;
 use super::error::PythonError;
+use super::identity::IdentityPlaces;
 use super::locate::{Embedding, Images, Located};
 use super::memory::{Memory, MemoryError, ProcessMemory};
 use super::objects::ValueLayout;
 use super::offsets::{Cookie, DebugOffsets, DebugOffsetsError, ObjectOffsets, table};
+use super::raising::Raising;
 use super::route::{self, Libc, Route};
 use super::stack::read_stack;
 use super::threads::{ThreadState, thread_states};
 use super::version::{Version, detect};
 use crate::binaries::mappings;
-use pyapm_wire::python::{ABSENT, Layout};
+use pyapm_wire::python::{ABSENT, FRAME_BYTES, Layout, route as wire};
 use std::io;
 use std::path::PathBuf;
 
@@ -42,8 +45,12 @@ pub struct Interpreter {
     pub layout: Layout,
     pub offsets: ObjectOffsets,
     pub offsets_source: OffsetsSource,
+    /// How its exceptions are seen; `None` where that is not known.
+    pub raising: Option<Raising>,
     /// How a thread's state is found, in words.
     pub thread_state_route: String,
+    /// Where it makes contexts.
+    pub contexts: ContextCode,
     /// What is unusual about it, each a sentence.
     pub notes: Vec<String>,
 }
@@ -108,6 +115,7 @@ fn understand(pid: u32, located: &Located, libc: Libc) -> Result<Interpreter, Py
         choose_offsets(&memory, runtime_address, located.runtime_size, version, known, &mut notes);
     let (found, thread_state_route) =
         find_route(&memory, pid, version, &offsets, located, runtime_address, libc, &mut notes)?;
+    let raising = Raising::of(&memory, &located.image, located.bias, &offsets, version.minor);
     Ok(Interpreter {
         version,
         file,
@@ -116,7 +124,9 @@ fn understand(pid: u32, located: &Located, libc: Libc) -> Result<Interpreter, Py
         layout: layout(&offsets, version.minor, runtime_address, found),
         offsets,
         offsets_source,
+        raising,
         thread_state_route,
+        contexts: ContextCode::of(&located.image, located.bias),
         notes,
     })
 }
@@ -293,10 +303,25 @@ fn confirm(
 
 fn layout(offsets: &ObjectOffsets, minor: u8, runtime_address: u64, route: Route) -> Layout {
     let values = ValueLayout::of(minor);
+    let frame = [
+        Some(offsets.frame_code),
+        Some(offsets.frame_previous),
+        Some(offsets.frame_instruction),
+        offsets.frame_owner,
+        offsets.frame_is_entry,
+    ];
+    // None of them is longer than a pointer, and each is aligned like what it is: a pointer's room from the last
+    // multiple of 8 holds it.
+    let words = || frame.iter().flatten().map(|offset| offset & !7);
+    let frame_start = words().min().unwrap_or(0);
+    let frame_end = words().max().unwrap_or(0) + 8;
+    let identity = IdentityPlaces::new(offsets);
+    // Offsets that are not what any CPython has: without a route there are no stacks.
+    let is_sound = (frame_end as usize) < FRAME_BYTES && identity.is_sound(offsets);
     Layout {
         first: route.first,
         second: route.second,
-        route: route.kind,
+        route: if is_sound { route.kind } else { wire::NONE },
         tstate_frame: offsets.tstate_frame,
         cframe_current: offsets.cframe_current.unwrap_or(ABSENT),
         frame_code: offsets.frame_code,
@@ -305,39 +330,22 @@ fn layout(offsets: &ObjectOffsets, minor: u8, runtime_address: u64, route: Route
         frame_owner: offsets.frame_owner.unwrap_or(ABSENT),
         code_bytecode: offsets.code_bytecode.unwrap_or(ABSENT),
         instruction_scale: offsets.instruction_scale,
-        code_firstlineno_u32: offsets.code_firstlineno,
-        code_filename_u64: offsets.code_filename,
-        code_name_u64: offsets.code_name,
-        code_linetable_u64: offsets.code_linetable,
-        code_version_u32: offsets.code_version.unwrap_or(ABSENT),
+        frame_entry: offsets.frame_is_entry.unwrap_or(ABSENT),
+        code_start: identity.head,
+        code_bytes: identity.bytes(),
+        code_tail: identity.tail,
+        tail_name: identity.tail_name,
+        has_version: u32::from(identity.has_version),
         tag_mask: offsets.tag_mask,
-        frame_bytes: end_of(&[
-            Some(offsets.frame_code),
-            Some(offsets.frame_previous),
-            Some(offsets.frame_instruction),
-            offsets.frame_owner,
-        ]),
-        code_bytes: end_of(&[
-            Some(offsets.code_firstlineno),
-            Some(offsets.code_filename),
-            Some(offsets.code_name),
-            Some(offsets.code_linetable),
-            offsets.code_version,
-        ]),
+        frame_start,
+        frame_bytes: frame_end - frame_start,
         tstate_interpreter: offsets.tstate_interpreter,
         interpreter_gil: values.and_then(|values| values.interpreter_gil).unwrap_or(ABSENT),
-        padding: 0,
         gil: match values.and_then(|values| values.runtime_gil) {
             Some(offset) => runtime_address.wrapping_add(u64::from(offset)),
             None => 0,
         },
     }
-}
-
-/// Bytes from an object's start that hold all these fields, none of which is longer than a pointer. Rounded
-/// down to the last field's own alignment would be exact; a pointer more stays inside every struct here.
-fn end_of(fields: &[Option<u32>]) -> u32 {
-    fields.iter().flatten().map(|offset| (offset & !7) + 8).max().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -10,10 +10,19 @@ pub struct Limits {
     pub functions: usize,
     /// Workers whose transactions are counted apart.
     pub workers: usize,
+    /// Series of metrics, over all families.
+    pub series: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { window_seconds: 60, routes: 512, statements: 1_024, functions: 4_096, workers: 4_096 }
+        Self {
+            window_seconds: 60,
+            routes: 512,
+            statements: 1_024,
+            functions: 4_096,
+            workers: 4_096,
+            series: 2_000,
+        }
     }
 }

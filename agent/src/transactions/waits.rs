@@ -68,12 +68,13 @@ impl OpenWaits {
 impl Transactions {
     /// A thread comes back to a CPU.
     pub(super) fn off_cpu(&mut self, caller: &Caller, away: &OffCpu) {
-        let Some(owner) = self.owner(caller.thread, caller.scope) else {
+        let owner = self.by_thread(caller.thread).filter(|_| !self.shares_threads(caller.thread.pid));
+        let Some(owner) = owner else {
             self.doubt_all(caller);
             return;
         };
         let calling = self.calling(owner);
-        let Some(exchange) = self.request(owner) else { return };
+        let Some(exchange) = self.open_request(owner) else { return };
         let waits = &mut exchange.work.waits;
         let Some(duration_ns) = away.duration_ns else {
             waits.doubtful = true;
@@ -86,7 +87,7 @@ impl Transactions {
 
     /// The latest call of a request that has not ended.
     fn calling(&mut self, owner: super::spans::RequestId) -> Option<SpanKind> {
-        let spans = self.request(owner)?.work.spans.clone();
+        let spans = self.open_request(owner)?.work.spans.clone();
         let open = spans.iter().rev().filter_map(|id| self.spans.get(*id)).find(|span| !span.closed)?;
         Some(kind(open))
     }

@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod count;
 pub mod event;
+pub mod exception;
 pub mod python;
 pub mod scope;
 pub mod settings;

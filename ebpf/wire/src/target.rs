@@ -1,6 +1,8 @@
 //! Which processes are watched. Written by userspace at attach, copied by the kernel at fork.
 
+use crate::exception::ExceptionLayout;
 use crate::python::Layout;
+use crate::scope::Contexts;
 use bytemuck::{Pod, Zeroable};
 
 /// Value of the map `TARGETS`, keyed by tgid (initial pid namespace).
@@ -8,6 +10,7 @@ use bytemuck::{Pod, Zeroable};
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq, Eq)]
 pub struct Target {
     pub layout: Layout,
+    pub exceptions: ExceptionLayout,
     /// Unique for this process's time as a target (`CLOCK_MONOTONIC` nanoseconds when it became one): tells
     /// what an earlier process of the same pid left in a map from what is this one's.
     pub generation: u64,
@@ -15,6 +18,7 @@ pub struct Target {
     /// are followed at once. 0: it is a target no longer; userspace decides.
     pub follow_exec: u32,
     pub padding: u32,
+    pub contexts: Contexts,
 }
 
 /// Processes that can be targets at once.
@@ -23,4 +27,4 @@ pub const MAX_TARGETS: u32 = 4096;
 /// Threads of targets whose time off the CPU can be followed at once.
 pub const MAX_SLEEPERS: u32 = 32_768;
 
-const _: () = assert!(size_of::<Target>() == 120);
+const _: () = assert!(size_of::<Target>() == 304);

@@ -4,8 +4,9 @@
 use super::source::Source;
 
 /// From left to right.
-pub const ROOMS: [&str; 12] = [
+pub const ROOMS: [&str; 14] = [
     "telemetry",
+    "config",
     "binaries",
     "host",
     "probes",
@@ -17,6 +18,7 @@ pub const ROOMS: [&str; 12] = [
     "transactions",
     "store",
     "outputs",
+    "exports",
 ];
 
 /// Import all, are imported by none.

@@ -7,7 +7,7 @@ use super::away::Window;
 use super::newcomers::Newcomers;
 use super::subject;
 use super::waits::Sleeping;
-use crate::intake::{Body, Event, Reader, StackId, StackStatus};
+use crate::intake::{Body, Event, Gap, Reader, StackId, StackStatus};
 use crate::pipeline::clock::monotonic_ns;
 use crate::probes::{Counts, Logs, Probes, Tables};
 use crate::profile::{Limits, Mode, Profile, Selection, Stack, State, Thread, Weight};
@@ -168,7 +168,7 @@ impl Recorder {
         self.newcomers.remove(pid);
         self.tables.watch(
             pid,
-            Target { layout, generation: monotonic_ns(), follow_exec: 1, padding: 0 },
+            Target { layout, generation: monotonic_ns(), follow_exec: 1, ..Target::default() },
             false,
         )?;
         self.member(pid).known_ns = monotonic_ns();
@@ -182,7 +182,7 @@ impl Recorder {
         self.newcomers.add(pid, now);
         self.tables.watch(
             pid,
-            Target { layout: Layout::default(), generation: now, follow_exec: 1, padding: 0 },
+            Target { layout: Layout::default(), generation: now, follow_exec: 1, ..Target::default() },
             false,
         )?;
         Ok(())
@@ -382,14 +382,21 @@ impl Taker<'_> {
                 self.newcomers.remove(event.pid);
                 self.symbols.forget(event.pid);
             }
-            Body::Stack { stack, frames, status } => self.announced(event.pid, *stack, frames, *status),
+            Body::Stack { stack, frames, gap, status } => {
+                self.announced(event.pid, *stack, frames, *gap, *status);
+            }
             Body::Sample { stack, status, holds_gil } => self.sample(event, *stack, *status, *holds_gil),
             Body::OffCpu(away) => self.came_back(event, away),
             // Of programs that a recording does not attach.
             Body::ConnectionOpened { .. }
             | Body::ConnectionClosed { .. }
+            | Body::TlsSession { .. }
             | Body::Io(_)
-            | Body::Statement(_) => {}
+            | Body::Statement(_)
+            | Body::Context(_)
+            | Body::StackPart(_)
+            | Body::Started
+            | Body::Listens => {}
         }
     }
 
@@ -422,7 +429,8 @@ impl Taker<'_> {
             title_of(self.procfs, pid, self.members.get(&pid).map_or("?", |before| before.title.as_ref()));
         self.members.insert(pid, Member::new(title));
         self.newcomers.add(pid, now);
-        let target = Target { layout: Layout::default(), generation: now, follow_exec: 1, padding: 0 };
+        let target =
+            Target { layout: Layout::default(), generation: now, follow_exec: 1, ..Target::default() };
         if let Err(error) = self.tables.watch(pid, target, false) {
             tracing::error!(pid, "a started program is not recorded: {error}");
         }
@@ -438,11 +446,12 @@ impl Taker<'_> {
         pid: u32,
         stack: StackId,
         frames: &[pyapm_wire::python::Frame],
+        gap: Option<Gap>,
         status: StackStatus,
     ) {
         *self.has_news = true;
         let Some(interpreter) = self.interpreter(pid) else { return };
-        let place = self.named(pid, &interpreter, frames, status);
+        let place = self.named(pid, &interpreter, frames, gap, status);
         if let Some(member) = self.members.get_mut(&pid) {
             if member.stacks.len() >= MAX_STACKS {
                 // Those still in use are announced again when they are asked for.
@@ -457,9 +466,10 @@ impl Taker<'_> {
         pid: u32,
         interpreter: &Interpreter,
         frames: &[pyapm_wire::python::Frame],
+        gap: Option<Gap>,
         status: StackStatus,
     ) -> Place {
-        let named = self.symbols.resolve(pid, interpreter, &ProcessMemory::new(pid), frames);
+        let named = self.symbols.resolve_with_gap(pid, interpreter, &ProcessMemory::new(pid), frames, gap);
         let cut = match status {
             StackStatus::Truncated => Some(marked(mark::TRUNCATED)),
             StackStatus::Unreadable => Some(marked(mark::CUT)),

@@ -50,6 +50,14 @@ pub struct ValueLayout {
     pub values_data: u32,
     /// A dict's keys have the compact head of 3.11 and later.
     pub compact_keys: bool,
+    /// `PyThreadState.current_exception` (3.12 on), or `curexc_value`, with type and traceback around it.
+    pub tstate_exception: u32,
+    /// Type, value and traceback of what is being raised are three words of the thread state (up to 3.11).
+    pub exception_in_three: bool,
+    /// `PyBaseExceptionObject.traceback`; `context`, `cause` and `suppress_context` (a byte) follow it.
+    pub exception_traceback: u32,
+    /// `PyFrameObject.f_frame`, from 3.11 on.
+    pub frame_object_frame: Option<u32>,
     /// An int keeps its sign and number of digits in `lv_tag` (3.12 on), else in `ob_size`.
     pub int_tag: bool,
 }
@@ -69,6 +77,10 @@ const V3_8: ValueLayout = ValueLayout {
     managed: Managed::No,
     values_data: 0,
     compact_keys: false,
+    tstate_exception: 96,
+    exception_in_three: true,
+    exception_traceback: 32,
+    frame_object_frame: None,
     int_tag: false,
 };
 const V3_9: ValueLayout =
@@ -85,6 +97,9 @@ const V3_11: ValueLayout = ValueLayout {
     code_cells: None,
     managed: Managed::TwoPointers,
     compact_keys: true,
+    tstate_exception: 104,
+    exception_traceback: 40,
+    frame_object_frame: Some(24),
     ..V3_10
 };
 const V3_12: ValueLayout = ValueLayout {
@@ -95,6 +110,8 @@ const V3_12: ValueLayout = ValueLayout {
     type_cached_keys: 880,
     managed: Managed::Tagged,
     int_tag: true,
+    tstate_exception: 104,
+    exception_in_three: false,
     ..V3_11
 };
 const V3_13: ValueLayout = ValueLayout {
@@ -103,6 +120,7 @@ const V3_13: ValueLayout = ValueLayout {
     interpreter_gil: Some(16),
     managed: Managed::Inline,
     values_data: 8,
+    tstate_exception: 112,
     ..V3_12
 };
 const V3_14: ValueLayout = ValueLayout {
@@ -112,8 +130,13 @@ const V3_14: ValueLayout = ValueLayout {
     tuple_items: 32,
     ..V3_13
 };
-const V3_15: ValueLayout =
-    ValueLayout { runtime_main_interpreter: 944, interpreter_modules: 7592, type_cached_keys: 888, ..V3_14 };
+const V3_15: ValueLayout = ValueLayout {
+    runtime_main_interpreter: 944,
+    interpreter_modules: 7592,
+    type_cached_keys: 888,
+    tstate_exception: 136,
+    ..V3_14
+};
 
 impl ValueLayout {
     /// The layout of Python 3.`minor`.
