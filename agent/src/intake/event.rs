@@ -56,7 +56,10 @@ pub enum Body<'a> {
     Sample {
         stack: Option<StackId>,
         status: StackStatus,
+        /// The thread held the lock of its interpreter.
+        holds_gil: bool,
     },
+    OffCpu(OffCpu),
     Context(Context),
     /// Directly before the sample that it belongs to.
     Native(Native<'a>),
@@ -197,6 +200,37 @@ pub struct Statement<'a> {
     pub text_len: u32,
     pub stack: Option<StackId>,
     pub status: StackStatus,
+}
+
+/// A thread comes back to a CPU; `Event::time_ns` is when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffCpu {
+    /// How long it was away; `None` when it was not seen to leave: it was away before the probe was attached, or it
+    /// is new.
+    pub duration_ns: Option<u64>,
+    /// The last part of that time, in which it waited for a CPU.
+    pub queued_ns: u64,
+    pub left: Left,
+}
+
+/// How a thread left the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub stack: Option<StackId>,
+    pub status: StackStatus,
+    /// The kernel's task state; 0: it could have gone on.
+    pub state: u32,
+    /// Number of the system call that it is in; `None` outside of any.
+    pub call: Option<u64>,
+    /// The first three arguments of that.
+    pub arguments: [u64; 3],
+    /// The descriptor that it waits on, if it waits on one; of some calls, another number.
+    pub fd: Option<u32>,
+    /// `st_mode` of that descriptor's file; 0 when unknown.
+    pub mode: u16,
+    pub holds_gil: bool,
+    /// It sleeps inside the lock of its interpreter.
+    pub waits_for_gil: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
