@@ -14,5 +14,6 @@ pub mod pyapm;
 pub mod record;
 pub mod source;
 pub mod tmux;
+pub mod traceback;
 pub mod wait;
 pub mod workload;

@@ -2,9 +2,10 @@
 //! no knowledge of how anything was measured.
 //!
 //! [`line`](mod@line) is the JSON lines contract, [`snapshot`] the state that views draw, [`dump`] what all threads
-//! are doing at one moment.
+//! are doing at one moment, [`error`] exceptions.
 
 pub mod dump;
+pub mod error;
 pub mod line;
 pub mod snapshot;
 pub mod stack;

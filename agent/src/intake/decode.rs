@@ -2,10 +2,12 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
+    Body, ConnectionId, Direction, Endpoint, Event, ExceptionId, Io, Library, StackId, StackStatus, Statement,
 };
+use super::exception;
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
+use pyapm_wire::exception::Passed;
 use pyapm_wire::python::{Frame, status};
 use pyapm_wire::scope::Scope;
 
@@ -19,6 +21,8 @@ pub enum DecodeError {
     Status(u16),
     #[error("unknown client library {0}")]
     Library(u16),
+    #[error("unknown relation of exceptions {0}")]
+    Relation(u16),
 }
 
 /// # Errors
@@ -59,6 +63,15 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             Body::Sample { stack: stack_id(sample.stack), status: stack_status(sample.stack_status)? }
         }
         kind::STACK => stack(record)?,
+        kind::EXCEPTION => {
+            let (exception, who) = exception::decode(record)?;
+            scope = who;
+            Body::Exception(Box::new(exception))
+        }
+        kind::EXCEPTION_PASSED => {
+            let (passed, _) = split::<Passed>(record)?;
+            Body::ExceptionPassed { id: ExceptionId(passed.id), frame: passed.frame }
+        }
         other => return Err(DecodeError::Kind(other)),
     };
     Ok(Event { time_ns: header.time_ns, pid: header.tgid, tid: header.tid, scope, body })
@@ -113,7 +126,7 @@ fn stack(record: &[u8]) -> Result<Body<'_>, DecodeError> {
 }
 
 /// The fixed part at the start, and what follows it.
-fn split<T: Pod>(record: &[u8]) -> Result<(T, &[u8]), DecodeError> {
+pub(super) fn split<T: Pod>(record: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     let (fixed, rest) = record.split_at_checked(size_of::<T>()).ok_or(DecodeError::Short(record.len()))?;
     Ok((bytemuck::pod_read_unaligned(fixed), rest))
 }

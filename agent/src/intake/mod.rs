@@ -6,10 +6,12 @@
 
 mod decode;
 mod event;
+mod exception;
 mod ring;
 
 pub use decode::{DecodeError, decode};
 pub use event::{
-    Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
+    Body, ConnectionId, Content, Direction, Endpoint, Event, Exception, ExceptionId, Io, Library, Relation,
+    StackId, StackStatus, Statement, Value,
 };
 pub use ring::{Delivered, Reader};

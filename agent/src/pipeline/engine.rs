@@ -3,18 +3,19 @@
 
 use super::clock;
 use super::drivers::Drivers;
-use super::start::{Started, layout_of};
-use crate::intake::{Body, Event, Reader, StackId};
+use super::exceptions::ExceptionProbes;
+use super::start::{Started, target_of};
+use crate::intake::{Body, Event, Exception, ExceptionId, Reader, StackId};
 use crate::probes::{Logs, Probes, Tables};
-use crate::python::{Inspector, Interpreter, ProcessMemory};
+use crate::python::{Inspector, Interpreter, Objects, ProcessMemory, message};
 use crate::store::Store;
 use crate::symbols::{self, Symbols};
 use crate::targets::{Application, ApplicationId, Discovery, Registry, UsageMeter};
-use crate::transactions::{self, Clock, Output, Settings, Transactions};
+use crate::transactions::{self, Clock, Output, Raised, Settings, Transactions};
 use pyapm_model::line::{Frame, Line, Summary, Worker};
 use pyapm_wire::connection::Hint;
 use pyapm_wire::count;
-use pyapm_wire::target::Target;
+use pyapm_wire::python::Frame as RawFrame;
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub(super) struct Engine {
     skipped: Vec<(String, u64)>,
     logs: Option<Logs>,
     drivers: Drivers,
+    exceptions: ExceptionProbes,
     discovery: Discovery,
     inspector: Inspector,
     pending: Vec<Pending>,
@@ -75,8 +77,16 @@ struct Pending {
 
 impl Engine {
     pub(super) fn new(started: Started, seed: u64) -> anyhow::Result<Self> {
-        let Started { application, interpreters, inspector, discovery, mut probes, tables, drivers } =
-            started;
+        let Started {
+            application,
+            interpreters,
+            inspector,
+            discovery,
+            mut probes,
+            tables,
+            drivers,
+            exceptions,
+        } = started;
         let reader = Reader::new(probes.ring()?);
         let logs = probes.logs();
         let clock = clock::offset();
@@ -105,6 +115,7 @@ impl Engine {
             skipped: Vec::new(),
             logs,
             drivers,
+            exceptions,
             discovery,
             inspector,
             pending: Vec::new(),
@@ -154,6 +165,19 @@ impl Engine {
         self.transactions.set_clock(self.clock);
         self.look_at_pending(lines);
         self.follow_libraries();
+        let now = clock::monotonic_ns();
+        self.transactions.settle_errors(now, &mut self.output);
+        self.record_errors();
+        if let Some(probes) = &mut self.probes {
+            let hits = self.tables.counts().get(count::EXCEPTION_HITS);
+            self.exceptions.watch(probes, &mut self.tables, hits, now);
+        }
+    }
+
+    fn record_errors(&mut self) {
+        for error in self.output.errors.drain(..) {
+            self.store.record_error(&self.application.name, error);
+        }
     }
 
     /// Libraries that were imported since. Young processes are looked at each second, for that is when they
@@ -180,17 +204,21 @@ impl Engine {
             let waited = now.saturating_sub(pending.since_ns);
             match self.discovery.belongs(pending.parent, pending.pid) {
                 Ok(true) => {
-                    let layout = layout_of(pending.pid, &mut self.inspector, &mut self.interpreters);
-                    if layout.route == pyapm_wire::python::route::NONE && waited < PENDING_NS {
+                    let target = target_of(pending.pid, &mut self.inspector, &mut self.interpreters);
+                    if target.layout.route == pyapm_wire::python::route::NONE && waited < PENDING_NS {
                         // The interpreter has not come up yet.
                         self.interpreters.remove(&pending.pid);
                         self.pending.push(pending);
                         continue;
                     }
-                    let target = Target { layout, generation: now, ..Target::default() };
                     if let Err(error) = self.tables.watch(pending.pid, target, true) {
                         tracing::error!(pid = pending.pid, "a spawned worker is not followed: {error}");
                         continue;
+                    }
+                    if let (Some(probes), Some(interpreter)) =
+                        (&mut self.probes, self.interpreters.get(&pending.pid))
+                    {
+                        self.exceptions.follow(probes, interpreter);
                     }
                     let notice = self.registry.add(APPLICATION, pending.pid, false, now);
                     lines.extend(notice.map(Line::Worker));
@@ -220,6 +248,9 @@ impl Engine {
         while self.turn(lines) {}
         // A program that was still running on another CPU may have written after the drain began.
         while self.turn(lines) {}
+        self.transactions.settle_all_errors(&mut self.output);
+        self.record_errors();
+        lines.extend(self.store.errors().into_iter().map(|group| Line::Errors(Box::new(group))));
     }
 
     pub(super) fn summary(&self) -> Summary {
@@ -259,8 +290,12 @@ impl Engine {
         for (program, times) in self.skipped() {
             incomplete.insert(format!("skipped_{program}"), times);
         }
-        // What was counted to the good is no loss.
+        let paused_ms = self.exceptions.paused_ns(clock::monotonic_ns()) / 1_000_000;
+        incomplete.insert("exceptions_paused_ms".to_owned(), paused_ms);
+        incomplete.insert("error_groups_overflow".to_owned(), self.store.errors_overflow());
+        // What was counted to the good, or only for its cost, is no loss.
         incomplete.remove("transactions");
+        incomplete.remove("exception_hits");
         incomplete.retain(|_, value| *value != 0);
         pyapm_model::snapshot::Losses {
             seen: counts.get(count::SEEN),
@@ -306,6 +341,8 @@ impl Rooms<'_> {
                     self.store.sample(self.clock.wall_ns(event.time_ns), frames);
                 }
             }
+            Body::Exception(exception) => return self.exception(event, exception),
+            Body::ExceptionPassed { id, frame } => return self.exception_passed(event, *id, frame),
             Body::Statement(statement) => stack = self.stack(event.pid, statement.stack),
             Body::Io(io) => stack = self.stack(event.pid, io.stack),
             _ => {}
@@ -327,6 +364,37 @@ impl Rooms<'_> {
             self.tables.forget_stack(id.0);
         }
         frames
+    }
+
+    fn exception(&mut self, event: &Event<'_>, exception: &Exception) {
+        let Some(interpreter) = self.interpreters.get(&event.pid).cloned() else { return };
+        let memory = ProcessMemory::new(event.pid);
+        let frames = self.symbols.resolve(event.pid, &interpreter, &memory, &exception.frames);
+        let class =
+            self.symbols.class(event.pid, &interpreter, &memory, exception.class, &exception.class_name);
+        let objects = Objects::new(&memory, &interpreter.offsets, interpreter.version.minor);
+        let class_of = |address| objects.and_then(|objects| objects.class_name(address).ok());
+        let message = objects.and_then(|objects| message(exception, &class, objects.layout, &class_of));
+        let raised = Raised {
+            time_ns: event.time_ns,
+            pid: event.pid,
+            tid: event.tid,
+            scope: event.scope,
+            exception,
+            class: &class.name,
+            module: class.module.as_deref(),
+            message: message.as_deref(),
+            frames: &frames,
+        };
+        self.transactions.raised(&raised, self.output);
+    }
+
+    fn exception_passed(&mut self, event: &Event<'_>, id: ExceptionId, frame: &RawFrame) {
+        let Some(interpreter) = self.interpreters.get(&event.pid).cloned() else { return };
+        let memory = ProcessMemory::new(event.pid);
+        let frames = self.symbols.resolve(event.pid, &interpreter, &memory, std::slice::from_ref(frame));
+        let frame = frames.first().cloned();
+        self.transactions.passed(event.time_ns, event.pid, event.tid, id, frame);
     }
 
     fn fork(&mut self, event: &Event<'_>, child: u32) {

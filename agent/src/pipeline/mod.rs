@@ -16,6 +16,7 @@ mod clock;
 mod drivers;
 mod dump;
 mod engine;
+mod exceptions;
 mod record;
 mod snapshot;
 mod start;

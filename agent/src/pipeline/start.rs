@@ -2,6 +2,7 @@
 //! leaves nothing attached: everything attached goes with the [`Started`] that was not returned.
 
 use super::drivers::Drivers;
+use super::exceptions::ExceptionProbes;
 use crate::host::{Btf, BtfError, Facts, Obstacles, Plan, settings};
 use crate::probes::{ProbeError, Probes, Setup, Tables};
 use crate::python::{Inspector, Interpreter, PythonError};
@@ -35,6 +36,7 @@ pub(super) struct Started {
     pub probes: Probes,
     pub tables: Tables,
     pub drivers: Drivers,
+    pub exceptions: ExceptionProbes,
 }
 
 pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, StartError> {
@@ -58,10 +60,14 @@ pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, 
     for member in &application.members {
         drivers.follow(&mut probes, member.key.pid);
     }
+    let mut exceptions = ExceptionProbes::default();
+    for interpreter in interpreters.values() {
+        exceptions.follow(&mut probes, interpreter);
+    }
     probes.attach_sampling(rate_hz)?;
     // Last: a transaction that is seen at all is then seen with its spans and samples.
     probes.attach_io()?;
-    Ok(Started { application, interpreters, inspector, discovery, probes, tables, drivers })
+    Ok(Started { application, interpreters, inspector, discovery, probes, tables, drivers, exceptions })
 }
 
 /// A loaded kernel half with nothing attached, where this machine allows one.
@@ -89,18 +95,29 @@ fn watch(
 ) -> Result<(), StartError> {
     for member in &application.members {
         let pid = member.key.pid;
-        let layout = layout_of(pid, inspector, interpreters);
-        tables.watch(
-            pid,
-            Target { layout, generation: super::clock::monotonic_ns(), ..Target::default() },
-            true,
-        )?;
+        tables.watch(pid, target_of(pid, inspector, interpreters), true)?;
     }
     Ok(())
 }
 
+/// What the kernel half is told of a process, from now on.
+pub(super) fn target_of(
+    pid: u32,
+    inspector: &mut Inspector,
+    interpreters: &mut HashMap<u32, Arc<Interpreter>>,
+) -> Target {
+    let layout = layout_of(pid, inspector, interpreters);
+    let raising = interpreters.get(&pid).and_then(|known| known.raising.as_ref());
+    Target {
+        layout,
+        exceptions: raising.map(|raising| raising.layout).unwrap_or_default(),
+        generation: super::clock::monotonic_ns(),
+        ..Target::default()
+    }
+}
+
 /// The interpreter's layout, or an empty one (no stacks, everything else works) if it is not understood.
-pub(super) fn layout_of(
+fn layout_of(
     pid: u32,
     inspector: &mut Inspector,
     interpreters: &mut HashMap<u32, Arc<Interpreter>>,

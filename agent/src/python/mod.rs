@@ -9,6 +9,7 @@ mod asyncio_debug;
 mod code;
 mod dwarf;
 mod error;
+mod exception;
 mod gil;
 #[cfg(test)]
 mod hostile;
@@ -34,6 +35,7 @@ pub use asyncio_debug::AsyncioOffsets;
 pub use code::{Code, read_code, read_identity};
 pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;
+pub use exception::{ExceptionClass, Printing, message};
 pub use gil::Gil;
 pub use identity::{IdentityFields, identity};
 pub use lines::LineTable;

@@ -8,12 +8,21 @@ pub struct Limits {
     pub routes: usize,
     pub statements: usize,
     pub functions: usize,
+    /// Groups of exceptions.
+    pub errors: usize,
     /// Workers whose transactions are counted apart.
     pub workers: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { window_seconds: 60, routes: 512, statements: 1_024, functions: 4_096, workers: 4_096 }
+        Self {
+            window_seconds: 60,
+            routes: 512,
+            statements: 1_024,
+            functions: 4_096,
+            errors: 1_000,
+            workers: 4_096,
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::clients::Calls;
 use super::connection::{Connection, Speaks};
+use super::errors::Errors;
 use super::finish::Finisher;
 use super::http::{Ended, Exchange, Sink};
 use super::ids::Ids;
@@ -32,7 +33,8 @@ pub struct Transactions {
     /// Which connection a client library's handle sends on.
     pub(super) handles: HashMap<(u32, u64), ConnectionId>,
     pub(super) statements: Statements,
-    finisher: Finisher,
+    pub(super) finisher: Finisher,
+    pub(super) errors: Errors,
     pub(super) counts: Counts,
     /// Exchanges open over all connections.
     open: usize,
@@ -53,6 +55,7 @@ impl Transactions {
             handles: HashMap::new(),
             statements: Statements::new(limits.statements),
             finisher: Finisher { application, clock, ids: Ids::new(seed), names: Names::new(limits.names) },
+            errors: Errors::new(limits.errors),
             counts: Counts::default(),
             open: 0,
             ended: Vec::new(),
@@ -93,7 +96,8 @@ impl Transactions {
                 self.closed(event.time_ns, *connection, Outcome::Aborted, out);
             }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
-            Body::Fork { .. } | Body::Stack { .. } => {}
+            // Exceptions come in with their names: see `errors`.
+            Body::Fork { .. } | Body::Stack { .. } | Body::Exception(_) | Body::ExceptionPassed { .. } => {}
         }
     }
 
@@ -278,9 +282,13 @@ impl Transactions {
 
     fn deliver_as(&mut self, pid: u32, peer: Option<Endpoint>, out: &mut Output) {
         self.open = self.open.saturating_sub(self.ended.len());
-        for ended in self.ended.drain(..) {
+        for mut ended in self.ended.drain(..) {
             let open = ended.exchange.work.spans.iter().filter_map(|id| self.spans.take(*id)).collect();
-            out.finished.push(self.finisher.finish(ended, open, pid, peer, &mut self.counts));
+            let error = self.errors.that_ended(&ended);
+            let errors = std::mem::take(&mut ended.exchange.work.errors);
+            let finished = self.finisher.finish(ended, open, error, pid, peer, &mut self.counts);
+            self.errors.name(&errors, &finished.transaction.name);
+            out.finished.push(finished);
         }
     }
 

@@ -10,6 +10,7 @@ use super::settings::{Clock, FinishedTransaction};
 use super::spans::{Answer, Asking, OpenSpan};
 use super::work::{OpenSamples, Work};
 use crate::intake::Endpoint;
+use pyapm_model::error::Error;
 use pyapm_model::line::{Outcome, SampleState, Samples, Span, SpanKind, Transaction, TransactionKind};
 use pyapm_model::stack::Stack;
 
@@ -27,6 +28,7 @@ impl Finisher {
         &mut self,
         ended: Ended<Work>,
         spans: Vec<OpenSpan>,
+        error: Option<Error>,
         pid: u32,
         peer: Option<Endpoint>,
         counts: &mut Counts,
@@ -60,7 +62,7 @@ impl Finisher {
             spans: spans.into_iter().map(|span| self.span(span, &span_id, outcome, ended_ns)).collect(),
             span_id,
             parent_span_id,
-            error: None,
+            error,
             samples: merged(exchange.work.samples),
             outcome,
             request_bytes: exchange.request_bytes,

@@ -3,6 +3,7 @@
 
 mod sampler;
 
+mod exceptions;
 mod flutter;
 mod lines;
 mod names;
