@@ -153,6 +153,7 @@ impl Engine {
         };
         events += reader.drain(TURN, |event| rooms.take(event));
         rooms.finish();
+        self.watch_exceptions();
         events == TURN
     }
 
@@ -168,8 +169,14 @@ impl Engine {
         let now = clock::monotonic_ns();
         self.transactions.settle_errors(now, &mut self.output);
         self.record_errors();
-        if let Some(probes) = &mut self.probes {
-            let hits = self.tables.counts().get(count::EXCEPTION_HITS);
+    }
+
+    fn watch_exceptions(&mut self) {
+        let now = clock::monotonic_ns();
+        if let Some(probes) = &mut self.probes
+            && self.exceptions.is_due(now)
+        {
+            let hits = self.tables.count(count::EXCEPTION_HITS);
             self.exceptions.watch(probes, &mut self.tables, hits, now);
         }
     }

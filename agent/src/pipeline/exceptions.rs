@@ -7,9 +7,12 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// Frames reached by exceptions in a second, over all processes, that the probe may be run for: at about a
-/// microsecond each, 2 % of one CPU. Beyond it the probe goes away.
-const MOST_HITS_A_SECOND: u64 = 20_000;
+/// Frames reached by exceptions that the probe may be run for, over all processes: so many a second, and as many at
+/// once. At one to two microseconds each, that is 2 to 4 % of one CPU. Beyond it the probe goes away.
+const MOST_HITS: u64 = 20_000;
+const SECOND_NS: u64 = 1_000_000_000;
+/// Between two looks: so long a flood may go on unseen.
+const LOOK_NS: u64 = 100_000_000;
 /// Probes go away for so long at first, and for twice as long each time that they meet the same again.
 const FIRST_PAUSE_NS: u64 = 2_000_000_000;
 const LONGEST_PAUSE_NS: u64 = 64_000_000_000;
@@ -21,6 +24,8 @@ pub(super) struct ExceptionProbes {
     program_loaded: bool,
     /// Frames reached, and when, at the last look.
     seen: Option<(u64, u64)>,
+    /// Of the hits so far, those that are not paid off yet, at [`MOST_HITS`] a second.
+    owed: u64,
     pause: Option<Pause>,
     /// Of the next pause.
     pause_ns: u64,
@@ -80,6 +85,11 @@ impl ExceptionProbes {
         Ok(probes.attach_exceptions(site)?)
     }
 
+    /// Whether it is time for [`Self::watch`].
+    pub(super) fn is_due(&self, now_ns: u64) -> bool {
+        self.seen.is_none_or(|(_, then_ns)| now_ns.saturating_sub(then_ns) >= LOOK_NS)
+    }
+
     /// Looks at what the probes cost, takes them away when that is too much, and puts them back. `hits` is how many
     /// frames exceptions have reached since the start.
     pub(super) fn watch(&mut self, probes: &mut Probes, tables: &mut Tables, hits: u64, now_ns: u64) {
@@ -95,16 +105,20 @@ impl ExceptionProbes {
         }
         let before = self.seen.replace((hits, now_ns));
         let Some((hits_before, then_ns)) = before else { return };
-        let elapsed_ns = now_ns.saturating_sub(then_ns).max(1);
-        let rate = hits.saturating_sub(hits_before).saturating_mul(1_000_000_000) / elapsed_ns;
-        if rate <= MOST_HITS_A_SECOND {
+        let elapsed_ns = now_ns.saturating_sub(then_ns);
+        let paid = elapsed_ns.saturating_mul(MOST_HITS) / SECOND_NS;
+        let new = hits.saturating_sub(hits_before);
+        self.owed = self.owed.saturating_sub(paid).saturating_add(new);
+        if self.owed <= MOST_HITS {
             self.pause_ns = self.pause_ns.saturating_sub(elapsed_ns).max(FIRST_PAUSE_NS);
             return;
         }
+        self.owed = 0;
         let pause_ns = self.pause_ns.max(FIRST_PAUSE_NS);
         tracing::warn!(
-            "exceptions reach {rate} frames a second: none are looked at for {} s",
-            pause_ns / 1_000_000_000
+            "exceptions reached {new} frames in {} ms: none are looked at for {} s",
+            elapsed_ns / 1_000_000,
+            pause_ns / SECOND_NS
         );
         for place in self.places.values_mut().flatten() {
             if let Some(Err(error)) = place.probe.take().map(|probe| probes.detach_exceptions(probe)) {
