@@ -23,6 +23,9 @@ pub fn parse(text: &str) -> Vec<Printed> {
         } else if let Some(printed) = chain.last_mut() {
             if let Some(frame) = frame(line) {
                 printed.frames.push(frame);
+            } else if let Some(times) = repeated(line) {
+                let last = printed.frames.last().cloned();
+                printed.frames.extend(std::iter::repeat_n(last, times).flatten());
             } else if printed.last.is_empty() && !line.is_empty() && !line.starts_with(' ') {
                 line.clone_into(&mut printed.last);
             }
@@ -36,6 +39,11 @@ fn frame(line: &str) -> Option<(String, u32, String)> {
     let (file, rest) = line.strip_prefix("  File \"")?.rsplit_once("\", line ")?;
     let (number, function) = rest.split_once(", in ")?;
     Some((file.to_owned(), number.parse().ok()?, function.to_owned()))
+}
+
+/// `  [Previous line repeated 2 more times]`
+fn repeated(line: &str) -> Option<usize> {
+    line.strip_prefix("  [Previous line repeated ")?.split(' ').next()?.parse().ok()
 }
 
 /// What pyapm says, in the same order.

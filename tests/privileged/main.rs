@@ -4,6 +4,7 @@
 
 mod application;
 mod dump;
+mod errors;
 mod input;
 mod losses;
 mod pythons;
