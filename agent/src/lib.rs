@@ -3,13 +3,14 @@
 //!
 //! ```text
 //! telemetry, binaries, host -> probes -> intake -> targets -> python -> symbols -> profile
-//!     -> transactions -> store -> outputs
+//!     -> frameworks -> transactions -> store -> outputs
 //! ```
 //!
 //! The single return path is `probes::tables`: userspace writes kernel maps through it, control, never data.
 
 pub mod binaries;
 pub mod cli;
+pub mod frameworks;
 pub mod host;
 pub mod intake;
 pub mod outputs;

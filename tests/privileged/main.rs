@@ -9,6 +9,7 @@ mod input;
 mod losses;
 mod pythons;
 mod record;
+mod routes;
 mod spans;
 mod stacks;
 mod transactions;

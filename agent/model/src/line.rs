@@ -63,6 +63,9 @@ pub struct Transaction {
     pub response_bytes: u64,
     #[serde(rename = "client.address")]
     pub client_address: Option<String>,
+    /// The function behind the route, at its definition; `None` when it is not known.
+    #[serde(default)]
+    pub handler: Option<Frame>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq, Hash)]

@@ -153,6 +153,7 @@ mod tests {
             outcome: Outcome::Complete,
             request_bytes: 1,
             response_bytes: 2,
+            handler: None,
             client_address: None,
         }
     }

@@ -4,6 +4,7 @@
 use super::clock;
 use super::drivers::Drivers;
 use super::exceptions::ExceptionProbes;
+use super::routes::RouteReader;
 use super::start::{Started, target_of};
 use crate::intake::{Body, Event, Exception, ExceptionId, Reader, StackId};
 use crate::probes::{Logs, Probes, Tables};
@@ -54,6 +55,7 @@ pub(super) struct Engine {
     logs: Option<Logs>,
     drivers: Drivers,
     exceptions: ExceptionProbes,
+    routes: RouteReader,
     discovery: Discovery,
     inspector: Inspector,
     pending: Vec<Pending>,
@@ -116,6 +118,7 @@ impl Engine {
             logs,
             drivers,
             exceptions,
+            routes: RouteReader::default(),
             discovery,
             inspector,
             pending: Vec::new(),
@@ -167,8 +170,24 @@ impl Engine {
         self.look_at_pending(lines);
         self.follow_libraries();
         let now = clock::monotonic_ns();
+        self.read_routes(now);
         self.transactions.settle_errors(now, &mut self.output);
         self.record_errors();
+    }
+
+    /// Workers have the application; the master may never have imported it.
+    fn read_routes(&mut self, now_ns: u64) {
+        let missed = self.transactions.routes_missed();
+        if !self.routes.is_due(now_ns, missed) {
+            return;
+        }
+        let mut members = self.registry.members(APPLICATION);
+        members.sort_by_key(|pid| self.registry.get(*pid).is_some_and(|watched| watched.is_master));
+        let processes =
+            members.iter().filter_map(|pid| Some((*pid, Arc::clone(self.interpreters.get(pid)?))));
+        if let Some(table) = self.routes.read(now_ns, missed, processes) {
+            self.transactions.set_routes(Some(table));
+        }
     }
 
     fn watch_exceptions(&mut self) {

@@ -18,6 +18,7 @@ mod dump;
 mod engine;
 mod exceptions;
 mod record;
+mod routes;
 mod snapshot;
 mod start;
 mod stop;

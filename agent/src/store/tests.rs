@@ -28,6 +28,7 @@ fn transaction(name: &str, end_ns: u64, duration_ns: u64, status: u16) -> Transa
         outcome: Outcome::Complete,
         request_bytes: 0,
         response_bytes: 0,
+        handler: None,
         client_address: None,
     }
 }

@@ -9,12 +9,13 @@ use super::errors::Errors;
 use super::finish::Finisher;
 use super::http::{Ended, Exchange, Sink};
 use super::ids::Ids;
-use super::name::{self, Names};
+use super::naming::Naming;
 use super::spans::{Caller, Spans};
 use super::sql::Statements;
 use super::thread::{Thread, ThreadKey};
 use super::work::Work;
 use super::{Clock, Counts, Limits, Output, Settings};
+use crate::frameworks::RouteTable;
 use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io, StackId};
 use pyapm_model::line::{Frame, Outcome};
 use pyapm_model::snapshot::{Active, Doing};
@@ -54,7 +55,7 @@ impl Transactions {
             threads: HashMap::new(),
             handles: HashMap::new(),
             statements: Statements::new(limits.statements),
-            finisher: Finisher { application, clock, ids: Ids::new(seed), names: Names::new(limits.names) },
+            finisher: Finisher { application, clock, ids: Ids::new(seed), naming: Naming::new(limits.names) },
             errors: Errors::new(limits.errors),
             counts: Counts::default(),
             open: 0,
@@ -67,6 +68,17 @@ impl Transactions {
     /// The wall clock may be set while the application runs.
     pub fn set_clock(&mut self, clock: Clock) {
         self.finisher.clock = clock;
+    }
+
+    /// The routes of the application, as far as they are known by now.
+    pub fn set_routes(&mut self, routes: Option<RouteTable>) {
+        self.finisher.naming.set_routes(routes);
+    }
+
+    /// Requests that none of the known routes took.
+    #[must_use]
+    pub fn routes_missed(&self) -> u64 {
+        self.finisher.naming.missed()
     }
 
     #[must_use]
@@ -305,7 +317,10 @@ impl Transactions {
             (None, None) => Doing::Unknown,
         };
         Active {
-            name: name::of_request(&exchange.request.method, exchange.request.path.as_deref(), None),
+            name: self
+                .finisher
+                .naming
+                .provisional(&exchange.request.method, exchange.request.path.as_deref()),
             path: exchange.request.path.clone(),
             pid,
             tid: work.tid,

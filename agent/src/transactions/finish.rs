@@ -5,7 +5,8 @@ use super::callsite::from_application;
 use super::clients::CallResult;
 use super::http::Ended;
 use super::ids::Ids;
-use super::name::{self, Names, OTHER};
+use super::name::OTHER;
+use super::naming::{Named, Naming};
 use super::settings::{Clock, FinishedTransaction};
 use super::spans::{Answer, Asking, OpenSpan};
 use super::work::{OpenSamples, Work};
@@ -20,7 +21,7 @@ pub struct Finisher {
     pub application: String,
     pub clock: Clock,
     pub ids: Ids,
-    pub names: Names,
+    pub naming: Naming,
 }
 
 impl Finisher {
@@ -39,9 +40,8 @@ impl Finisher {
             None => (self.ids.trace(), None),
         };
         let span_id = self.ids.span();
-        let own =
-            name::of_request(&exchange.request.method, exchange.request.path.as_deref(), exchange.status);
-        let name = self.names.admit(own);
+        let Named { name, route } =
+            self.naming.name(&exchange.request.method, exchange.request.path.as_deref(), exchange.status);
         if name == OTHER {
             counts.names_overflow += 1;
         }
@@ -52,7 +52,8 @@ impl Finisher {
             name,
             method: Some(exchange.request.method.into_owned()),
             path: exchange.request.path,
-            route: None,
+            route: route.as_ref().map(|route| route.pattern.clone()),
+            handler: route.and_then(|route| route.handler.clone()),
             status: exchange.status,
             start_ns: self.clock.wall_ns(exchange.started_ns),
             duration_ns: ended_ns.saturating_sub(exchange.started_ns),

@@ -15,6 +15,7 @@ pub mod clients;
 pub mod http;
 pub mod mysql;
 pub mod name;
+pub mod naming;
 pub mod sql;
 
 mod assemble;

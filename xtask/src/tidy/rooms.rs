@@ -4,7 +4,7 @@
 use super::source::Source;
 
 /// From left to right.
-pub const ROOMS: [&str; 12] = [
+pub const ROOMS: [&str; 13] = [
     "telemetry",
     "binaries",
     "host",
@@ -14,6 +14,7 @@ pub const ROOMS: [&str; 12] = [
     "python",
     "symbols",
     "profile",
+    "frameworks",
     "transactions",
     "store",
     "outputs",
