@@ -2,14 +2,16 @@
 //! from its left (`cargo xtask tidy` holds this). `pipeline` and `cli` may import all.
 //!
 //! ```text
-//! telemetry, binaries, host -> probes -> intake -> targets -> python -> symbols -> profile
-//!     -> frameworks -> transactions -> store -> outputs
+//! telemetry, config, binaries, host -> probes -> intake -> targets -> python -> symbols -> profile
+//!     -> frameworks -> transactions -> store -> outputs -> exports
 //! ```
 //!
 //! The single return path is `probes::tables`: userspace writes kernel maps through it, control, never data.
 
 pub mod binaries;
 pub mod cli;
+pub mod config;
+pub mod exports;
 pub mod frameworks;
 pub mod host;
 pub mod intake;

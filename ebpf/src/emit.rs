@@ -32,10 +32,20 @@ pub(crate) fn add(slot: u32, amount: u64) {
 /// `record` is valid for reads of `length` bytes, and the verifier can see it.
 #[inline(always)]
 pub(crate) unsafe fn output(record: *const u8, length: u64) -> bool {
+    // SAFETY: promised by the caller.
+    unsafe { output_with(record, length, wakeup()) }
+}
+
+/// As [`output`], with the wake-up decided.
+///
+/// # Safety
+/// As [`output`].
+#[inline(always)]
+unsafe fn output_with(record: *const u8, length: u64, flags: u64) -> bool {
     add(count::SEEN, 1);
     // SAFETY: promised by the caller; the map outlives every program.
     let status = unsafe {
-        bpf_ringbuf_output((&raw const RING).cast_mut().cast(), record.cast_mut().cast(), length, wakeup())
+        bpf_ringbuf_output((&raw const RING).cast_mut().cast(), record.cast_mut().cast(), length, flags)
     };
     if status != 0 {
         add(count::RING_FULL, 1);
@@ -48,6 +58,13 @@ pub(crate) unsafe fn output(record: *const u8, length: u64) -> bool {
 pub(crate) fn send<T>(record: &T) -> bool {
     // SAFETY: a reference is valid for reads of its own size.
     unsafe { output((&raw const *record).cast(), size_of::<T>() as u64) }
+}
+
+/// Sends a fixed-size record, and has it read at once.
+#[inline(always)]
+pub(crate) fn send_now<T>(record: &T) -> bool {
+    // SAFETY: a reference is valid for reads of its own size.
+    unsafe { output_with((&raw const *record).cast(), size_of::<T>() as u64, FORCE_WAKEUP) }
 }
 
 /// Room for a record that is filled in where it lies, because it is too large for the stack; `None` when the ring

@@ -15,14 +15,14 @@ use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{Connection, HANDLED, HINTS, IO_SCRATCH, IoScratch, TARGETS, setting};
 use crate::memory::{copy_user, kernel, opaque, user};
-use crate::stack;
+use crate::{scope, stack, tls};
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
-use pyapm_wire::connection::{DEFAULT_CAPTURE, MAX_CAPTURE, RECORD_CAPTURE, TAIL_CAPTURE, hint_slot};
+use pyapm_wire::connection::{DEFAULT_CAPTURE, MAX_CAPTURE, TAIL_CAPTURE, hint_slot};
 use pyapm_wire::count;
 use pyapm_wire::event::{Io, io, kind};
 use pyapm_wire::python::status;
@@ -84,6 +84,17 @@ pub(crate) struct Call {
     no_stacks: u64,
 }
 
+impl Call {
+    /// For bytes in one buffer that no system call moved.
+    #[inline(always)]
+    pub(crate) fn set_buffer(&mut self, address: u64, outbound: bool) {
+        self.place = place::BUFFER;
+        self.address = address;
+        self.vectors = 0;
+        self.outbound = u64::from(outbound);
+    }
+}
+
 #[tracepoint]
 fn syscall_exit(context: TracePointContext) -> u32 {
     run(&context, 0)
@@ -142,7 +153,9 @@ fn run(context: &TracePointContext, copy: u32) -> u32 {
     }
     call.outbound = u64::from(outbound);
     let Some(entry) = connection::find(tgid, fd as u32, target.generation) else { return 0 };
-    moved(target, entry, result, scratch);
+    // SAFETY: map values stay valid while the program runs.
+    tls::carried_by(thread, unsafe { (*entry).id });
+    moved(target, entry, result, 0, scratch);
     0
 }
 
@@ -196,13 +209,19 @@ fn locate(call: &mut Call, id: u64, registers: u64) -> Option<()> {
 
 /// One call that moved `result` bytes (or ended the stream) on a stream socket.
 #[inline(always)]
-fn moved(target: &Target, entry: *mut Connection, result: i64, scratch: *mut IoScratch) {
+pub(crate) fn moved<const ROOM: usize>(
+    target: &Target,
+    entry: *mut Connection,
+    result: i64,
+    flags: u16,
+    scratch: *mut IoScratch<ROOM>,
+) {
     // SAFETY: map values stay valid while the program runs.
     let (call, record, entry) = unsafe { (&mut (*scratch).call, &mut (*scratch).record, &mut *entry) };
     let outbound = call.outbound != 0;
     let offset = if outbound { entry.out_offset } else { entry.in_offset };
     let mut header = header(kind::IO, size_of::<Io>());
-    header.flags = if outbound { io::OUT } else { 0 };
+    header.flags = if outbound { flags | io::OUT } else { flags };
     *record = Io {
         header,
         connection: entry.id,
@@ -240,6 +259,10 @@ fn moved(target: &Target, entry: *mut Connection, result: i64, scratch: *mut IoS
         entry.manner = judge(call);
     }
     wanted(entry, call, offset);
+    if outbound || entry.manner == manner::REQUESTS {
+        // SAFETY: `scratch` is valid, and this copy's own.
+        record.scope = scope::take(target, unsafe { &raw mut (*scratch).stack });
+    }
     if outbound && entry.manner == manner::OTHER && call.no_stacks == 0 {
         // What a client sends: Python code is on its way through a driver just now.
         // SAFETY: `scratch` is valid, and this copy's own.
@@ -282,6 +305,11 @@ fn judge(call: &Call) -> u32 {
     }
 }
 
+/// Payload bytes that one record carries at most, without its tail, when there is `room` for both.
+const fn capture(room: usize) -> u64 {
+    room as u64 - TAIL_CAPTURE as u64
+}
+
 /// Fills in which bytes of this call are wanted.
 #[inline(always)]
 fn wanted(entry: &Connection, call: &mut Call, offset: u64) {
@@ -304,7 +332,8 @@ fn wanted(entry: &Connection, call: &mut Call, offset: u64) {
 
 /// Sends a call's bytes in as many records as its length and the wish for them need.
 #[inline(always)]
-fn send_buffer(scratch: *mut IoScratch, start: u64) {
+fn send_buffer<const ROOM: usize>(scratch: *mut IoScratch<ROOM>, start: u64) {
+    let most = const { capture(ROOM) };
     // SAFETY: map values stay valid while the program runs, here and below.
     unsafe {
         if (*scratch).call.skip > 0 {
@@ -314,8 +343,8 @@ fn send_buffer(scratch: *mut IoScratch, start: u64) {
             (*scratch).call.done = skip;
         }
     }
-    // MAX_CAPTURE / RECORD_CAPTURE full records.
-    for _ in 0..MAX_CAPTURE / RECORD_CAPTURE {
+    // As many full records as make MAX_CAPTURE.
+    for _ in 0..u64::from(MAX_CAPTURE) / most {
         // SAFETY: as above.
         let (done, length, want) =
             unsafe { ((*scratch).call.done, (*scratch).call.length, (*scratch).call.want) };
@@ -324,8 +353,8 @@ fn send_buffer(scratch: *mut IoScratch, start: u64) {
         }
         let left = length - done;
         let mut take = if left > want { want } else { left };
-        if take > u64::from(RECORD_CAPTURE) {
-            take = u64::from(RECORD_CAPTURE);
+        if take > most {
+            take = most;
         }
         // The last record of this call also speaks of what will not be copied, and carries its end.
         let last = take == left || take == want;
@@ -346,16 +375,17 @@ fn send_buffer(scratch: *mut IoScratch, start: u64) {
 /// # Safety
 /// `scratch` is valid.
 #[inline(always)]
-unsafe fn send_part(scratch: *mut IoScratch, address: u64, head: u64) {
+unsafe fn send_part<const ROOM: usize>(scratch: *mut IoScratch<ROOM>, address: u64, head: u64) {
+    let most = const { capture(ROOM) };
     // SAFETY: promised by the caller, here and below.
     let record = unsafe { &mut (*scratch).record };
     let payload = unsafe { &raw mut (*scratch).payload }.cast::<u8>();
     record.unreadable = 0;
     let mut head = opaque(head);
-    if head > u64::from(RECORD_CAPTURE) {
-        head = u64::from(RECORD_CAPTURE);
+    if head > most {
+        head = most;
     }
-    // SAFETY: `head` is at most RECORD_CAPTURE, and the payload has room for that and a tail.
+    // SAFETY: `head` is at most `most`, and the payload has room for that and a tail.
     if !unsafe { copy_user(payload, head as u32, address) } {
         emit::add(count::PAYLOAD_UNREADABLE, head);
         record.unreadable = head as u32;
@@ -382,14 +412,15 @@ unsafe fn send_part(scratch: *mut IoScratch, address: u64, head: u64) {
 /// Gathers a vectored call into one record. A call whose bytes are not in user memory goes this way too,
 /// with no vectors.
 #[inline(always)]
-fn send_vectors(scratch: *mut IoScratch) {
+fn send_vectors<const ROOM: usize>(scratch: *mut IoScratch<ROOM>) {
+    let most = const { capture(ROOM) };
     // SAFETY: map values stay valid while the program runs, here and below.
     let payload = unsafe { &raw mut (*scratch).payload }.cast::<u8>();
     let length = unsafe { (*scratch).call.length };
     unsafe {
         (*scratch).record.moved = length as u32;
-        if (*scratch).call.want > u64::from(RECORD_CAPTURE) {
-            (*scratch).call.want = u64::from(RECORD_CAPTURE);
+        if (*scratch).call.want > most {
+            (*scratch).call.want = most;
         }
     }
     for index in 0..MAX_VECTORS {
@@ -408,7 +439,7 @@ fn send_vectors(scratch: *mut IoScratch) {
             take = VECTOR_CAPTURE;
         }
         let mut position = opaque(filled);
-        if position > u64::from(RECORD_CAPTURE + TAIL_CAPTURE) - VECTOR_CAPTURE {
+        if position > ROOM as u64 - VECTOR_CAPTURE {
             break;
         }
         // SAFETY: `position + take` is at most the payload's size.
@@ -431,9 +462,9 @@ fn send_vectors(scratch: *mut IoScratch) {
 }
 
 #[inline(always)]
-fn finish(scratch: *mut IoScratch, head: u64, tail: u64) {
+fn finish<const ROOM: usize>(scratch: *mut IoScratch<ROOM>, head: u64, tail: u64) {
     let mut total = opaque(size_of::<Io>() as u64 + head + tail);
-    if total > (size_of::<Io>() + (RECORD_CAPTURE + TAIL_CAPTURE) as usize) as u64 {
+    if total > (size_of::<Io>() + ROOM) as u64 {
         total = size_of::<Io>() as u64;
     }
     // SAFETY: the payload lies directly behind the record, and `total` stays inside both.

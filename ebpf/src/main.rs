@@ -5,7 +5,11 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
+mod announce;
+#[cfg(target_arch = "bpf")]
 mod connection;
+#[cfg(target_arch = "bpf")]
+mod context;
 #[cfg(target_arch = "bpf")]
 mod drivers;
 #[cfg(target_arch = "bpf")]
@@ -23,7 +27,11 @@ mod memory;
 #[cfg(target_arch = "bpf")]
 mod sample;
 #[cfg(target_arch = "bpf")]
+mod scope;
+#[cfg(target_arch = "bpf")]
 mod stack;
+#[cfg(target_arch = "bpf")]
+mod tls;
 
 /// `bpf_probe_read_user` and its kin may be called by GPL-compatible programs only (kernel
 /// `Documentation/bpf/bpf_licensing.rst`).

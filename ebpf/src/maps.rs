@@ -43,7 +43,8 @@ pub(crate) static RING: RingBuf = RingBuf::with_byte_size(8 * 1024 * 1024, 0);
 /// Working space of the socket program, one for each copy. Per CPU is enough: the kernel runs no program on a
 /// CPU on which it is active already, and nothing that interrupts it uses this.
 #[map]
-pub(crate) static IO_SCRATCH: PerCpuArray<IoScratch> = PerCpuArray::with_max_entries(IO_COPIES, 0);
+pub(crate) static IO_SCRATCH: PerCpuArray<IoScratch<SOCKET_ROOM>> =
+    PerCpuArray::with_max_entries(IO_COPIES, 0);
 
 /// Threads whose current call one of the copies of the socket program has taken. Used on kernels alone that
 /// need copies.
@@ -62,6 +63,27 @@ pub(crate) static THREAD_SCRATCH: HashMap<u64, StatementScratch> = HashMap::with
 /// Zeroes from which a thread's scratch is made: too large for the BPF stack.
 #[map]
 pub(crate) static BLANK: PerCpuArray<StatementScratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Threads that have been inside a TLS library's read or write, and their call when they are. Removed at
+/// thread exit.
+#[map]
+pub(crate) static TLS_CALLS: HashMap<u64, TlsCall> = HashMap::with_max_entries(16_384, 0);
+
+/// TLS sessions on which plaintext was seen. LRU, as `CONNECTIONS`.
+#[map]
+pub(crate) static TLS_SESSIONS: LruHashMap<TlsKey, Connection> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Working space of the program that sends plaintext, by thread, as `THREAD_SCRATCH`. Smaller than the socket
+/// program's: one TLS record is 16 KiB at most, and there is one of these for each thread.
+#[map]
+pub(crate) static TLS_SCRATCH: HashMap<u64, IoScratch<TLS_ROOM>> = HashMap::with_max_entries(512, 0);
+
+#[map]
+pub(crate) static TLS_BLANK: PerCpuArray<IoScratch<TLS_ROOM>> = PerCpuArray::with_max_entries(1, 0);
+
+/// Payload of a record of the socket program, and of the TLS program.
+pub(crate) const SOCKET_ROOM: usize = (RECORD_CAPTURE + TAIL_CAPTURE) as usize;
+pub(crate) const TLS_ROOM: usize = 4096 + TAIL_CAPTURE as usize;
 
 /// Exceptions that were sent and may pass more frames, by what headed their traceback at the last one. LRU: most
 /// have been caught, and nobody says so.
@@ -125,7 +147,7 @@ pub(crate) struct Connection {
     pub id: u64,
     /// `Target::generation` of the process that it belongs to.
     pub generation: u64,
-    /// Inode number of the file that it was.
+    /// Inode number of the file that it was; of a TLS session, the connection that carries it, or 0.
     pub inode: u64,
     pub in_offset: u64,
     pub out_offset: u64,
@@ -135,30 +157,62 @@ pub(crate) struct Connection {
     pub manner: u32,
 }
 
+/// `ROOM` bytes of payload, head and tail together.
 #[repr(C)]
-pub(crate) struct IoScratch {
+pub(crate) struct IoScratch<const ROOM: usize> {
     pub stack: StackScratch,
     pub call: Call,
     pub record: Io,
-    pub payload: [u8; (RECORD_CAPTURE + TAIL_CAPTURE) as usize],
+    pub payload: [u8; ROOM],
+}
+
+/// A TLS session: the library's handle (`SSL *`) in one process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct TlsKey {
+    pub tgid: u64,
+    pub handle: u64,
+}
+
+/// A thread's call into a TLS library.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct TlsCall {
+    /// `SSL *`; 0 when the thread is in no such call.
+    pub handle: u64,
+    pub buffer: u64,
+    /// Bytes that the buffer has, or that are to be written.
+    pub size: u64,
+    /// Where the library writes how many bytes moved; 0 when it returns their number.
+    pub count: u64,
+    pub outbound: u64,
+    /// The connection on which a system call inside this one moved bytes; 0 when there was none.
+    pub carrier: u64,
 }
 
 #[repr(C)]
 pub(crate) struct StackScratch {
     pub record: Stack,
     pub frames: [Frame; MAX_FRAMES],
-    /// State of the walk. It lives here and not in registers, where each value that the verifier knows
-    /// would multiply the states that it has to walk through.
+    pub walk: Walk,
+}
+
+/// State of a walk. It lives here and not in registers, where each value that the verifier knows would
+/// multiply the states that it has to walk through.
+#[repr(C)]
+pub(crate) struct Walk {
     pub cursor: u64,
     pub hash: u64,
     /// All ones or 0: what this layout has, so that the loop need not branch on it.
     pub has_owner: u64,
     pub has_bytecode: u64,
-    pub has_version: u64,
-    /// The interpreter frame, and the code object, that the walk is at. Eight bytes more than is read: a
-    /// field at the last offset stays inside.
-    pub frame: [u8; FRAME_BYTES + 8],
+    pub has_entry: u64,
+    /// The interpreter frame, and the code object, that the walk is at. What is read of a frame lies where it
+    /// lies in the frame. Eight bytes more: a field at the last offset stays inside.
+    pub frame: [u8; 2 * FRAME_BYTES + 8],
     pub code: [u8; CODE_BYTES + 8],
+    /// Hash of the contents of its name.
+    pub name: u64,
 }
 
 #[repr(C)]

@@ -3,12 +3,15 @@
 
 use crate::emit;
 use crate::lifecycle::header;
-use crate::maps::{STACKS, StackScratch, setting};
+use crate::maps::{STACKS, StackScratch, Walk, setting};
 use crate::memory::{copy_user, kernel, opaque, user, user_or_zero};
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
-use pyapm_wire::python::{ABSENT, CODE_BYTES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, route, status};
+use pyapm_wire::python::{
+    ABSENT, CODE_BYTES, CONTENTS_HASH, ENTERED_FROM_C, FRAME_BYTES, Frame, IDENTITY_BYTES, IDENTITY_WORDS,
+    Layout, MAX_FRAMES, route, status,
+};
 use pyapm_wire::target::Target;
 
 /// From 3.12 on, frames with this owner or a higher one are the interpreter's own (shims and sentinels);
@@ -29,7 +32,7 @@ pub(crate) struct Walked {
 pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Walked {
     let status = walk(&target.layout, scratch);
     // SAFETY: `scratch` is valid; `walk` has stored both there.
-    let (frames, hash) = unsafe { ((*scratch).record.frames, (*scratch).hash) };
+    let (frames, hash) = unsafe { ((*scratch).record.frames, (*scratch).walk.hash) };
     if status == status::UNREADABLE {
         emit::add(count::STACK_UNREADABLE, 1);
     }
@@ -75,22 +78,15 @@ fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
         Ok(tstate) => tstate,
         Err(status) => return status,
     };
-    let Some(mut first) = user::<u64>(tstate + u64::from(layout.tstate_frame)) else {
-        return status::UNREADABLE;
-    };
-    if layout.cframe_current != ABSENT {
-        let Some(current) = user::<u64>(first + u64::from(layout.cframe_current)) else {
-            return status::UNREADABLE;
-        };
-        first = current;
-    }
+    let Some(first) = first_frame(layout, tstate) else { return status::UNREADABLE };
     // SAFETY: as above.
     unsafe {
-        (*scratch).cursor = first;
-        (*scratch).hash = HASH_START;
-        (*scratch).has_owner = all_ones_unless_absent(layout.frame_owner);
-        (*scratch).has_bytecode = all_ones_unless_absent(layout.code_bytecode);
-        (*scratch).has_version = all_ones_unless_absent(layout.code_version_u32);
+        let walk = &raw mut (*scratch).walk;
+        (*walk).cursor = first;
+        (*walk).hash = HASH_START;
+        (*walk).has_owner = all_ones_unless_absent(layout.frame_owner);
+        (*walk).has_bytecode = all_ones_unless_absent(layout.code_bytecode);
+        (*walk).has_entry = all_ones_unless_absent(layout.frame_entry);
     }
     // Every call from C may have put a shim between two frames, so allow for more steps than frames.
     for _ in 0..MAX_FRAMES + MAX_FRAMES / 2 {
@@ -100,6 +96,16 @@ fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
         }
     }
     status::TRUNCATED
+}
+
+/// The innermost frame of a thread; 0 when it has none.
+#[inline(always)]
+pub(crate) fn first_frame(layout: &Layout, tstate: u64) -> Option<u64> {
+    let first = user::<u64>(tstate + u64::from(layout.tstate_frame))?;
+    if layout.cframe_current == ABSENT {
+        return Some(first);
+    }
+    user::<u64>(first + u64::from(layout.cframe_current))
 }
 
 enum Step {
@@ -112,87 +118,136 @@ enum Step {
 fn step(layout: &Layout, scratch: *mut StackScratch) -> Step {
     let tag_mask = !u64::from(layout.tag_mask);
     // SAFETY: `scratch` is valid, here and below.
-    let address = unsafe { (*scratch).cursor } & tag_mask;
+    let walk = unsafe { &raw mut (*scratch).walk };
+    let address = unsafe { (*walk).cursor } & tag_mask;
     if address == 0 {
         return Step::End(status::COMPLETE);
     }
-    let frame = unsafe { &raw mut (*scratch).frame }.cast::<u8>();
-    let frame_bytes = opaque(u64::from(layout.frame_bytes)) & (FRAME_BYTES as u64 - 1);
-    // SAFETY: `frame_bytes` is below the size of `frame`.
-    if !unsafe { copy_user(frame, frame_bytes as u32, address) } {
+    let frame = unsafe { &raw mut (*walk).frame }.cast::<u8>();
+    let start = opaque(u64::from(layout.frame_start)) & (FRAME_BYTES as u64 - 1);
+    let length = opaque(u64::from(layout.frame_bytes)) & (FRAME_BYTES as u64 - 1);
+    // SAFETY: `frame` has room for twice `FRAME_BYTES`, and both are below it.
+    if !unsafe { copy_user(frame.add(start as usize), length as u32, address + start) } {
         return Step::End(status::UNREADABLE);
     }
     // SAFETY: as above.
-    unsafe { (*scratch).cursor = field::<u64, FRAME_BYTES>(frame, layout.frame_previous) };
-    let owner = u64::from(unsafe { field::<u8, FRAME_BYTES>(frame, layout.frame_owner) });
-    if owner & unsafe { (*scratch).has_owner } >= FIRST_FOREIGN_OWNER {
-        return Step::Next;
-    }
+    unsafe { (*walk).cursor = field::<u64, FRAME_BYTES>(frame, layout.frame_previous) };
     // SAFETY: as above.
     let index = opaque(u64::from(unsafe { (*scratch).record.frames }));
+    let frames = unsafe { &raw mut (*scratch).frames }.cast::<Frame>();
+    let owner = u64::from(unsafe { field::<u8, FRAME_BYTES>(frame, layout.frame_owner) });
+    if owner & unsafe { (*walk).has_owner } >= FIRST_FOREIGN_OWNER {
+        // The frame before this one was entered through it.
+        let before = index.wrapping_sub(1);
+        if before < MAX_FRAMES as u64 {
+            // SAFETY: `before` is below the length of `frames`.
+            unsafe {
+                (*frames.add(before as usize)).code |= ENTERED_FROM_C;
+                (*walk).hash = fold((*walk).hash, ENTERED_FROM_C);
+            }
+        }
+        return Step::Next;
+    }
     if index >= MAX_FRAMES as u64 {
         return Step::End(status::TRUNCATED);
     }
+    // SAFETY: as above.
     let code = unsafe { field::<u64, FRAME_BYTES>(frame, layout.frame_code) } & tag_mask;
     let instruction = unsafe { field::<u64, FRAME_BYTES>(frame, layout.frame_instruction) };
-    // SAFETY: as above.
-    let by_pointer = unsafe { (*scratch).has_bytecode };
+    let by_pointer = unsafe { (*walk).has_bytecode };
     let from_pointer = instruction.wrapping_sub(code + u64::from(layout.code_bytecode));
     let from_last = u64::from((instruction as u32).wrapping_mul(layout.instruction_scale));
     let instruction = ((from_pointer & by_pointer) | (from_last & !by_pointer)) as i32;
-    let Some(identity) = identity(layout, code, scratch) else {
+    let entry = u64::from(unsafe { field::<u8, FRAME_BYTES>(frame, layout.frame_entry) } & 1);
+    // Without owners, each Python call is one of C.
+    let entered = (entry & unsafe { (*walk).has_entry }) | (ENTERED_FROM_C & !unsafe { (*walk).has_owner });
+    let Some(identity) = identity(layout, code, walk) else {
         return Step::End(status::UNREADABLE);
     };
+    let code = code & !ENTERED_FROM_C | entered;
     // SAFETY: `index` is below the length of `frames`.
     unsafe {
-        (&raw mut (*scratch).frames).cast::<Frame>().add(index as usize).write(Frame {
-            code,
-            instruction,
-            identity,
-        });
+        frames.add(index as usize).write(Frame { code, instruction, identity });
         let place = u64::from(instruction as u32) << 32 | u64::from(identity);
-        (*scratch).hash = fold(fold((*scratch).hash, code), place);
+        (*walk).hash = fold(fold((*walk).hash, code), place);
         (*scratch).record.frames = index as u32 + 1;
     }
     Step::Next
 }
 
-/// A code object that replaces another at the same address differs in at least one of these. Userspace
-/// folds the same way (`python/identity.rs`).
+/// What tells a code object from another that takes its address. Userspace computes the same
+/// (`python/identity.rs`).
+///
+/// From 3.12 on it is `co_version`, which no other code object ever gets, with what lies before it. It is 0
+/// once the interpreter has given out all numbers; then, and before 3.12, it is where the code object's parts lie
+/// and what they contain.
 #[inline(always)]
-fn identity(layout: &Layout, code: u64, scratch: *mut StackScratch) -> Option<u32> {
-    // SAFETY: `scratch` is valid.
-    let object = unsafe { &raw mut (*scratch).code }.cast::<u8>();
-    let code_bytes = opaque(u64::from(layout.code_bytes)) & (CODE_BYTES as u64 - 1);
-    // SAFETY: `code_bytes` is below the size of `code`.
-    if !unsafe { copy_user(object, code_bytes as u32, code) } {
+fn identity(layout: &Layout, code: u64, walk: *mut Walk) -> Option<u32> {
+    // SAFETY: `walk` is valid.
+    let object = unsafe { &raw mut (*walk).code }.cast::<u8>();
+    let length = opaque(u64::from(layout.code_bytes)) & (CODE_BYTES as u64 - 1);
+    // SAFETY: `length` is below the size of `code`.
+    if !unsafe { copy_user(object, length as u32, code + u64::from(layout.code_start)) } {
         return None;
     }
-    // SAFETY: as above.
-    unsafe {
-        let version = u64::from(field::<u32, CODE_BYTES>(object, layout.code_version_u32));
-        let mut hash = HASH_START;
-        hash = fold(hash, field::<u64, CODE_BYTES>(object, layout.code_filename_u64));
-        hash = fold(hash, field::<u64, CODE_BYTES>(object, layout.code_name_u64));
-        hash = fold(hash, field::<u64, CODE_BYTES>(object, layout.code_linetable_u64));
-        hash = fold(hash, u64::from(field::<u32, CODE_BYTES>(object, layout.code_firstlineno_u32)));
-        hash = fold(hash, version & (*scratch).has_version);
-        Some((hash ^ (hash >> 32)) as u32)
+    // SAFETY: `code` has room for more words.
+    let head = unsafe { object.cast::<[u64; IDENTITY_WORDS]>().read() };
+    let mut hash = mix(head, HASH_START);
+    if layout.has_version == 0 || head[IDENTITY_WORDS - 1] >> 32 == 0 {
+        // What cannot be read is zeroes (the helper sees to that), and the frame will have no name: this is too
+        // rare to cut a stack for.
+        let at = if layout.has_version == 0 {
+            layout.code_bytes.wrapping_sub(IDENTITY_BYTES)
+        } else {
+            // SAFETY: `code` has room for twice as many words.
+            unsafe {
+                let tail = object.add(IDENTITY_BYTES as usize);
+                copy_user(tail, IDENTITY_BYTES, code + u64::from(layout.code_tail));
+            }
+            IDENTITY_BYTES
+        };
+        // SAFETY: `code` is `CODE_BYTES` and 8 bytes long, and aligned.
+        let word = |offset| unsafe { field::<u64, CODE_BYTES>(object, at.wrapping_add(offset)) };
+        let tail = [word(0), word(8), word(16), word(24)];
+        // SAFETY: `walk` is valid.
+        let name = unsafe {
+            let name = &raw mut (*walk).name;
+            copy_user(name.cast(), 8, word(layout.tail_name) + CONTENTS_HASH);
+            name.read()
+        };
+        hash = mix(tail, mix([name, 0, 0, 0], hash));
     }
+    Some((hash ^ (hash >> 32)) as u32)
+}
+
+/// Words into a hash, without waiting for one another's multiplication.
+#[inline(always)]
+fn mix(words: [u64; IDENTITY_WORDS], start: u64) -> u64 {
+    let sum = start
+        .wrapping_add(words[0].wrapping_mul(0x9E37_79B9_7F4A_7C15))
+        .wrapping_add(words[1].wrapping_mul(0xC2B2_AE3D_27D4_EB4F))
+        .wrapping_add(words[2].wrapping_mul(0x1656_67B1_9E37_79F9))
+        .wrapping_add(words[3].wrapping_mul(0xD6E8_FEB8_6659_FD93));
+    (sum ^ (sum >> 29)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 /// [`identity`] without a copy of the code object, for programs that look at few frames and have no scratch.
 #[inline(always)]
 pub(crate) fn frame_identity(layout: &Layout, code: u64) -> u32 {
-    let word = |offset: u32| user_or_zero::<u64>(code + u64::from(offset));
-    let half = |offset: u32| u64::from(user_or_zero::<u32>(code + u64::from(offset)));
-    let has_version = all_ones_unless_absent(layout.code_version_u32);
-    let mut hash = HASH_START;
-    hash = fold(hash, word(layout.code_filename_u64));
-    hash = fold(hash, word(layout.code_name_u64));
-    hash = fold(hash, word(layout.code_linetable_u64));
-    hash = fold(hash, half(layout.code_firstlineno_u32));
-    hash = fold(hash, half(layout.code_version_u32) & has_version);
+    let start = code + u64::from(layout.code_start);
+    let head = user_or_zero::<[u64; IDENTITY_WORDS]>(start);
+    let mut hash = mix(head, HASH_START);
+    if layout.has_version == 0 || head[IDENTITY_WORDS - 1] >> 32 == 0 {
+        let at = if layout.has_version == 0 {
+            start + u64::from(layout.code_bytes.wrapping_sub(IDENTITY_BYTES))
+        } else {
+            code + u64::from(layout.code_tail)
+        };
+        let tail = user_or_zero::<[u64; IDENTITY_WORDS]>(at);
+        let name = user_or_zero::<u64>(at + u64::from(layout.tail_name));
+        let name = user_or_zero::<u64>(name + CONTENTS_HASH);
+        hash = mix(tail, mix([name, 0, 0, 0], hash));
+    }
     (hash ^ (hash >> 32)) as u32
 }
 
@@ -202,7 +257,7 @@ pub(crate) fn frame_identity(layout: &Layout, code: u64) -> u32 {
 /// # Safety
 /// `object` is valid for reads of `SIZE + 8` bytes, and aligned to 8.
 #[inline(always)]
-unsafe fn field<T: Copy, const SIZE: usize>(object: *const u8, offset: u32) -> T {
+pub(crate) unsafe fn field<T: Copy, const SIZE: usize>(object: *const u8, offset: u32) -> T {
     // Aligned, as C lays structs out: an unaligned read would be made of single bytes.
     let offset = opaque(u64::from(offset)) & (SIZE - align_of::<T>()) as u64;
     // SAFETY: the offset is below `SIZE` and aligned like `T`, which has at most 8 bytes; `object` is

@@ -6,6 +6,7 @@ mod application;
 mod dump;
 mod errors;
 mod input;
+mod loops;
 mod losses;
 mod pythons;
 mod record;

@@ -1,11 +1,14 @@
 //! The finished vocabulary that every output speaks. Plain data with public fields; no I/O, no clocks,
 //! no knowledge of how anything was measured.
 //!
-//! [`line`](mod@line) is the JSON lines contract, [`snapshot`] the state that views draw, [`dump`] what all threads
+//! [`line`](mod@line) is the JSON lines contract, [`snapshot`] the state that views draw, [`service`] what the service says
+//! of itself and its applications, [`dump`] what all threads
 //! are doing at one moment, [`error`] exceptions.
 
 pub mod dump;
 pub mod error;
 pub mod line;
+pub mod metric;
+pub mod service;
 pub mod snapshot;
 pub mod stack;

@@ -5,10 +5,12 @@ use super::Mapping;
 use object::read::ReadCache;
 use object::read::elf::{ElfFile64, ProgramHeader as _};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+/// Most that is read of a file at once: the code of the largest extension modules is half of this.
+const MAX_BYTES: usize = 64 << 20;
 /// More exported symbols than this are not kept (libpython has about 2,000, libmysqlclient 6,000).
 const MAX_SYMBOLS: usize = 200_000;
 
@@ -59,6 +61,7 @@ pub struct Image {
     segments: Vec<Segment>,
     sections: Vec<Section>,
     exported: HashMap<String, Symbol>,
+    imported: HashSet<String>,
     needed: Vec<String>,
 }
 
@@ -99,8 +102,14 @@ impl Image {
                 exported.entry(name.to_owned()).or_insert(Symbol { address: symbol.address(), size: 0 });
             entry.size = entry.size.max(symbol.size());
         }
+        let imported = elf
+            .dynamic_symbols()
+            .filter(object::ObjectSymbol::is_undefined)
+            .take(MAX_SYMBOLS)
+            .filter_map(|symbol| Some(symbol.name().ok()?.to_owned()))
+            .collect();
         let needed = needed_libraries(&elf);
-        Ok(Self { path: path.to_owned(), segments, sections, exported, needed })
+        Ok(Self { path: path.to_owned(), segments, sections, exported, imported, needed })
     }
 
     #[must_use]
@@ -114,9 +123,20 @@ impl Image {
         self.exported.get(name).copied()
     }
 
+    /// Whether the dynamic table asks for this symbol from another file.
+    #[must_use]
+    pub fn imports(&self, name: &str) -> bool {
+        self.imported.contains(name)
+    }
+
     #[must_use]
     pub fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|section| section.name == name)
+    }
+
+    #[must_use]
+    pub fn sections(&self) -> &[Section] {
+        &self.sections
     }
 
     /// `DT_NEEDED` names.
@@ -162,7 +182,7 @@ impl Image {
         use std::os::unix::fs::FileExt;
         let Some(offset) = self.file_offset(address) else { return Vec::new() };
         let Ok(file) = File::open(&self.path) else { return Vec::new() };
-        let mut bytes = vec![0; length.min(1 << 20)];
+        let mut bytes = vec![0; length.min(MAX_BYTES)];
         let read = file.read_at(&mut bytes, offset).unwrap_or(0);
         bytes.truncate(read);
         bytes
@@ -209,6 +229,9 @@ mod tests {
         assert!(!image.bytes(getpid.address, 16).is_empty());
         assert!(image.section(".text").is_some());
         assert!(image.exported("no_such_symbol").is_none());
+        assert!(
+            !image.imports("getpid") && Image::open(Path::new("/proc/self/exe")).unwrap().imports("getpid")
+        );
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Reader<'_> {
 
     /// The objects in modules' namespaces whose class is this one or derives from it, each once.
     pub(super) fn instances(&self, class: u64) -> Result<Vec<u64>, ObjectError> {
-        let modules = self.objects.modules(self.main)?;
+        let modules = self.objects.all_modules(self.main)?;
         let mut found = Vec::new();
         for Item { value: module, .. } in modules {
             let Ok(dict) = self.objects.namespace(module) else { continue };

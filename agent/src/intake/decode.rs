@@ -2,13 +2,14 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Direction, Endpoint, Event, ExceptionId, Io, Library, StackId, StackStatus, Statement,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Io, Library, StackId, StackStatus,
+    Statement,
 };
 use super::exception;
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
 use pyapm_wire::exception::Passed;
-use pyapm_wire::python::{Frame, status};
+use pyapm_wire::python::{ENTERED_FROM_C, Frame, status};
 use pyapm_wire::scope::Scope;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::FORK => Body::Fork { child: split::<wire::Fork>(record)?.0.child_tgid },
         kind::EXEC => Body::Exec,
         kind::EXIT => Body::Exit,
+        kind::STARTED => Body::Started,
+        kind::LISTENS => Body::Listens,
         kind::CONNECTION_OPENED => {
             let (opened, _) = split::<wire::ConnectionOpened>(record)?;
             Body::ConnectionOpened {
@@ -46,6 +49,13 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::CONNECTION_CLOSED => {
             let (closed, _) = split::<wire::ConnectionClosed>(record)?;
             Body::ConnectionClosed { connection: ConnectionId(closed.connection) }
+        }
+        kind::TLS_SESSION => {
+            let (session, _) = split::<wire::TlsSession>(record)?;
+            Body::TlsSession {
+                session: ConnectionId(session.connection),
+                carrier: (session.carrier != 0).then_some(ConnectionId(session.carrier)),
+            }
         }
         kind::IO => {
             let (fixed, payload) = split::<wire::Io>(record)?;
@@ -61,6 +71,15 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             let (sample, _) = split::<wire::Sample>(record)?;
             scope = sample.scope;
             Body::Sample { stack: stack_id(sample.stack), status: stack_status(sample.stack_status)? }
+        }
+        kind::CONTEXT => {
+            let (made, _) = split::<wire::Context>(record)?;
+            Body::Context(Context {
+                context: made.context,
+                parent: made.parent,
+                grandparent: made.grandparent,
+                empty: made.header.flags & wire::context::EMPTY != 0,
+            })
         }
         kind::STACK => stack(record)?,
         kind::EXCEPTION => {
@@ -120,9 +139,15 @@ fn stack(record: &[u8]) -> Result<Body<'_>, DecodeError> {
     let (frames, _) = take(rest, u32::try_from(bytes).unwrap_or(u32::MAX), record)?;
     Ok(Body::Stack {
         stack: stack_id(stack.stack).ok_or(DecodeError::Short(record.len()))?,
-        frames: frames.chunks_exact(size_of::<Frame>()).map(bytemuck::pod_read_unaligned).collect(),
+        frames: frames.chunks_exact(size_of::<Frame>()).map(frame).collect(),
         status: stack_status(stack.stack_status)?,
     })
+}
+
+/// What the kernel half adds to the code object's address is not part of it.
+fn frame(bytes: &[u8]) -> Frame {
+    let frame: Frame = bytemuck::pod_read_unaligned(bytes);
+    Frame { code: frame.code & !ENTERED_FROM_C, ..frame }
 }
 
 /// The fixed part at the start, and what follows it.
@@ -186,10 +211,11 @@ mod tests {
 
     #[test]
     fn stack_frames() {
-        let frame = Frame { code: 1, instruction: -2, identity: 3 };
+        let frame = Frame { code: 0x1000, instruction: -2, identity: 3 };
+        let entered = Frame { code: frame.code | ENTERED_FROM_C, ..frame };
         let stack =
             wire::Stack { header: header(kind::STACK), stack: 11, frames: 2, ..wire::Stack::zeroed() };
-        let record = bytes_of(&stack, &[bytemuck::bytes_of(&frame), bytemuck::bytes_of(&frame)].concat());
+        let record = bytes_of(&stack, &[bytemuck::bytes_of(&entered), bytemuck::bytes_of(&frame)].concat());
         let body = decode(&record).unwrap().body;
         assert_eq!(
             body,

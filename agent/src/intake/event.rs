@@ -36,6 +36,10 @@ pub enum Body<'a> {
     Exec,
     /// The last thread of the process has ended.
     Exit,
+    /// A process that may be no target has become another program.
+    Started,
+    /// A process that may be no target has begun to listen on a socket.
+    Listens,
     ConnectionOpened {
         connection: ConnectionId,
         fd: u32,
@@ -45,12 +49,19 @@ pub enum Body<'a> {
     ConnectionClosed {
         connection: ConnectionId,
     },
+    /// Plaintext of a TLS session is about to come, as [`Io`] of the connection `session`.
+    TlsSession {
+        session: ConnectionId,
+        /// The connection that carries it; `None` when the library does not itself move the bytes.
+        carrier: Option<ConnectionId>,
+    },
     Io(Io<'a>),
     Statement(Statement<'a>),
     Sample {
         stack: Option<StackId>,
         status: StackStatus,
     },
+    Context(Context),
     /// An exception has left the frame that raised it, or belongs to one that has.
     Exception(Box<Exception>),
     /// An exception that was told has reached one more frame.
@@ -103,7 +114,8 @@ pub enum Direction {
     Out,
 }
 
-/// Bytes that one system call moved on a socket, or a part of them. `Event::time_ns` is the call's return.
+/// Bytes that one system call moved on a socket, or one call of a TLS library in a session, or a part of them.
+/// `Event::time_ns` is the call's return.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Io<'a> {
     pub connection: ConnectionId,
@@ -124,6 +136,18 @@ pub struct Io<'a> {
     /// Of an outgoing call; `None` when it was not taken, see `status`.
     pub stack: Option<StackId>,
     pub status: StackStatus,
+}
+
+/// The thread has made a `PyContext`: whatever was known of its address was of another one. Addresses in the target,
+/// good for comparing only; 0 for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    pub context: u64,
+    /// The thread's current one; the new one is a copy of it, unless `empty`.
+    pub parent: u64,
+    /// The one that was current before `parent` was entered.
+    pub grandparent: u64,
+    pub empty: bool,
 }
 
 /// A database client library was asked to run a statement; it has not been sent yet.

@@ -11,7 +11,7 @@ mod ring;
 
 pub use decode::{DecodeError, decode};
 pub use event::{
-    Body, ConnectionId, Content, Direction, Endpoint, Event, Exception, ExceptionId, Io, Library, Relation,
-    StackId, StackStatus, Statement, Value,
+    Body, ConnectionId, Content, Context, Direction, Endpoint, Event, Exception, ExceptionId, Io, Library,
+    Relation, StackId, StackStatus, Statement, Value,
 };
 pub use ring::{Delivered, Reader};

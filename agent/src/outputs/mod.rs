@@ -1,9 +1,11 @@
 //! The readers of what was measured: [`json`] writes it for machines, line by line as it happens; [`text`]
 //! writes a snapshot for people where there is no terminal,
-//! [`dump`] what all threads are doing, in either form. They format and write; they count, keep and
+//! [`dump`] what all threads are doing, in either form, [`prometheus`] metrics for a scraper. They format and write; they count, keep and
 //! decide nothing. The live view is the package `pyapm-tui`.
 
 pub mod dump;
 pub mod json;
+pub mod otlp;
 pub mod profile;
+pub mod prometheus;
 pub mod text;

@@ -1,11 +1,12 @@
 //! The loop around the engine: timer, ring, signals, outputs.
 
 use super::engine::{Engine, Lines};
-use super::start::start;
+use super::start::{random_seed, start};
 use super::stop::Stop;
 use crate::cli::{AttachOptions, Format};
 use crate::outputs::json::{JsonLines, Reading};
 use crate::outputs::text::report;
+use crate::targets::ApplicationId;
 use anyhow::Context;
 use pyapm_model::line::{Attached, Line};
 use pyapm_model::snapshot::Snapshot;
@@ -46,12 +47,17 @@ pub fn attach(options: &AttachOptions) -> anyhow::Result<()> {
 async fn run(options: &AttachOptions) -> anyhow::Result<()> {
     // Signals first: from here on an interrupt ends the run in order.
     let mut stop = Stop::listen()?;
-    let started = start(options.pid, options.rate_hz, options.ring_bytes)?;
-    let mut engine = Engine::new(started, random_seed()?)?;
+    let (mut engine, id) = start(
+        options.pid,
+        options.rate_hz,
+        options.ring_bytes,
+        random_seed().context("cannot read `/dev/urandom`")?,
+        options.sql,
+    )?;
     let attached = Line::Attached(Attached {
-        application: engine.application.name.clone(),
-        pids: engine.members(),
-        python: engine.python_version(),
+        application: engine.instance(id).map(|one| one.application.name.clone()).unwrap_or_default(),
+        pids: engine.members(id),
+        python: engine.python_version(id),
     });
     let mut face = Face::open(options, &attached)?;
     let deadline = Instant::now() + options.duration.unwrap_or(FOREVER);
@@ -84,18 +90,19 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
         if engine.is_over() {
             break End::ApplicationEnded;
         }
-        if tick && face.wants_snapshot() {
-            let snapshot = engine.snapshot();
-            if face.snapshot(snapshot)? == Reading::Closed {
-                break End::Told;
-            }
+        if tick
+            && face.wants_snapshot()
+            && let Some(snapshot) = engine.snapshot(id)
+            && face.snapshot(snapshot)? == Reading::Closed
+        {
+            break End::Told;
         }
         if more {
             tokio::task::yield_now().await;
         }
     };
     engine.stop(&mut lines);
-    face.close(&mut lines, &mut engine, end, &mut stop).await
+    face.close(&mut lines, (&mut engine, id), end, &mut stop).await
 }
 
 /// Why a run ended.
@@ -105,14 +112,6 @@ enum End {
     Told,
     /// Nothing of the application lives any more.
     ApplicationEnded,
-}
-
-/// Trace and span ids grow from this.
-fn random_seed() -> anyhow::Result<u64> {
-    let mut bytes = [0; 8];
-    let mut file = std::fs::File::open("/dev/urandom").context("cannot read `/dev/urandom`")?;
-    std::io::Read::read_exact(&mut file, &mut bytes).context("cannot read `/dev/urandom`")?;
-    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// What the user sees.
@@ -186,8 +185,8 @@ impl Face {
         if lines.is_empty() {
             return Ok(Reading::Open);
         }
-        for line in lines.drain(..) {
-            if json.write(&line).context("cannot write to stdout")? == Reading::Closed {
+        for said in lines.drain(..) {
+            if json.write(&said.line).context("cannot write to stdout")? == Reading::Closed {
                 return Ok(Reading::Closed);
             }
         }
@@ -223,7 +222,7 @@ impl Face {
     async fn close(
         mut self,
         lines: &mut Lines,
-        engine: &mut Engine,
+        (engine, id): (&mut Engine, ApplicationId),
         end: End,
         stop: &mut Stop,
     ) -> anyhow::Result<()> {
@@ -235,7 +234,9 @@ impl Face {
                 let _nobody_may_read = json.flush().context("cannot write to stdout")?;
             }
             Self::Text { .. } => {
-                let _nobody_may_read = print_report(&engine.snapshot())?;
+                if let Some(snapshot) = engine.snapshot(id) {
+                    let _nobody_may_read = print_report(&snapshot)?;
+                }
             }
             Self::View(View { snapshots, stay, done, result, _log }) => {
                 if end == End::ApplicationEnded {

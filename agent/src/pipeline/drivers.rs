@@ -1,6 +1,7 @@
 //! Database client libraries of the targets: found by their exports in every executable mapping, probed
 //! once for each file, however many workers map it.
 
+use super::tls::TlsLibraries;
 use crate::binaries::{FileId, Image, mappings};
 use crate::probes::{Probes, UprobeSite, find_site};
 use crate::targets::{Libraries, LibraryKind};
@@ -15,6 +16,7 @@ pub(super) struct Drivers {
     libraries: Libraries,
     attached: HashSet<FileId>,
     program_loaded: bool,
+    tls: TlsLibraries,
 }
 
 impl Drivers {
@@ -34,6 +36,7 @@ impl Drivers {
                 }
             }
         }
+        self.tls.follow(probes, pid, &self.libraries.tls_users(pid, &mappings));
     }
 
     fn probe(&mut self, probes: &mut Probes, path: &std::path::Path) -> anyhow::Result<()> {

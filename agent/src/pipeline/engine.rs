@@ -1,132 +1,131 @@
 //! The owner of all state: takes events from the ring, asks each room its question in order, and collects
-//! what comes out. One thread, no locks.
+//! what came of it. One engine serves any number of applications: it has one kernel half and one memory of who is whose
+//! and of names, and an [`Instance`] for each application, to which events go by their process. It decides nothing about
+//! any subject itself.
+
+mod adopt;
+mod announced;
+mod instance;
+mod losses;
+mod pending;
+mod raised;
+mod vitals;
+
+pub(super) use announced::Announcement;
+pub(super) use instance::{Instance, Said};
 
 use super::clock;
 use super::drivers::Drivers;
 use super::exceptions::ExceptionProbes;
-use super::routes::RouteReader;
-use super::start::{Started, target_of};
-use crate::intake::{Body, Event, Exception, ExceptionId, Reader, StackId};
+use super::loops::EventLoops;
+use crate::intake::{Body, Event, Reader, StackId};
 use crate::probes::{Logs, Probes, Tables};
-use crate::python::{Inspector, Interpreter, Objects, ProcessMemory, message};
-use crate::store::Store;
+use crate::python::{Inspector, Interpreter, ProcessMemory};
 use crate::symbols::{self, Symbols};
-use crate::targets::{Application, ApplicationId, Discovery, Registry, UsageMeter};
-use crate::transactions::{self, Clock, Output, Raised, Settings, Transactions};
-use pyapm_model::line::{Frame, Line, Summary, Worker};
+use crate::targets::{ApplicationId, Discovery, Registry};
+use crate::transactions::{Clock, sql};
+use announced::Announced;
+use losses::Retired;
+use pending::{MAX_PENDING, Pending};
+use pyapm_model::line::{Frame, Worker};
 use pyapm_wire::connection::Hint;
-use pyapm_wire::count;
-use pyapm_wire::python::Frame as RawFrame;
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// Records taken in one turn, so that signals and timers are served under any load.
 const TURN: usize = 16_384;
-/// Programs started by exec that are still looked at, to see whether they become workers.
-const MAX_PENDING: usize = 256;
-/// How long an interpreter that was started by exec has to come up.
-const PENDING_NS: u64 = 10_000_000_000;
 /// How long a process counts as young, from its fork or the attach.
 const YOUNG_NS: u64 = 60_000_000_000;
 
-/// Only one application is attached to at a time.
-const APPLICATION: ApplicationId = ApplicationId(0);
-
 /// What a turn, or the end, has to say to the outputs.
-pub(super) type Lines = Vec<Line>;
+pub(super) type Lines = Vec<Said>;
 
 pub(super) struct Engine {
-    pub(super) application: Application,
+    instances: BTreeMap<ApplicationId, Instance>,
+    /// The next application's number.
+    next: u32,
+    /// Random; each application's trace ids grow from its own part of it.
+    seed: u64,
     pub(super) registry: Registry,
-    pub(super) transactions: Transactions,
-    pub(super) store: Store,
-    pub(super) usage: UsageMeter,
     pub(super) symbols: Symbols,
     pub(super) interpreters: HashMap<u32, Arc<Interpreter>>,
     /// As of the last housekeeping: the wall clock may be set.
     pub(super) clock: Clock,
+    pub(super) discovery: Discovery,
+    pub(super) inspector: Inspector,
     reader: Reader,
     tables: Tables,
     /// `None` once detached.
     probes: Option<Probes>,
+    /// Everything that only a target needs is attached.
+    attached: bool,
+    /// On-CPU samples per second and CPU.
+    rate_hz: u32,
+    /// How much of statements is told.
+    pub(super) sql: sql::Mode,
     /// Of the programs that are gone.
     skipped: Vec<(String, u64)>,
     logs: Option<Logs>,
     drivers: Drivers,
+    loops: EventLoops,
     exceptions: ExceptionProbes,
-    routes: RouteReader,
-    discovery: Discovery,
-    inspector: Inspector,
     pending: Vec<Pending>,
     /// Rounds of housekeeping.
     turns: usize,
-    /// Of the attach, monotonic.
+    /// Of the start, monotonic.
     started_ns: u64,
-    output: Output,
     /// Events whose stack had not been announced, or no longer was known.
     stacks_unknown: u64,
-    /// Transactions that were written out.
-    written: u64,
-}
-
-/// A child of the application that has just become another program.
-struct Pending {
-    pid: u32,
-    parent: u32,
-    since_ns: u64,
+    /// Events of processes that are part of no application that is known.
+    processes_unknown: u64,
+    announced: Announced,
+    retired: Retired,
+    /// Most bytes that one turn took from the ring.
+    peak_bytes: u64,
+    /// There is one application and there never will be another: every event is its.
+    is_single: bool,
 }
 
 impl Engine {
-    pub(super) fn new(started: Started, seed: u64) -> anyhow::Result<Self> {
-        let Started {
-            application,
-            interpreters,
-            inspector,
-            discovery,
-            mut probes,
-            tables,
-            drivers,
-            exceptions,
-        } = started;
-        let reader = Reader::new(probes.ring()?);
-        let logs = probes.logs();
-        let clock = clock::offset();
-        let mut registry = Registry::new();
-        for member in &application.members {
-            let _already_reported = registry.add(APPLICATION, member.key.pid, member.is_master, 0);
-        }
-        let settings = Settings {
-            application: application.name.clone(),
-            clock,
-            seed,
-            limits: transactions::Limits::default(),
-        };
+    /// Over a kernel half that is loaded and attached to nothing. `seed` is random; `is_single` says that it will ever
+    /// serve one application.
+    pub(super) fn new(
+        mut probes: Probes,
+        rate_hz: u32,
+        seed: u64,
+        is_single: bool,
+    ) -> Result<Self, crate::probes::ProbeError> {
         Ok(Self {
-            application,
-            registry,
-            transactions: Transactions::new(settings),
-            store: Store::new(crate::store::Limits::default(), clock.wall_ns(clock::monotonic_ns())),
-            clock,
-            usage: UsageMeter::default(),
+            instances: BTreeMap::new(),
+            next: 0,
+            seed,
+            registry: Registry::new(),
             symbols: Symbols::new(symbols::Limits::default()),
-            interpreters,
-            reader,
-            tables,
+            interpreters: HashMap::new(),
+            clock: clock::offset(),
+            discovery: Discovery::new(),
+            inspector: Inspector::default(),
+            reader: Reader::new(probes.ring()?),
+            tables: probes.tables()?,
+            logs: probes.logs(),
             probes: Some(probes),
+            attached: false,
+            rate_hz,
+            sql: sql::Mode::default(),
             skipped: Vec::new(),
-            logs,
-            drivers,
-            exceptions,
-            routes: RouteReader::default(),
-            discovery,
-            inspector,
+            drivers: Drivers::default(),
+            loops: EventLoops::default(),
+            exceptions: ExceptionProbes::default(),
             pending: Vec::new(),
             turns: 0,
             started_ns: clock::monotonic_ns(),
-            output: Output::default(),
             stacks_unknown: 0,
-            written: 0,
+            processes_unknown: 0,
+            announced: Announced::default(),
+            retired: Retired::default(),
+            peak_bytes: 0,
+            is_single,
         })
     }
 
@@ -139,23 +138,27 @@ impl Engine {
     pub(super) fn turn(&mut self, lines: &mut Lines) -> bool {
         // The reader is taken apart from the rest, which every event changes.
         let Self { reader, .. } = self;
-        let mut events = 0;
+        let before = reader.delivered().bytes;
         let mut rooms = Rooms {
+            instances: &mut self.instances,
             registry: &mut self.registry,
-            transactions: &mut self.transactions,
-            store: &mut self.store,
             symbols: &mut self.symbols,
             interpreters: &mut self.interpreters,
+            loops: &mut self.loops,
             clock: self.clock,
             tables: &mut self.tables,
             pending: &mut self.pending,
-            output: &mut self.output,
             stacks_unknown: &mut self.stacks_unknown,
-            written: &mut self.written,
+            processes_unknown: &mut self.processes_unknown,
+            announced: &mut self.announced,
+            is_single: self.is_single,
             lines,
         };
-        events += reader.drain(TURN, |event| rooms.take(event));
+        let events = reader.drain(TURN, |event| rooms.take(event));
+        rooms.advance();
         rooms.finish();
+        self.peak_bytes = self.peak_bytes.max(self.reader.delivered().bytes - before);
+        self.look_again();
         self.watch_exceptions();
         events == TURN
     }
@@ -166,44 +169,13 @@ impl Engine {
             logs.pass_on();
         }
         self.clock = clock::offset();
-        self.transactions.set_clock(self.clock);
+        for instance in self.instances.values_mut() {
+            instance.transactions.set_clock(self.clock);
+        }
         self.look_at_pending(lines);
         self.follow_libraries();
-        let now = clock::monotonic_ns();
-        self.read_routes(now);
-        self.transactions.settle_errors(now, &mut self.output);
-        self.record_errors();
-    }
-
-    /// Workers have the application; the master may never have imported it.
-    fn read_routes(&mut self, now_ns: u64) {
-        let missed = self.transactions.routes_missed();
-        if !self.routes.is_due(now_ns, missed) {
-            return;
-        }
-        let mut members = self.registry.members(APPLICATION);
-        members.sort_by_key(|pid| self.registry.get(*pid).is_some_and(|watched| watched.is_master));
-        let processes =
-            members.iter().filter_map(|pid| Some((*pid, Arc::clone(self.interpreters.get(pid)?))));
-        if let Some(table) = self.routes.read(now_ns, missed, processes) {
-            self.transactions.set_routes(Some(table));
-        }
-    }
-
-    fn watch_exceptions(&mut self) {
-        let now = clock::monotonic_ns();
-        if let Some(probes) = &mut self.probes
-            && self.exceptions.is_due(now)
-        {
-            let hits = self.tables.count(count::EXCEPTION_HITS);
-            self.exceptions.watch(probes, &mut self.tables, hits, now);
-        }
-    }
-
-    fn record_errors(&mut self) {
-        for error in self.output.errors.drain(..) {
-            self.store.record_error(&self.application.name, error);
-        }
+        self.read_routes();
+        self.settle_exceptions();
     }
 
     /// Libraries that were imported since. Young processes are looked at each second, for that is when they
@@ -212,59 +184,58 @@ impl Engine {
     fn follow_libraries(&mut self) {
         let Some(probes) = &mut self.probes else { return };
         let now = clock::monotonic_ns();
-        let members = self.registry.members(APPLICATION);
+        let members: Vec<u32> =
+            self.instances.keys().flat_map(|application| self.registry.members(*application)).collect();
         self.turns = self.turns.wrapping_add(1);
         let in_turn = members.get(self.turns % members.len().max(1)).copied();
         for pid in members {
             let since_ns = self.registry.get(pid).map_or(0, |watched| watched.since_ns.max(self.started_ns));
             if now.saturating_sub(since_ns) < YOUNG_NS || in_turn == Some(pid) {
                 self.drivers.follow(probes, pid);
+                if let Some(interpreter) = self.interpreters.get(&pid) {
+                    self.exceptions.follow(probes, interpreter);
+                    self.loops.follow(probes, &mut self.tables, pid, interpreter);
+                }
             }
         }
     }
 
-    /// Children that became another program by exec, and may be workers still (spawned, not forked).
-    fn look_at_pending(&mut self, lines: &mut Lines) {
-        let now = clock::monotonic_ns();
-        for pending in std::mem::take(&mut self.pending) {
-            let waited = now.saturating_sub(pending.since_ns);
-            match self.discovery.belongs(pending.parent, pending.pid) {
-                Ok(true) => {
-                    let target = target_of(pending.pid, &mut self.inspector, &mut self.interpreters);
-                    if target.layout.route == pyapm_wire::python::route::NONE && waited < PENDING_NS {
-                        // The interpreter has not come up yet.
-                        self.interpreters.remove(&pending.pid);
-                        self.pending.push(pending);
-                        continue;
-                    }
-                    if let Err(error) = self.tables.watch(pending.pid, target, true) {
-                        tracing::error!(pid = pending.pid, "a spawned worker is not followed: {error}");
-                        continue;
-                    }
-                    if let (Some(probes), Some(interpreter)) =
-                        (&mut self.probes, self.interpreters.get(&pending.pid))
-                    {
-                        self.exceptions.follow(probes, interpreter);
-                    }
-                    let notice = self.registry.add(APPLICATION, pending.pid, false, now);
-                    lines.extend(notice.map(Line::Worker));
-                }
-                // Not Python yet, or not at all: keep looking for a while.
-                Ok(false) if waited < PENDING_NS && self.pending.len() < MAX_PENDING => {
-                    self.pending.push(pending);
-                }
-                Ok(false) | Err(_) => {}
+    /// Processes whose stacks have shown that more can be followed.
+    fn look_again(&mut self) {
+        let Some(probes) = &mut self.probes else { return };
+        for pid in self.loops.again() {
+            if let Some(interpreter) = self.interpreters.get(&pid) {
+                self.loops.follow(probes, &mut self.tables, pid, interpreter);
             }
         }
     }
 
-    /// Nothing of the application lives any more.
+    /// Nothing of any application lives any more.
     pub(super) fn is_over(&self) -> bool {
-        self.registry.members(APPLICATION).is_empty() && self.pending.is_empty()
+        self.instances.keys().all(|application| !self.is_alive(*application))
     }
 
-    pub(super) fn members(&self) -> Vec<u32> {
-        self.registry.members(APPLICATION)
+    /// Something of the application lives, or may turn out to be part of it.
+    pub(super) fn is_alive(&self, application: ApplicationId) -> bool {
+        !self.registry.members(application).is_empty()
+            || self.pending.iter().any(|pending| pending.application == application)
+    }
+
+    pub(super) fn instance(&self, application: ApplicationId) -> Option<&Instance> {
+        self.instances.get(&application)
+    }
+
+    /// By number, ascending.
+    pub(super) fn applications(&self) -> Vec<ApplicationId> {
+        self.instances.keys().copied().collect()
+    }
+
+    pub(super) fn instance_mut(&mut self, application: ApplicationId) -> Option<&mut Instance> {
+        self.instances.get_mut(&application)
+    }
+
+    pub(super) fn members(&self, application: ApplicationId) -> Vec<u32> {
+        self.registry.members(application)
     }
 
     /// Takes the probes away, so that nothing more is seen, and drains what had been.
@@ -274,111 +245,107 @@ impl Engine {
         while self.turn(lines) {}
         // A program that was still running on another CPU may have written after the drain began.
         while self.turn(lines) {}
-        self.transactions.settle_all_errors(&mut self.output);
-        self.record_errors();
-        lines.extend(self.store.errors().into_iter().map(|group| Line::Errors(Box::new(group))));
-    }
-
-    pub(super) fn summary(&self) -> Summary {
-        let losses = self.losses();
-        Summary {
-            seen: losses.seen,
-            delivered: losses.delivered,
-            dropped: losses.dropped,
-            transactions: self.written,
-            incomplete: losses.incomplete,
+        for instance in self.instances.values_mut() {
+            instance.transactions.finish(&mut instance.output);
+        }
+        while self.turn(lines) {}
+        for instance in self.instances.values_mut() {
+            instance.transactions.settle_errors(u64::MAX, &mut instance.output);
+            instance.record_errors();
+            instance.say_errors(lines);
         }
     }
 
     fn skipped(&self) -> Vec<(String, u64)> {
         self.probes.as_ref().map_or_else(|| self.skipped.clone(), Probes::skipped)
     }
-
-    /// The conservation law: `seen = delivered + sum(dropped)`, exactly so once the probes are gone.
-    pub(super) fn losses(&self) -> pyapm_model::snapshot::Losses {
-        let counts = self.tables.counts();
-        let delivered = self.reader.delivered();
-        let dropped = BTreeMap::from([
-            ("ring_full".to_owned(), counts.get(count::RING_FULL)),
-            ("undecodable".to_owned(), delivered.undecodable),
-        ]);
-        let mut incomplete: BTreeMap<String, u64> = (count::RING_FULL + 1..count::SLOTS)
-            .filter_map(|slot| {
-                let name = count::NAMES.get(slot as usize).filter(|name| !name.is_empty())?;
-                Some(((*name).to_owned(), counts.get(slot)))
-            })
-            .collect();
-        incomplete.insert("stacks_unknown".to_owned(), self.stacks_unknown);
-        incomplete.extend(self.symbols.counts().named().map(|(name, value)| (name.to_owned(), value)));
-        incomplete.extend(
-            self.transactions.counts().view().into_iter().map(|(name, value)| (name.to_owned(), value)),
-        );
-        for (program, times) in self.skipped() {
-            incomplete.insert(format!("skipped_{program}"), times);
-        }
-        let paused_ms = self.exceptions.paused_ns(clock::monotonic_ns()) / 1_000_000;
-        incomplete.insert("exceptions_paused_ms".to_owned(), paused_ms);
-        incomplete.insert("error_groups_overflow".to_owned(), self.store.errors_overflow());
-        // What was counted to the good, or only for its cost, is no loss.
-        incomplete.remove("transactions");
-        incomplete.remove("exception_hits");
-        incomplete.retain(|_, value| *value != 0);
-        pyapm_model::snapshot::Losses {
-            seen: counts.get(count::SEEN),
-            delivered: delivered.decoded,
-            dropped,
-            incomplete,
-        }
-    }
 }
 
 /// Everything but the reader, for the time of one turn.
 struct Rooms<'a> {
+    instances: &'a mut BTreeMap<ApplicationId, Instance>,
     registry: &'a mut Registry,
-    transactions: &'a mut Transactions,
-    store: &'a mut Store,
     symbols: &'a mut Symbols,
     interpreters: &'a mut HashMap<u32, Arc<Interpreter>>,
+    loops: &'a mut EventLoops,
     clock: Clock,
     tables: &'a mut Tables,
     pending: &'a mut Vec<Pending>,
-    output: &'a mut Output,
     stacks_unknown: &'a mut u64,
-    written: &'a mut u64,
+    processes_unknown: &'a mut u64,
+    announced: &'a mut Announced,
+    is_single: bool,
     lines: &'a mut Lines,
 }
 
 impl Rooms<'_> {
+    /// What only time tells.
+    fn advance(&mut self) {
+        let now = clock::monotonic_ns();
+        for instance in self.instances.values_mut() {
+            instance.transactions.advance(now, &mut instance.output);
+        }
+    }
+
     fn take(&mut self, event: &Event<'_>) {
+        if self.announced.take(event) {
+            return;
+        }
+        let Some(application) = self.application(event) else {
+            *self.processes_unknown += 1;
+            return;
+        };
         let mut stack = None;
         match &event.body {
-            Body::Fork { child } => self.fork(event, *child),
+            Body::Fork { child } => self.fork(application, event, *child),
             Body::Stack { stack, frames, .. } => {
                 if let Some(interpreter) = self.interpreters.get(&event.pid).cloned() {
                     let memory = ProcessMemory::new(event.pid);
                     let frames = self.symbols.resolve(event.pid, &interpreter, &memory, frames);
+                    self.loops.met(event.pid, &frames);
                     self.symbols.announce(event.pid, *stack, frames);
                 }
                 return;
             }
             Body::Sample { stack: id, .. } => {
                 stack = self.stack(event.pid, *id);
-                if let Some(frames) = &stack {
-                    self.store.sample(self.clock.wall_ns(event.time_ns), frames);
+                if let Some(frames) = &stack
+                    && let Some(instance) = self.instances.get_mut(&application)
+                {
+                    instance.store.sample(self.clock.wall_ns(event.time_ns), frames);
                 }
             }
-            Body::Exception(exception) => return self.exception(event, exception),
-            Body::ExceptionPassed { id, frame } => return self.exception_passed(event, *id, frame),
+            Body::Exception(exception) => return self.exception(application, event, exception),
+            Body::ExceptionPassed { id, frame } => {
+                return self.exception_passed(application, event, *id, frame);
+            }
             Body::Statement(statement) => stack = self.stack(event.pid, statement.stack),
             Body::Io(io) => stack = self.stack(event.pid, io.stack),
             _ => {}
         }
-        self.transactions.observe(event, stack, self.output);
+        if let Some(instance) = self.instances.get_mut(&application) {
+            instance.transactions.observe(event, stack, &mut instance.output);
+        }
         match event.body {
-            Body::Exec => self.exec(event),
-            Body::Exit => self.exit(event),
+            Body::Exec => self.exec(application, event),
+            Body::Exit => self.exit(application, event),
             _ => {}
         }
+    }
+
+    /// Whose event it is. The record of a fork may have been lost: where there is one application only, there is no
+    /// doubt whose the child is, else its parent is looked up.
+    fn application(&mut self, event: &Event<'_>) -> Option<ApplicationId> {
+        if let Some(known) = self.registry.application_at(event.pid, event.time_ns) {
+            return Some(known);
+        }
+        if self.is_single {
+            return self.instances.keys().next().copied();
+        }
+        let parent = self.registry.get(parent_of(event.pid)?)?.application;
+        let notice = self.registry.add(parent, event.pid, false, event.time_ns);
+        self.notices(parent, notice);
+        Some(parent)
     }
 
     fn stack(&mut self, pid: u32, id: Option<StackId>) -> Option<Arc<[Frame]>> {
@@ -392,98 +359,65 @@ impl Rooms<'_> {
         frames
     }
 
-    fn exception(&mut self, event: &Event<'_>, exception: &Exception) {
-        let Some(interpreter) = self.interpreters.get(&event.pid).cloned() else { return };
-        let memory = ProcessMemory::new(event.pid);
-        let frames = self.symbols.resolve(event.pid, &interpreter, &memory, &exception.frames);
-        let class =
-            self.symbols.class(event.pid, &interpreter, &memory, exception.class, &exception.class_name);
-        let objects = Objects::new(&memory, &interpreter.offsets, interpreter.version.minor);
-        let class_of = |address| objects.and_then(|objects| objects.class_name(address).ok());
-        let message = objects.and_then(|objects| message(exception, &class, objects.layout, &class_of));
-        let raised = Raised {
-            time_ns: event.time_ns,
-            pid: event.pid,
-            tid: event.tid,
-            scope: event.scope,
-            exception,
-            class: &class.name,
-            module: class.module.as_deref(),
-            message: message.as_deref(),
-            frames: &frames,
-        };
-        self.transactions.raised(&raised, self.output);
-    }
-
-    fn exception_passed(&mut self, event: &Event<'_>, id: ExceptionId, frame: &RawFrame) {
-        let Some(interpreter) = self.interpreters.get(&event.pid).cloned() else { return };
-        let memory = ProcessMemory::new(event.pid);
-        let frames = self.symbols.resolve(event.pid, &interpreter, &memory, std::slice::from_ref(frame));
-        let frame = frames.first().cloned();
-        self.transactions.passed(event.time_ns, event.pid, event.tid, id, frame);
-    }
-
-    fn fork(&mut self, event: &Event<'_>, child: u32) {
+    fn fork(&mut self, application: ApplicationId, event: &Event<'_>, child: u32) {
         let notices = self.registry.fork(event.pid, child, event.time_ns);
         self.symbols.fork(event.pid, child, event.time_ns);
         if let Some(interpreter) = self.interpreters.get(&event.pid).cloned() {
             self.interpreters.insert(child, interpreter);
         }
-        self.notices(notices);
+        self.notices(application, notices);
     }
 
-    fn exec(&mut self, event: &Event<'_>) {
+    fn exec(&mut self, application: ApplicationId, event: &Event<'_>) {
         let notice = self.registry.exec(event.pid, event.time_ns);
         self.forget(event.pid);
-        self.notices(notice);
+        self.notices(application, notice);
         if self.pending.len() < MAX_PENDING
             && let Some(parent) = parent_of(event.pid)
         {
-            self.pending.push(Pending { pid: event.pid, parent, since_ns: event.time_ns });
+            let since_ns = event.time_ns;
+            self.pending.push(Pending { pid: event.pid, parent, application, since_ns });
         }
     }
 
-    fn exit(&mut self, event: &Event<'_>) {
+    fn exit(&mut self, application: ApplicationId, event: &Event<'_>) {
         let notice = self.registry.exit(event.pid, event.time_ns);
-        self.store.worker_exited(event.pid);
+        if let Some(instance) = self.instances.get_mut(&application) {
+            instance.store.worker_exited(event.pid);
+        }
         self.forget(event.pid);
-        self.notices(notice);
+        self.notices(application, notice);
     }
 
     fn forget(&mut self, pid: u32) {
         self.symbols.forget(pid);
         self.interpreters.remove(&pid);
+        self.loops.forget(pid);
     }
 
-    fn notices(&mut self, notices: impl IntoIterator<Item = Worker>) {
-        // In order with the transactions that ended before.
-        self.flush_finished();
-        self.lines.extend(notices.into_iter().map(Line::Worker));
-    }
-
-    fn flush_finished(&mut self) {
-        for finished in self.output.finished.drain(..) {
-            self.store.record(&finished.transaction);
-            self.lines.push(Line::Transaction(Box::new(finished.transaction)));
-            *self.written += 1;
+    fn notices(&mut self, application: ApplicationId, notices: impl IntoIterator<Item = Worker>) {
+        if let Some(instance) = self.instances.get_mut(&application) {
+            instance.notices(notices, self.lines);
         }
     }
 
     /// Hands on what this turn led to.
-    fn finish(mut self) {
-        for hint in self.output.hints.drain(..) {
-            let wire = Hint {
-                connection: hint.connection.0,
-                skip_in: hint.skip_in,
-                skip_out: hint.skip_out,
-                want_in: hint.want_in,
-                want_out: hint.want_out,
-                no_stacks: u32::from(!hint.stacks),
-                padding: 0,
-            };
-            self.tables.hint(wire);
+    fn finish(self) {
+        for instance in self.instances.values_mut() {
+            for hint in instance.output.hints.drain(..) {
+                let wire = Hint {
+                    connection: hint.connection.0,
+                    skip_in: hint.skip_in,
+                    skip_out: hint.skip_out,
+                    want_in: hint.want_in,
+                    want_out: hint.want_out,
+                    no_stacks: u32::from(!hint.stacks),
+                    padding: 0,
+                };
+                self.tables.hint(wire);
+            }
+            instance.flush(self.lines);
         }
-        self.flush_finished();
     }
 }
 

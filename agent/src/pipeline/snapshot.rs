@@ -1,8 +1,9 @@
-//! One [`Snapshot`] from everything that the engine owns.
+//! One [`Snapshot`] of an application from everything that the engine owns.
 
 use super::clock;
 use super::engine::Engine;
 use crate::python::{ProcessMemory, parked_stack};
+use crate::targets::ApplicationId;
 use pyapm_model::snapshot::{Active, Doing, Snapshot, Worker};
 use std::collections::HashMap;
 
@@ -10,27 +11,30 @@ use std::collections::HashMap;
 const MAX_READ: usize = 32;
 
 impl Engine {
-    pub(super) fn snapshot(&mut self) -> Snapshot {
+    /// `None` when there is no such application.
+    pub(super) fn snapshot(&mut self, application: ApplicationId) -> Option<Snapshot> {
         let now = clock::monotonic_ns();
-        let mut active = self.transactions.active(now);
+        let mut active = self.instance(application)?.transactions.active(now);
         active.sort_by_key(|active| std::cmp::Reverse(active.elapsed_ns));
         self.look_at_parked(&mut active);
-        let workers = self.workers(now, &active);
-        let mut snapshot = self.store.snapshot(self.clock.wall_ns(now));
-        snapshot.application.clone_from(&self.application.name);
-        snapshot.server = self.application.server.map(|server| server.to_string());
-        snapshot.python = self.python_version();
+        let workers = self.workers(application, now, &active);
+        let instance = self.instance(application)?;
+        let mut snapshot = instance.store.snapshot(self.clock.wall_ns(now));
+        snapshot.application.clone_from(&instance.application.name);
+        snapshot.server = instance.application.server.map(|server| server.to_string());
+        snapshot.python = self.python_version(application);
         snapshot.totals.cpu_cores =
             workers.iter().filter_map(|worker| worker.cpu_cores).reduce(|sum, cores| sum + cores);
         snapshot.active = active;
         snapshot.workers = workers;
-        snapshot.losses = self.losses();
-        snapshot
+        snapshot.losses = self.losses(std::iter::once(instance));
+        Some(snapshot)
     }
 
-    pub(super) fn python_version(&self) -> Option<String> {
-        let mut versions: Vec<_> =
-            self.interpreters.values().map(|known| known.version.to_string()).collect();
+    pub(super) fn python_version(&self, application: ApplicationId) -> Option<String> {
+        let members = self.members(application);
+        let known = members.iter().filter_map(|pid| self.interpreters.get(pid));
+        let mut versions: Vec<_> = known.map(|known| known.version.to_string()).collect();
         versions.sort();
         versions.dedup();
         (!versions.is_empty()).then(|| versions.join(", "))
@@ -51,20 +55,22 @@ impl Engine {
         }
     }
 
-    fn workers(&mut self, now: u64, active: &[Active]) -> Vec<Worker> {
+    fn workers(&mut self, application: ApplicationId, now: u64, active: &[Active]) -> Vec<Worker> {
         let mut in_flight: HashMap<u32, u64> = HashMap::new();
         for one in active {
             *in_flight.entry(one.pid).or_default() += 1;
         }
-        let pids = self.members();
-        let usages: HashMap<u32, _> = self.usage.read(&pids, now).into_iter().collect();
+        let pids = self.members(application);
+        let Some(instance) = self.instance_mut(application) else { return Vec::new() };
+        let usages: HashMap<u32, _> = instance.usage.read(&pids, now).into_iter().collect();
+        let Some(instance) = self.instance(application) else { return Vec::new() };
         pids.iter()
             .map(|pid| {
                 let usage = usages.get(pid);
                 Worker {
                     pid: *pid,
                     is_master: self.registry.get(*pid).is_some_and(|watched| watched.is_master),
-                    transactions: self.store.worker_transactions(*pid),
+                    transactions: instance.store.worker_transactions(*pid),
                     active: in_flight.get(pid).copied().unwrap_or(0),
                     cpu_cores: usage.and_then(|usage| usage.cpu_cores),
                     rss_bytes: usage.map(|usage| usage.rss_bytes),

@@ -1,12 +1,12 @@
 //! From a pid to a running set of probes. Facts, then decision, then action; what can fail, fails here, and
-//! leaves nothing attached: everything attached goes with the [`Started`] that was not returned.
+//! leaves nothing attached: everything attached goes with the [`Engine`] that was not returned.
 
-use super::drivers::Drivers;
-use super::exceptions::ExceptionProbes;
+use super::engine::Engine;
 use crate::host::{Btf, BtfError, Facts, Obstacles, Plan, settings};
-use crate::probes::{ProbeError, Probes, Setup, Tables};
+use crate::probes::{ProbeError, Probes, Setup};
 use crate::python::{Inspector, Interpreter, PythonError};
-use crate::targets::{Application, Discovery, TargetError};
+use crate::targets::{ApplicationId, TargetError};
+use crate::transactions::sql::Mode;
 use pyapm_wire::python::Layout;
 use pyapm_wire::settings::{IO_COPIES, Settings};
 use pyapm_wire::target::Target;
@@ -25,49 +25,36 @@ pub enum StartError {
     Probe(#[from] ProbeError),
     #[error("cannot read the kernel's type information (BTF)")]
     Btf(#[from] BtfError),
+    #[error("cannot read `/dev/urandom`")]
+    Random(#[source] std::io::Error),
+    #[error("cannot wait for the ring buffer")]
+    Ring(#[source] std::io::Error),
 }
 
-/// Probes on, for one application.
-pub(super) struct Started {
-    pub application: Application,
-    pub interpreters: HashMap<u32, Arc<Interpreter>>,
-    pub inspector: Inspector,
-    pub discovery: Discovery,
-    pub probes: Probes,
-    pub tables: Tables,
-    pub drivers: Drivers,
-    pub exceptions: ExceptionProbes,
+/// Trace and span ids grow from this.
+pub(super) fn random_seed() -> std::io::Result<u64> {
+    let mut bytes = [0; 8];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
-pub(super) fn start(pid: u32, rate_hz: u32, ring_bytes: u32) -> Result<Started, StartError> {
-    let mut probes = load(ring_bytes)?;
-    let mut discovery = Discovery::new();
-    let mut inspector = Inspector::default();
-    let application = discovery.application(pid)?;
+/// Probes on, for the application that this process is of.
+pub(super) fn start(
+    pid: u32,
+    rate_hz: u32,
+    ring_bytes: u32,
+    seed: u64,
+    sql: Mode,
+) -> Result<(Engine, ApplicationId), StartError> {
+    let mut engine = Engine::new(load(ring_bytes)?, rate_hz, seed, true)?;
+    engine.sql = sql;
+    let application = engine.discovery.application(pid)?;
     // The process that was asked for decides whether this interpreter can be watched at all.
-    let first = inspector.inspect(pid)?;
-    let mut interpreters = HashMap::from([(pid, Arc::new(first))]);
-
-    let mut tables = probes.tables()?;
-    // Once a process is watched, its children are added by the kernel itself. Those that were forked
-    // between the first look and now are found by the second.
-    probes.attach_lifecycle()?;
-    watch(&application, &mut inspector, &mut interpreters, &mut tables)?;
-    let application = discovery.application(pid)?;
-    watch(&application, &mut inspector, &mut interpreters, &mut tables)?;
-
-    let mut drivers = Drivers::default();
-    for member in &application.members {
-        drivers.follow(&mut probes, member.key.pid);
-    }
-    let mut exceptions = ExceptionProbes::default();
-    for interpreter in interpreters.values() {
-        exceptions.follow(&mut probes, interpreter);
-    }
-    probes.attach_sampling(rate_hz)?;
-    // Last: a transaction that is seen at all is then seen with its spans and samples.
-    probes.attach_io()?;
-    Ok(Started { application, interpreters, inspector, discovery, probes, tables, drivers, exceptions })
+    let first = engine.inspector.inspect(pid)?;
+    engine.interpreters.insert(pid, Arc::new(first));
+    engine.follow()?;
+    let id = engine.adopt(&application)?;
+    Ok((engine, id))
 }
 
 /// A loaded kernel half with nothing attached, where this machine allows one.
@@ -84,19 +71,6 @@ pub(super) fn load(ring_bytes: u32) -> Result<Probes, StartError> {
 pub fn try_load() -> anyhow::Result<()> {
     let settings = Settings { io_copies: IO_COPIES, ..settings(&Btf::running_kernel()?)? };
     Probes::load(Setup { settings, ring_bytes: 1 << 16 })?.load_all()?;
-    Ok(())
-}
-
-fn watch(
-    application: &Application,
-    inspector: &mut Inspector,
-    interpreters: &mut HashMap<u32, Arc<Interpreter>>,
-    tables: &mut Tables,
-) -> Result<(), StartError> {
-    for member in &application.members {
-        let pid = member.key.pid;
-        tables.watch(pid, target_of(pid, inspector, interpreters), true)?;
-    }
     Ok(())
 }
 

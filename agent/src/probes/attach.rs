@@ -1,6 +1,7 @@
 //! Attaches the programs, family by family. Only families that some target needs are attached.
 
 use super::load::{ProbeError, Probes};
+use super::tls::TlsProgram;
 use super::tracefs::TraceFs;
 use super::tracepoint;
 use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
@@ -17,6 +18,10 @@ const LIFECYCLE: [(&str, &str, &str); 3] = [
     ("process_exec", "sched", "sched_process_exec"),
     ("process_exit", "sched", "sched_process_exit"),
 ];
+
+/// The same of what any process of the host may do.
+const ANNOUNCEMENTS: [(&str, &str, &str); 2] =
+    [("any_started", "sched", "sched_process_exec"), ("any_listens", "syscalls", "sys_exit_listen")];
 
 /// The one program behind all system calls that move bytes on sockets, or end a descriptor.
 ///
@@ -37,6 +42,9 @@ const IO_CALLS: [&str; 12] = [
     "dup3",
 ];
 
+/// What reports new contexts: copies, and empty ones.
+const CONTEXT_PROGRAMS: [&str; 2] = ["context_copied", "context_empty"];
+
 /// Where a uprobe goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UprobeSite {
@@ -52,6 +60,18 @@ impl Probes {
     /// When the kernel refuses a program or an attachment.
     pub fn attach_lifecycle(&mut self) -> Result<(), ProbeError> {
         for (program, category, name) in LIFECYCLE {
+            self.load_tracepoint(program)?;
+            self.tracepoint(program, category, name)?;
+        }
+        Ok(())
+    }
+
+    /// Processes, targets or not, that start a program or begin to listen.
+    ///
+    /// # Errors
+    /// As [`Self::attach_lifecycle`].
+    pub fn attach_announcements(&mut self) -> Result<(), ProbeError> {
+        for (program, category, name) in ANNOUNCEMENTS {
             self.load_tracepoint(program)?;
             self.tracepoint(program, category, name)?;
         }
@@ -83,11 +103,14 @@ impl Probes {
             move |source| ProbeError::Attach { program: PROGRAM, what, source: Box::new(source) }
         };
         let program: &mut PerfEvent = self.program(PROGRAM)?;
-        program.load().map_err(refused(PROGRAM))?;
+        if program.fd().is_err() {
+            program.load().map_err(refused(PROGRAM))?;
+        }
         let cpus =
             online_cpus().map_err(|(what, source)| ProbeError::Cpus { what: what.to_owned(), source })?;
+        let mut links = Vec::new();
         for cpu in cpus {
-            program
+            let link = program
                 .attach(
                     PerfEventConfig::Software(SoftwareEvent::CpuClock),
                     PerfEventScope::AllProcessesOneCpu { cpu },
@@ -95,8 +118,28 @@ impl Probes {
                     false,
                 )
                 .map_err(failed(format!("the clock of CPU {cpu} at {rate_hz} Hz")))?;
+            links.push(link);
         }
+        self.clocks = links;
         Ok(())
+    }
+
+    /// Samples at another rate from now on; nothing happens where none are taken.
+    ///
+    /// # Errors
+    /// As [`Self::attach_lifecycle`]. There are no samples then.
+    pub fn resample(&mut self, rate_hz: u32) -> Result<(), ProbeError> {
+        const PROGRAM: &str = "cpu_sample";
+        if self.clocks.is_empty() {
+            return Ok(());
+        }
+        let clocks = std::mem::take(&mut self.clocks);
+        let program: &mut PerfEvent = self.program(PROGRAM)?;
+        for link in clocks {
+            // What is not there any more takes no samples.
+            let _gone_already = program.detach(link);
+        }
+        self.attach_sampling(rate_hz)
     }
 
     /// Loads the program behind the MySQL client's entry points, so that it can be attached later.
@@ -114,13 +157,56 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses the attachment.
     pub fn attach_mysql(&mut self, site: &UprobeSite) -> Result<(), ProbeError> {
-        const PROGRAM: &str = "mysql_query";
-        let program: &mut UProbe = self.program(PROGRAM)?;
+        self.attach_uprobe("mysql_query", site)
+    }
+
+    /// Loads the programs behind TLS libraries, so that they can be attached later.
+    ///
+    /// # Errors
+    /// When the kernel refuses one.
+    pub fn load_tls(&mut self) -> Result<(), ProbeError> {
+        for program in TlsProgram::ALL.map(TlsProgram::name) {
+            let loaded: &mut UProbe = self.program(program)?;
+            loaded.load().map_err(refused(program))?;
+        }
+        Ok(())
+    }
+
+    /// One probe of a TLS library or of its callers, in every process that maps the file.
+    ///
+    /// # Errors
+    /// When the kernel refuses the attachment.
+    pub fn attach_tls(&mut self, program: TlsProgram, site: &UprobeSite) -> Result<(), ProbeError> {
+        self.attach_uprobe(program.name(), site)
+    }
+
+    fn attach_uprobe(&mut self, name: &'static str, site: &UprobeSite) -> Result<(), ProbeError> {
+        let program: &mut UProbe = self.program(name)?;
         program
             .attach(site.file_offset, &site.path, UProbeScope::AllProcesses)
             .map(|_kept_by_the_program| ())
             .map_err(|source| ProbeError::Attach {
-                program: PROGRAM,
+                program: name,
+                what: format!("`{}` at {:#x}", site.path.display(), site.file_offset),
+                source: Box::new(source),
+            })
+    }
+
+    /// New contexts at this place, in every process that maps the file: copies of the current one, or empty ones.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program or the attachment.
+    pub fn attach_contexts(&mut self, site: &UprobeSite, empty: bool) -> Result<(), ProbeError> {
+        let name = if empty { CONTEXT_PROGRAMS[1] } else { CONTEXT_PROGRAMS[0] };
+        let program: &mut UProbe = self.program(name)?;
+        if program.fd().is_err() {
+            program.load().map_err(refused(name))?;
+        }
+        program
+            .attach(site.file_offset, &site.path, UProbeScope::AllProcesses)
+            .map(|_kept_by_the_program| ())
+            .map_err(|source| ProbeError::Attach {
+                program: name,
                 what: format!("`{}` at {:#x}", site.path.display(), site.file_offset),
                 source: Box::new(source),
             })
@@ -131,7 +217,7 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses one.
     pub fn load_all(&mut self) -> Result<(), ProbeError> {
-        for (name, ..) in LIFECYCLE {
+        for (name, ..) in LIFECYCLE.into_iter().chain(ANNOUNCEMENTS) {
             self.load_tracepoint(name)?;
         }
         for program in self.io_programs() {
@@ -139,7 +225,12 @@ impl Probes {
         }
         let program: &mut PerfEvent = self.program("cpu_sample")?;
         program.load().map_err(refused("cpu_sample"))?;
+        for name in CONTEXT_PROGRAMS {
+            let program: &mut UProbe = self.program(name)?;
+            program.load().map_err(refused(name))?;
+        }
         self.load_mysql()?;
+        self.load_tls()?;
         self.load_exceptions()
     }
 

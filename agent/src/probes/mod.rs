@@ -3,12 +3,14 @@
 
 mod attach;
 mod exceptions;
+mod exit_site;
 mod load;
 mod logs;
 mod mapped;
 mod raise_site;
 mod site;
 mod tables;
+mod tls;
 mod tracefs;
 mod tracepoint;
 
@@ -19,3 +21,4 @@ pub use logs::Logs;
 pub use raise_site::{RaiseSite, find as find_raise_site};
 pub use site::{Site, SiteError, find as find_site};
 pub use tables::{Counts, Tables};
+pub use tls::{TlsFile, TlsFunction, TlsPlan, TlsProbe, TlsProgram, TlsWay, tls_plan};

@@ -1,7 +1,7 @@
 //! A code object out of a target's memory: its name, its file, its lines and its identity. It is read as
 //! it is now; whether it is still the one that a stack was taken with, its identity says.
 
-use super::identity::{IdentityFields, identity};
+use super::identity::read_identity;
 use super::lines::LineTable;
 use super::memory::Memory;
 use super::offsets::ObjectOffsets;
@@ -37,16 +37,17 @@ const MAX_CODE: usize = 4096;
 /// # Errors
 /// When the memory cannot be read, or does not hold what a code object holds.
 pub fn read_code(memory: &dyn Memory, offsets: &ObjectOffsets, address: u64) -> Result<Code, ObjectError> {
-    let (block, fields) = read_fields(memory, offsets, address)?;
+    let identity = read_identity(memory, offsets, address)?;
+    let block = read_block(memory, offsets, address)?;
     if !is_alive(&block) {
         return Err(ObjectError::Changed { address });
     }
-    let code = read_parts(memory, offsets, &block, fields)?;
+    let code = read_parts(memory, offsets, &block, identity)?;
     // Name, file and table were read later than their addresses: they belong to this code object only if
     // it is still there. One that has been freed since keeps its fields for a while, and they lead to memory
     // that may hold other strings by now.
-    let (block, fields) = read_fields(memory, offsets, address)?;
-    if !is_alive(&block) || identity(fields) != code.identity {
+    let block = read_block(memory, offsets, address)?;
+    if !is_alive(&block) || read_identity(memory, offsets, address)? != identity {
         return Err(ObjectError::Changed { address });
     }
     Ok(code)
@@ -75,56 +76,34 @@ fn read_parts(
     memory: &dyn Memory,
     offsets: &ObjectOffsets,
     block: &[u8],
-    fields: IdentityFields,
+    identity: u32,
 ) -> Result<Code, ObjectError> {
-    let name = match offsets.code_qualname {
-        Some(offset) => u64_at(block, offset).unwrap_or(0),
-        None => fields.name,
-    };
+    let pointer = |offset| u64_at(block, offset).unwrap_or(0);
+    let firstlineno = u32_at(block, offsets.code_firstlineno).unwrap_or(0);
+    let name = pointer(offsets.code_qualname.unwrap_or(offsets.code_name));
     Ok(Code {
         function: read_string(memory, offsets, name, MAX_NAME)?.into(),
-        file: read_string(memory, offsets, fields.filename, MAX_FILE)?.into(),
-        firstlineno: fields.firstlineno,
-        identity: identity(fields),
+        file: read_string(memory, offsets, pointer(offsets.code_filename), MAX_FILE)?.into(),
+        firstlineno,
+        identity,
         lines: LineTable::new(
             offsets.line_format,
-            fields.firstlineno,
-            read_bytes_object(memory, offsets, fields.linetable)?.into(),
+            firstlineno,
+            read_bytes_object(memory, offsets, pointer(offsets.code_linetable))?.into(),
         ),
     })
 }
 
-/// The identity alone, in one read.
-///
-/// # Errors
-/// When the memory cannot be read.
-pub fn read_identity(memory: &dyn Memory, offsets: &ObjectOffsets, address: u64) -> Result<u32, ObjectError> {
-    read_fields(memory, offsets, address).map(|(_, fields)| identity(fields))
-}
-
-fn read_fields(
-    memory: &dyn Memory,
-    offsets: &ObjectOffsets,
-    address: u64,
-) -> Result<(Vec<u8>, IdentityFields), ObjectError> {
+fn read_block(memory: &dyn Memory, offsets: &ObjectOffsets, address: u64) -> Result<Vec<u8>, ObjectError> {
     let fields = [
         offsets.code_firstlineno,
         offsets.code_filename,
         offsets.code_name,
         offsets.code_linetable,
         offsets.code_qualname.unwrap_or(0),
-        offsets.code_version.unwrap_or(0),
     ];
     let end = fields.into_iter().max().unwrap_or(0) as usize + 8;
-    let block = memory.read_bytes(address, end.min(MAX_CODE))?;
-    let fields = IdentityFields {
-        filename: u64_at(&block, offsets.code_filename).unwrap_or(0),
-        name: u64_at(&block, offsets.code_name).unwrap_or(0),
-        linetable: u64_at(&block, offsets.code_linetable).unwrap_or(0),
-        firstlineno: u32_at(&block, offsets.code_firstlineno).unwrap_or(0),
-        version: offsets.code_version.and_then(|offset| u32_at(&block, offset)).unwrap_or(0),
-    };
-    Ok((block, fields))
+    Ok(memory.read_bytes(address, end.min(MAX_CODE))?)
 }
 
 #[cfg(test)]

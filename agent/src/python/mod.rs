@@ -7,6 +7,7 @@
 
 mod asyncio_debug;
 mod code;
+mod contexts;
 mod dwarf;
 mod error;
 mod exception;
@@ -32,12 +33,13 @@ mod tls;
 mod version;
 
 pub use asyncio_debug::AsyncioOffsets;
-pub use code::{Code, read_code, read_identity};
+pub use code::{Code, read_code};
+pub use contexts::{Births, ContextCode, Switching, contexts};
 pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;
 pub use exception::{ExceptionClass, Printing, message};
 pub use gil::Gil;
-pub use identity::{IdentityFields, identity};
+pub use identity::read_identity;
 pub use lines::LineTable;
 pub use locate::Embedding;
 pub use memory::{BoundedMemory, BufferMemory, MAX_READ, Memory, MemoryError, ProcessMemory};

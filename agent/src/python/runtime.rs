@@ -1,7 +1,9 @@
 //! From a pid to everything that is needed to read its Python stacks. It looks once and keeps nothing but
 //! the tables of files that it has seen; the process is only read.
 
+use super::contexts::ContextCode;
 use super::error::PythonError;
+use super::identity::IdentityPlaces;
 use super::locate::{Embedding, Images, Located};
 use super::memory::{Memory, MemoryError, ProcessMemory};
 use super::offsets::{Cookie, DebugOffsets, DebugOffsetsError, ObjectOffsets, table};
@@ -11,7 +13,7 @@ use super::stack::read_stack;
 use super::threads::{ThreadState, thread_states};
 use super::version::{Version, detect};
 use crate::binaries::mappings;
-use pyapm_wire::python::{ABSENT, Layout};
+use pyapm_wire::python::{ABSENT, FRAME_BYTES, Layout, route as wire};
 use std::io;
 use std::path::PathBuf;
 
@@ -46,6 +48,8 @@ pub struct Interpreter {
     pub raising: Option<Raising>,
     /// How a thread's state is found, in words.
     pub thread_state_route: String,
+    /// Where it makes contexts.
+    pub contexts: ContextCode,
     /// What is unusual about it, each a sentence.
     pub notes: Vec<String>,
 }
@@ -121,6 +125,7 @@ fn understand(pid: u32, located: &Located, libc: Libc) -> Result<Interpreter, Py
         offsets_source,
         raising,
         thread_state_route,
+        contexts: ContextCode::of(&located.image, located.bias),
         notes,
     })
 }
@@ -296,10 +301,25 @@ fn confirm(
 }
 
 fn layout(offsets: &ObjectOffsets, route: Route) -> Layout {
+    let frame = [
+        Some(offsets.frame_code),
+        Some(offsets.frame_previous),
+        Some(offsets.frame_instruction),
+        offsets.frame_owner,
+        offsets.frame_is_entry,
+    ];
+    // None of them is longer than a pointer, and each is aligned like what it is: a pointer's room from the last
+    // multiple of 8 holds it.
+    let words = || frame.iter().flatten().map(|offset| offset & !7);
+    let frame_start = words().min().unwrap_or(0);
+    let frame_end = words().max().unwrap_or(0) + 8;
+    let identity = IdentityPlaces::new(offsets);
+    // Offsets that are not what any CPython has: without a route there are no stacks.
+    let is_sound = (frame_end as usize) < FRAME_BYTES && identity.is_sound(offsets);
     Layout {
         first: route.first,
         second: route.second,
-        route: route.kind,
+        route: if is_sound { route.kind } else { wire::NONE },
         tstate_frame: offsets.tstate_frame,
         cframe_current: offsets.cframe_current.unwrap_or(ABSENT),
         frame_code: offsets.frame_code,
@@ -308,33 +328,16 @@ fn layout(offsets: &ObjectOffsets, route: Route) -> Layout {
         frame_owner: offsets.frame_owner.unwrap_or(ABSENT),
         code_bytecode: offsets.code_bytecode.unwrap_or(ABSENT),
         instruction_scale: offsets.instruction_scale,
-        code_firstlineno_u32: offsets.code_firstlineno,
-        code_filename_u64: offsets.code_filename,
-        code_name_u64: offsets.code_name,
-        code_linetable_u64: offsets.code_linetable,
-        code_version_u32: offsets.code_version.unwrap_or(ABSENT),
+        frame_entry: offsets.frame_is_entry.unwrap_or(ABSENT),
+        code_start: identity.head,
+        code_bytes: identity.bytes(),
+        code_tail: identity.tail,
+        tail_name: identity.tail_name,
+        has_version: u32::from(identity.has_version),
         tag_mask: offsets.tag_mask,
-        frame_bytes: end_of(&[
-            Some(offsets.frame_code),
-            Some(offsets.frame_previous),
-            Some(offsets.frame_instruction),
-            offsets.frame_owner,
-        ]),
-        code_bytes: end_of(&[
-            Some(offsets.code_firstlineno),
-            Some(offsets.code_filename),
-            Some(offsets.code_name),
-            Some(offsets.code_linetable),
-            offsets.code_version,
-        ]),
-        padding: 0,
+        frame_start,
+        frame_bytes: frame_end - frame_start,
     }
-}
-
-/// Bytes from an object's start that hold all these fields, none of which is longer than a pointer. Rounded
-/// down to the last field's own alignment would be exact; a pointer more stays inside every struct here.
-fn end_of(fields: &[Option<u32>]) -> u32 {
-    fields.iter().flatten().map(|offset| (offset & !7) + 8).max().unwrap_or(0)
 }
 
 #[cfg(test)]

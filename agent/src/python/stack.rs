@@ -1,10 +1,10 @@
 //! The frame chain of one thread state, walked from userspace with the same layout, and to the same
 //! result, as the kernel half walks it. It is only right while that thread does not run.
 
-use super::code::read_identity;
+use super::identity::read_identity;
 use super::memory::{Memory, MemoryError};
 use super::offsets::ObjectOffsets;
-use super::strings::{ObjectError, u32_at, u64_at};
+use super::strings::{u32_at, u64_at};
 use pyapm_wire::python::{Frame, MAX_FRAMES};
 use std::collections::VecDeque;
 
@@ -73,7 +73,7 @@ pub fn read_chain(memory: &dyn Memory, offsets: &ObjectOffsets, tstate: u64) -> 
     }
     inner.extend(outer);
     for found in &mut inner {
-        found.frame.identity = read_identity(memory, offsets, found.frame.code).map_err(memory_error)?;
+        found.frame.identity = read_identity(memory, offsets, found.frame.code)?;
     }
     Ok(Chain { frames: inner, left_out })
 }
@@ -95,7 +95,7 @@ pub fn read_stack(
         }
         let link = Link::read(memory, offsets, address)?;
         if let Some((code, instruction)) = link.python {
-            let identity = read_identity(memory, offsets, code).map_err(memory_error)?;
+            let identity = read_identity(memory, offsets, code)?;
             frames.push(Frame { code, instruction, identity });
         }
         address = link.previous;
@@ -163,16 +163,6 @@ fn instruction(offsets: &ObjectOffsets, block: &[u8], code: u64) -> i32 {
             let lasti = u32_at(block, offsets.frame_instruction).unwrap_or(0).cast_signed();
             lasti.saturating_mul(offsets.instruction_scale.cast_signed())
         }
-    }
-}
-
-fn memory_error(error: ObjectError) -> MemoryError {
-    match error {
-        ObjectError::Memory(error) => error,
-        ObjectError::NotAString { address, .. }
-        | ObjectError::TooLarge { address, .. }
-        | ObjectError::Changed { address }
-        | ObjectError::Unexpected { address, .. } => MemoryError::Unreadable { address, length: 0 },
     }
 }
 

@@ -2,7 +2,7 @@
 //! that each is suspended in. Only right while that thread does not run: nobody else changes them.
 
 use super::asyncio_debug::AsyncioOffsets;
-use super::code::read_identity;
+use super::identity::read_identity;
 use super::objects::{Int, Objects};
 use super::stack::read_link;
 use super::strings::ObjectError;

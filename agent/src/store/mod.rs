@@ -8,11 +8,13 @@ mod durations;
 mod errors;
 mod functions;
 mod intern;
+mod series;
 mod settings;
 mod tally;
 mod window;
 
 pub use settings::Limits;
+pub use tally::is_error;
 pub use window::Store;
 
 #[cfg(test)]

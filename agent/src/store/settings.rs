@@ -12,6 +12,8 @@ pub struct Limits {
     pub errors: usize,
     /// Workers whose transactions are counted apart.
     pub workers: usize,
+    /// Series of metrics, over all families.
+    pub series: usize,
 }
 
 impl Default for Limits {
@@ -23,6 +25,7 @@ impl Default for Limits {
             functions: 4_096,
             errors: 1_000,
             workers: 4_096,
+            series: 2_000,
         }
     }
 }

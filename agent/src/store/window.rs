@@ -4,12 +4,14 @@ use super::durations::histogram;
 use super::errors::Errors;
 use super::functions::{FunctionTally, Name, Seen, number_of};
 use super::intern::{Interned, OTHER};
+use super::series::Series;
 use super::settings::Limits;
 use super::tally::{RouteTally, StatementTally, is_error};
 use crate::transactions::FinishedError;
 use hdrhistogram::Histogram;
 use pyapm_model::error::ErrorGroup;
 use pyapm_model::line::{Frame, SpanKind, Transaction};
+use pyapm_model::metric::Family;
 use pyapm_model::snapshot::{Function, Route, Snapshot, Statement, Totals, Worker};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -43,6 +45,7 @@ pub struct Store {
     workers: BTreeMap<u32, u64>,
     all_transactions: u64,
     all_errors: u64,
+    series: Series,
     /// Kept between samples so that a known stack allocates nothing.
     scratch: (Name, Vec<u32>),
     /// The second in which each kind of name was last thinned out.
@@ -65,6 +68,7 @@ impl Store {
             workers: BTreeMap::new(),
             all_transactions: 0,
             all_errors: 0,
+            series: Series::new(limits.series),
             scratch: Default::default(),
             thinned: [0; 3],
         }
@@ -73,6 +77,7 @@ impl Store {
     /// Counts a finished transaction into the second in which it ended.
     pub fn record(&mut self, transaction: &Transaction) {
         self.all_transactions += 1;
+        self.series.record(transaction);
         let error = is_error(transaction);
         self.all_errors += u64::from(error);
         let room = self.workers.len() < self.limits.workers;
@@ -142,6 +147,12 @@ impl Store {
     #[must_use]
     pub fn worker_transactions(&self, pid: u32) -> u64 {
         self.workers.get(&pid).copied().unwrap_or(0)
+    }
+
+    /// Totals since the start, as families of metrics.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        self.series.families()
     }
 
     /// The state at `taken_ns`: times, totals, routes, functions, statements, and workers with their

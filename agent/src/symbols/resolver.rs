@@ -251,9 +251,7 @@ impl Symbols {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::python::{
-        BufferMemory, Embedding, IdentityFields, MemoryError, OffsetsSource, Version, identity, table,
-    };
+    use crate::python::{BufferMemory, Embedding, MemoryError, OffsetsSource, Version, read_identity, table};
     use pyapm_wire::python::Layout;
     use std::path::PathBuf;
 
@@ -273,6 +271,7 @@ mod tests {
             offsets_source: OffsetsSource::Table,
             raising: None,
             thread_state_route: String::new(),
+            contexts: crate::python::ContextCode::default(),
             notes: Vec::new(),
         }
     }
@@ -303,13 +302,7 @@ mod tests {
         {
             memory.add(address, bytes);
         }
-        let identity = identity(IdentityFields {
-            filename: FILE,
-            name: NAME,
-            linetable: LINES,
-            firstlineno,
-            version: 0,
-        });
+        let identity = read_identity(&memory, table(11).unwrap(), CODE).unwrap();
         (memory, RawFrame { code: CODE, instruction: 4, identity })
     }
 
@@ -364,7 +357,8 @@ mod tests {
         impl Memory for Changing {
             fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryError> {
                 self.0.read(address, buffer)?;
-                if let (CODE, Some(line)) = (address, buffer.get_mut(72)) {
+                let line = (CODE + 72).checked_sub(address).and_then(|at| buffer.get_mut(at as usize));
+                if let Some(line) = line {
                     *line += self.1.replace(self.1.get() + 1);
                 }
                 Ok(())

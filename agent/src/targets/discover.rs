@@ -6,8 +6,11 @@ use super::environment::Environments;
 use super::error::TargetError;
 use super::interpreter::Interpreters;
 use super::invocation::{Invocation, printable};
+use super::listening::Listening;
 use super::process::ProcessKey;
 use super::procfs::{ProcFs, Stat};
+use super::residence::Residence;
+use super::rules::Traits;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 
@@ -123,6 +126,39 @@ impl Discovery {
             table.stats.insert(pid, stat);
         }
         Ok(self.is_python(&mut table, child) && self.same_application(&mut table, parent, child))
+    }
+
+    /// Whether a process holds an interpreter now; `None` when it has gone, or may not be looked into.
+    pub fn is_python_now(&mut self, pid: u32) -> Option<bool> {
+        self.interpreters.is_python(pid).ok()
+    }
+
+    /// Whether a process is a server by itself: it listens, or its command line is that of a known one.
+    pub fn is_server(&self, pid: u32) -> bool {
+        let cmdline = self.procfs.cmdline(pid).unwrap_or_default();
+        Invocation::parse(&cmdline).is_some_and(|invocation| invocation.server().is_some())
+            || Listening::of(&self.procfs, pid).is_any()
+    }
+
+    /// What rules go by. What cannot be read is absent.
+    pub fn traits(&mut self, application: &Application, variables: &[&str]) -> Traits {
+        let mut traits = Traits::default();
+        for member in &application.members {
+            let pid = member.key.pid;
+            let executable = self.procfs.exe(pid).map(|path| path.to_string_lossy().into_owned());
+            traits.processes.push((executable.unwrap_or_default(), member.cmdline.join(" ")));
+            let listening = Listening::of(&self.procfs, pid);
+            traits.listening.ports.extend(listening.ports);
+            traits.listening.unix |= listening.unix;
+        }
+        let master = application.master.pid;
+        traits.residence = Residence::of(&self.procfs, master);
+        for name in variables {
+            if let Some((_, value)) = self.environments.first(&self.procfs, master, &[name]) {
+                traits.environment.push(((*name).to_owned(), value));
+            }
+        }
+        traits
     }
 
     fn table(&self) -> Result<Table, TargetError> {

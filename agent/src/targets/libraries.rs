@@ -36,7 +36,7 @@ impl LibraryKind {
     /// Whether probes exist for it. The others are found, so that it can be said what is not seen.
     #[must_use]
     pub fn is_watched(self) -> bool {
-        matches!(self, Self::Mysql)
+        matches!(self, Self::Mysql | Self::Tls)
     }
 
     /// The export by which it is recognised.
@@ -65,7 +65,7 @@ impl LibraryKind {
                 &["PQexecParams", "PQsendQuery", "PQsendQueryParams", "PQsendPrepare", "PQsendQueryPrepared"]
             }
             Self::Sqlite => &["sqlite3_prepare_v3", "sqlite3_step", "sqlite3_exec"],
-            Self::Tls => &["SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_set_fd", "SSL_set_bio"],
+            Self::Tls => &["SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_free"],
         }
     }
 }
@@ -89,8 +89,26 @@ pub struct Library {
     pub symbols: Vec<&'static str>,
 }
 
+/// What a file calls that reads or writes through a TLS library.
+const TLS_CALLS: [&str; 4] = ["SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex"];
+
 /// What one file holds, by kind.
-type Findings = Vec<(LibraryKind, Vec<&'static str>)>;
+#[derive(Debug, Default)]
+struct Findings {
+    kinds: Vec<(LibraryKind, Vec<&'static str>)>,
+    /// It reads or writes through another file's TLS library.
+    calls_tls: bool,
+}
+
+/// A file of a process that has to do with TLS: it holds a library, or calls one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsUser {
+    pub file: FileId,
+    /// A path by which the file can be opened from here.
+    pub image: PathBuf,
+    /// Its name in the process.
+    pub path: PathBuf,
+}
 
 /// Answers for files, kept for as long as this lives.
 #[derive(Debug, Default)]
@@ -115,7 +133,7 @@ impl Libraries {
             if !self.files.contains_key(&file) {
                 let findings = match Image::open(&image) {
                     Ok(image) => inspect(&image),
-                    Err(crate::binaries::ImageError::Parse { .. }) => Vec::new(),
+                    Err(crate::binaries::ImageError::Parse { .. }) => Findings::default(),
                     Err(crate::binaries::ImageError::Open { .. }) => continue,
                 };
                 if self.files.len() == MAX_FILES {
@@ -123,7 +141,7 @@ impl Libraries {
                 }
                 self.files.insert(file, findings);
             }
-            for (kind, symbols) in self.files.get(&file).into_iter().flatten() {
+            for (kind, symbols) in self.files.get(&file).iter().flat_map(|findings| &findings.kinds) {
                 found.push(Library {
                     kind: *kind,
                     file,
@@ -137,6 +155,27 @@ impl Libraries {
     }
 }
 
+impl Libraries {
+    /// Which files of a process have to do with TLS, among those that [`Self::find`] has looked at.
+    #[must_use]
+    pub fn tls_users(&self, pid: u32, mappings: &[Mapping]) -> Vec<TlsUser> {
+        let mut seen = HashSet::new();
+        let executable = mappings.iter().filter(|mapping| mapping.executable);
+        executable
+            .filter_map(|mapping| {
+                let file = mapping.file.filter(|file| seen.insert(*file))?;
+                let findings = self.files.get(&file)?;
+                let holds = findings.kinds.iter().any(|(kind, _)| *kind == LibraryKind::Tls);
+                (holds || findings.calls_tls).then(|| TlsUser {
+                    file,
+                    image: mapping.reachable(pid),
+                    path: mapping.path.clone(),
+                })
+            })
+            .collect()
+    }
+}
+
 /// The libraries of one process, without a memory for the next.
 #[must_use]
 pub fn libraries(pid: u32, mappings: &[Mapping]) -> Vec<Library> {
@@ -144,14 +183,21 @@ pub fn libraries(pid: u32, mappings: &[Mapping]) -> Vec<Library> {
 }
 
 fn inspect(image: &Image) -> Findings {
-    LibraryKind::ALL
+    let mut kinds: Vec<(LibraryKind, Vec<&'static str>)> = LibraryKind::ALL
         .into_iter()
         .filter(|kind| image.exported(kind.proof()).is_some())
         .map(|kind| {
             let others = kind.others().iter().copied().filter(|name| image.exported(name).is_some());
             (kind, std::iter::once(kind.proof()).chain(others).collect())
         })
-        .collect()
+        .collect();
+    // OpenSSL inside an extension module is not for others, but its names are there unless they were stripped.
+    let tls = LibraryKind::Tls;
+    if image.exported(tls.proof()).is_none() && image.local(tls.proof()).is_some() {
+        kinds.push((tls, vec![tls.proof()]));
+    }
+    let calls_tls = TLS_CALLS.into_iter().any(|function| image.imports(function));
+    Findings { kinds, calls_tls }
 }
 
 #[cfg(test)]
@@ -180,6 +226,30 @@ mod tests {
         assert_eq!(libraries.find(tree.pid(), &maps), found);
         let interpreter = crate::targets::Interpreters::new().find(tree.pid(), &maps).cloned().unwrap();
         assert!(maps.contains(&interpreter));
+    }
+
+    /// CPython's own module and the library that it calls, as they are here: everything cheap.
+    #[test]
+    fn tls_of_a_python() {
+        use crate::probes::{TlsFile, TlsProgram, TlsWay, tls_plan};
+        let program = "import os, ssl, time; print(os.getpid(), flush=True); time.sleep(600)";
+        let tree = Tree::python("client", program);
+        let maps = mappings(tree.pid()).unwrap();
+        let mut libraries = Libraries::new();
+        libraries.find(tree.pid(), &maps);
+        let users = libraries.tls_users(tree.pid(), &maps);
+        let files: Vec<TlsFile> =
+            users.iter().map(|user| TlsFile::inspect(&Image::open(&user.image).unwrap()).unwrap()).collect();
+        let plan = tls_plan(&files.iter().collect::<Vec<_>>());
+        // Reads and writes, of whichever kind this Python uses, and nothing else.
+        assert_eq!(plan.ways.len(), 2, "{users:?} {plan:?}");
+        assert!(plan.ways.iter().all(|(_, _, way)| *way == TlsWay::Cheap), "{plan:?}");
+        let count =
+            |wanted: fn(TlsProgram) -> bool| plan.probes.iter().filter(|probe| wanted(probe.program)).count();
+        assert_eq!(count(|program| matches!(program, TlsProgram::Start(_))), 2, "{plan:?}");
+        assert!(count(|program| program == TlsProgram::Result) >= 2, "{plan:?}");
+        assert_eq!(count(|program| program == TlsProgram::Free), 1, "{plan:?}");
+        assert!(plan.probes.iter().all(|probe| probe.site.emulated), "{plan:?}");
     }
 
     #[test]

@@ -11,11 +11,14 @@ mod error;
 mod interpreter;
 mod invocation;
 mod libraries;
+mod listening;
 #[cfg(test)]
 mod live;
 mod process;
 mod procfs;
 mod registry;
+mod residence;
+mod rules;
 mod usage;
 
 pub use application::{Application, Member, Server};
@@ -25,8 +28,11 @@ pub use discover::{Discovery, Survey};
 pub use error::TargetError;
 pub use interpreter::Interpreters;
 pub use invocation::printable;
-pub use libraries::{Libraries, Library, LibraryKind, libraries};
+pub use libraries::{Libraries, Library, LibraryKind, TlsUser, libraries};
+pub use listening::Listening;
 pub use process::ProcessKey;
 pub use procfs::{Layout, ProcFs, Stat};
 pub use registry::{ApplicationId, Registry, Watched};
+pub use residence::Residence;
+pub use rules::{Rules, Traits, Verdict};
 pub use usage::{Usage, UsageMeter};

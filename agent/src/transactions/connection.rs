@@ -1,11 +1,11 @@
 //! One connection of a target: what it speaks, told by its bytes, and how much of them is still wanted.
 
 use super::clients::detect;
-use super::http::{Likeness, Part, Server, Sink, is_mysql, request_likeness};
-use super::mysql::Reply;
+use super::http::{Likeness, Part, Server, Sink, request_likeness};
 use super::settings::Hint;
 use super::spans::{Client, SpanId};
 use super::thread::ThreadKey;
+use super::tls::Tls;
 use super::work::Work;
 use crate::intake::{ConnectionId, Direction, Endpoint, Io};
 use pyapm_model::line::Outcome;
@@ -17,8 +17,8 @@ const MOST_MISSES_IN: u8 = 8;
 const MOST_MISSES_OUT: u8 = 64;
 /// A hint is worth its system call from so many bytes on.
 const WORTH_SKIPPING: u64 = 16 * 1024;
-/// What is wanted of each call on a database connection: the reply's first packet, the statement's header.
-const WANT_DATABASE: (u32, u32) = (256, 64);
+/// What is wanted of each call on a database connection that cannot be read: enough to see that it cannot.
+const WANT_DATABASE: (u32, u32) = (0, 64);
 
 #[derive(Debug)]
 pub enum Speaks {
@@ -30,6 +30,7 @@ pub enum Speaks {
         misses_out: u8,
     },
     Http(Box<Server<Work>>),
+    /// A database whose bytes cannot be read: what its client library is called with is all there is.
     Mysql(Database),
     Client(Client),
     /// Not followed.
@@ -47,9 +48,7 @@ pub struct Database {
 #[derive(Clone, Copy, Debug)]
 pub struct Live {
     pub span: Option<SpanId>,
-    pub reply: Reply,
-    /// The bytes are encrypted or compressed: a reply's time is known, its content is not.
-    pub opaque: bool,
+    /// Bytes have come back.
     pub replied: bool,
 }
 
@@ -57,10 +56,12 @@ pub struct Live {
 pub struct Connection {
     pub id: ConnectionId,
     pub pid: u32,
-    /// `None` when the record of its opening was lost; then no hints can be given.
+    /// `None` when the record of its opening was lost, and for a TLS session.
     pub fd: Option<u32>,
     pub peer: Option<Endpoint>,
     pub speaks: Speaks,
+    /// What it has to do with TLS.
+    pub tls: Tls,
     /// The thread that serves its current request.
     pub owner: Option<ThreadKey>,
     /// Position of the next byte in each direction; `None` when the record of the opening was lost and
@@ -75,7 +76,18 @@ impl Connection {
     pub fn new(id: ConnectionId, pid: u32, opening_seen: bool) -> Self {
         let start = opening_seen.then_some(0);
         let speaks = Speaks::Undecided { start: Vec::new(), started_ns: 0, misses_in: 0, misses_out: 0 };
-        Self { id, pid, fd: None, peer: None, speaks, owner: None, in_at: start, out_at: start, hinted: None }
+        Self {
+            id,
+            pid,
+            fd: None,
+            peer: None,
+            speaks,
+            tls: Tls::default(),
+            owner: None,
+            in_at: start,
+            out_at: start,
+            hinted: None,
+        }
     }
 
     /// Follows one call's bytes; returns how many bytes were lost before them, or `None` when the record
@@ -93,6 +105,13 @@ impl Connection {
             sink.counts.gap += 1;
         }
         *at = Some(io.offset.saturating_add(u64::from(io.moved)));
+        if self.tls.begins(io, matches!(self.speaks, Speaks::Undecided { .. })) {
+            self.tls = Tls::Carrier { session: None };
+        }
+        if let Tls::Carrier { .. } = self.tls {
+            // What it said in clear before waits for the session, which goes on with it.
+            return Some(lost);
+        }
         if let Speaks::Undecided { .. } = self.speaks {
             self.decide(time_ns, io, lost, sink);
         } else if let Speaks::Http(server) = &mut self.speaks {
@@ -113,10 +132,6 @@ impl Connection {
             return;
         }
         let outbound = io.direction == Direction::Out;
-        if is_mysql(io.head, io.moved, outbound) && start.is_empty() {
-            self.speaks = Speaks::Mysql(Database::default());
-            return;
-        }
         if start.is_empty()
             && let Some(protocol) = detect(io.head, io.moved, io.direction, io.offset == 0)
         {
@@ -167,6 +182,18 @@ impl Connection {
         }
     }
 
+    /// Where the next byte from the peer will stand.
+    #[must_use]
+    pub fn next_in(&self) -> u64 {
+        self.in_at.unwrap_or(0)
+    }
+
+    /// Where the next byte to the peer will stand.
+    #[must_use]
+    pub fn next_out(&self) -> u64 {
+        self.out_at.unwrap_or(0)
+    }
+
     /// A hint when the kernel should be told something new.
     pub fn hint(&mut self) -> Option<Hint> {
         let all = (MAX_CAPTURE, MAX_CAPTURE);
@@ -175,6 +202,9 @@ impl Connection {
             _ => 0,
         };
         let ((skip_in, skip_out), (want_in, want_out), stacks) = match &self.speaks {
+            // How much moves is all that matters; a statement that was asked for may go out here unseen.
+            Speaks::Mysql(_) if matches!(self.tls, Tls::Carrier { .. }) => ((0, 0), WANT_DATABASE, false),
+            _ if matches!(self.tls, Tls::Carrier { .. }) => ((0, 0), (0, 0), false),
             Speaks::Undecided { .. } => return None,
             Speaks::Http(server) if server.is_ignored() => ((0, 0), (0, 0), false),
             Speaks::Http(server) => {
@@ -186,20 +216,11 @@ impl Connection {
                 let wants = client.protocol.wants();
                 let ahead =
                     (skip(self.in_at, wants.indifferent_received), skip(self.out_at, wants.indifferent_sent));
-                (ahead, (wants.received, wants.sent), wants.stacks)
+                (ahead, (wants.received, wants.sent), wants.stacks && !client.sites_known)
             }
             Speaks::Nothing => ((0, 0), (0, 0), false),
         };
-        let hint = Hint {
-            pid: self.pid,
-            fd: self.fd?,
-            connection: self.id,
-            skip_in,
-            skip_out,
-            want_in,
-            want_out,
-            stacks,
-        };
+        let hint = Hint { connection: self.id, skip_in, skip_out, want_in, want_out, stacks };
         let needed = match self.hinted {
             None => hint.skip_in > 0 || hint.skip_out > 0 || (want_in, want_out) != all,
             // A position that has been passed needs no taking back.

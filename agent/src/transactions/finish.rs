@@ -2,7 +2,7 @@
 
 use super::Counts;
 use super::callsite::from_application;
-use super::clients::CallResult;
+use super::clients::{CallResult, Purpose};
 use super::http::Ended;
 use super::ids::Ids;
 use super::name::OTHER;
@@ -132,11 +132,14 @@ impl Asked {
     fn of(asking: Asking) -> Self {
         let text = asking.text();
         match asking {
-            Asking::Statement { system, statement } => Self {
+            Asking::Statement { system, statement, purpose } => Self {
                 kind: SpanKind::Db,
-                name: statement.name.clone(),
+                name: match purpose {
+                    Purpose::Run => statement.name.clone(),
+                    Purpose::Prepare => format!("PREPARE {}", statement.name),
+                },
                 db_system: Some(system.to_owned()),
-                db_query: Some(text),
+                db_query: statement.shown.then_some(text),
                 ..Self::default()
             },
             Asking::Command { kind: SpanKind::Messaging, system, name, target } => Self {

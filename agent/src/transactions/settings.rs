@@ -1,5 +1,6 @@
 //! What [`super::Transactions`] is given and what it gives back. Plain data.
 
+use super::sql::Mode;
 use crate::intake::ConnectionId;
 use pyapm_model::error::Error;
 use pyapm_model::line::{Frame, Transaction};
@@ -12,6 +13,8 @@ pub struct Settings {
     /// From the operating system's random source: trace and span ids grow from it.
     pub seed: u64,
     pub limits: Limits,
+    /// How much of statements is told.
+    pub sql: Mode,
 }
 
 /// How event times become wall-clock times.
@@ -100,11 +103,9 @@ pub struct FinishedTransaction {
 }
 
 /// For the kernel half: how much of a connection's bytes is still wanted. Field for field
-/// `pyapm_wire::connection::{Key, Hint}`.
+/// `pyapm_wire::connection::Hint`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hint {
-    pub pid: u32,
-    pub fd: u32,
     pub connection: ConnectionId,
     /// Inbound bytes before this stream position are not wanted.
     pub skip_in: u64,

@@ -1,6 +1,7 @@
 //! What one thread is about: the connections whose requests it serves, and the statement it has asked for.
 
 use super::spans::SpanId;
+use super::tls::Trail;
 use crate::intake::ConnectionId;
 
 /// Thread of a process.
@@ -31,6 +32,8 @@ pub struct Thread {
     /// request at a time never has two; one with several cannot tell which of them its statement is for.
     pub serving: Vec<ConnectionId>,
     pub asked: Option<Asked>,
+    /// What it moved last, as far as that may tell which connection carries a TLS session.
+    pub trail: Trail,
 }
 
 impl Thread {

@@ -21,6 +21,12 @@ pub mod kind {
     pub const STATEMENT: u16 = 7;
     pub const SAMPLE: u16 = 8;
     pub const STACK: u16 = 9;
+    pub const CONTEXT: u16 = 10;
+    pub const TLS_SESSION: u16 = 22;
+    /// A process, target or not, has become another program by exec: a bare [`super::Header`].
+    pub const STARTED: u16 = 27;
+    /// A process, target or not, has begun to listen on a socket: a bare [`super::Header`].
+    pub const LISTENS: u16 = 28;
     /// See [`crate::exception::Exception`].
     pub const EXCEPTION: u16 = 12;
     /// See [`crate::exception::Passed`].
@@ -85,6 +91,19 @@ pub struct ConnectionClosed {
     pub connection: u64,
 }
 
+/// `TLS_SESSION`: plaintext is about to be seen on a TLS session for the first time, or the connection below
+/// has become known. The session has a connection id of its own, under which its `IO` records come; it ends
+/// with a `CONNECTION_CLOSED`, if the library says so.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct TlsSession {
+    pub header: Header,
+    /// The session's id, of the same numbers as those of connections.
+    pub connection: u64,
+    /// The connection that carries its bytes; 0 when the library was not seen to touch one.
+    pub carrier: u64,
+}
+
 /// Flags of an `IO` record.
 pub mod io {
     /// Bytes went out of the process (write, send ...); otherwise they came in.
@@ -93,6 +112,8 @@ pub mod io {
     pub const END_OF_STREAM: u16 = 2;
     /// The call failed with an error that ends the connection (reset, broken pipe).
     pub const FAILED: u16 = 4;
+    /// Plaintext that went through a TLS library. The connection is then the TLS session's.
+    pub const TLS: u16 = 8;
 }
 
 /// `IO`: bytes moved on a socket by one system call. `Header::time_ns` is the call's return.
@@ -172,6 +193,26 @@ pub struct Stack {
     pub padding: u16,
 }
 
+/// Flags of a `CONTEXT` record.
+pub mod context {
+    /// Made empty; otherwise a copy of the current one.
+    pub const EMPTY: u16 = 1;
+}
+
+/// `CONTEXT`: a new `PyContext` has been made by this thread. Whatever was known of its address before was of
+/// another one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Context {
+    pub header: Header,
+    /// Address of the new one.
+    pub context: u64,
+    /// The thread's current one; 0 when it has none.
+    pub parent: u64,
+    /// The one that was current before `parent` was entered; 0 when there was none.
+    pub grandparent: u64,
+}
+
 /// Bytes of a statement's text that are captured at most.
 pub const STATEMENT_CAPTURE: u32 = 4096;
 
@@ -179,7 +220,9 @@ const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Fork>() == 32);
 const _: () = assert!(size_of::<ConnectionOpened>() == 80);
 const _: () = assert!(size_of::<ConnectionClosed>() == 32);
+const _: () = assert!(size_of::<TlsSession>() == 40);
 const _: () = assert!(size_of::<Io>() == 96);
 const _: () = assert!(size_of::<Statement>() == 80);
 const _: () = assert!(size_of::<Sample>() == 64);
 const _: () = assert!(size_of::<Stack>() == 40);
+const _: () = assert!(size_of::<Context>() == 48);

@@ -42,32 +42,46 @@ pub struct Layout {
     pub code_bytecode: u32,
     /// `f_lasti` is multiplied by this (2 on 3.10, else 1) to give a byte offset.
     pub instruction_scale: u32,
-    /// In the code object, for [`Frame::identity`]: each is 4 or 8 bytes, see the names.
-    pub code_firstlineno_u32: u32,
-    pub code_filename_u64: u32,
-    pub code_name_u64: u32,
-    pub code_linetable_u64: u32,
-    /// [`ABSENT`] before 3.12.
-    pub code_version_u32: u32,
+    /// In the frame: `is_entry` (3.11), one byte. [`ABSENT`] elsewhere: up to 3.10 every frame is entered from
+    /// C, and from 3.12 on those are whose caller is one of the interpreter's own frames.
+    pub frame_entry: u32,
+    /// In the code object, for [`Frame::identity`]: where its first four words begin. Where there is a
+    /// `co_version`, it is the last four bytes of them.
+    pub code_start: u32,
+    /// Bytes from there that are read at once: the four words, and up to 3.11 the tail too, as the last four.
+    /// At most [`CODE_BYTES`].
+    pub code_bytes: u32,
+    /// In the code object: four words among which are the addresses of the file's name, of the function's and,
+    /// as the last, of the line table. Folded too where no `co_version` tells code objects apart.
+    pub code_tail: u32,
+    /// In those words, in bytes: the address of the function's name.
+    pub tail_name: u32,
+    /// 1 where there is a `co_version` (from 3.12 on).
+    pub has_version: u32,
     /// Bits that a pointer in a frame may carry as a tag (3 from 3.14 on, else 0).
     pub tag_mask: u32,
-    /// Bytes from a frame's start that hold all of the above: read at once. At most [`FRAME_BYTES`].
+    /// In the frame: where what is read of it begins. Below [`FRAME_BYTES`].
+    pub frame_start: u32,
+    /// Bytes from there that hold all of the above: read at once. They end before [`FRAME_BYTES`].
     pub frame_bytes: u32,
-    /// Bytes from a code object's start that hold all of the above. At most [`CODE_BYTES`].
-    pub code_bytes: u32,
-    pub padding: u32,
 }
 
 /// Most of a frame that is read.
 pub const FRAME_BYTES: usize = 128;
-/// Most of a code object that is read.
-pub const CODE_BYTES: usize = 256;
+/// Most of a code object that is read at once.
+pub const CODE_BYTES: usize = 128;
+/// Words that an identity folds at the least, and bytes of them; see [`Layout::code_start`].
+pub const IDENTITY_WORDS: usize = 4;
+pub const IDENTITY_BYTES: u32 = 32;
+/// In a string object of builds with the GIL: the hash of its contents, -1 before it is first asked for, which
+/// for a name is when it is interned (CPython 3.8 to 3.15, `PyASCIIObject.hash`).
+pub const CONTENTS_HASH: u64 = 24;
 
 /// One Python frame, unresolved.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq, Eq, Hash)]
 pub struct Frame {
-    /// Address of the code object.
+    /// Address of the code object, and [`ENTERED_FROM_C`].
     pub code: u64,
     /// Byte offset of the instruction in the bytecode; negative before the first one.
     pub instruction: i32,
@@ -75,6 +89,10 @@ pub struct Frame {
     /// freed and its address reused does not keep it.
     pub identity: u32,
 }
+
+/// Bit of [`Frame::code`], which the alignment of code objects leaves free: C code called the interpreter
+/// to run this frame, so that the frame below is another C frame's. Without it, the caller is the next frame.
+pub const ENTERED_FROM_C: u64 = 1;
 
 /// Whether a stack could be taken. `stack_status` of the records that carry a stack.
 pub mod status {

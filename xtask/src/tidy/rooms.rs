@@ -4,8 +4,9 @@
 use super::source::Source;
 
 /// From left to right.
-pub const ROOMS: [&str; 13] = [
+pub const ROOMS: [&str; 15] = [
     "telemetry",
+    "config",
     "binaries",
     "host",
     "probes",
@@ -18,6 +19,7 @@ pub const ROOMS: [&str; 13] = [
     "transactions",
     "store",
     "outputs",
+    "exports",
 ];
 
 /// Import all, are imported by none.

@@ -336,10 +336,14 @@ impl Taker<'_> {
             // Of programs that a recording does not attach.
             Body::ConnectionOpened { .. }
             | Body::ConnectionClosed { .. }
+            | Body::TlsSession { .. }
             | Body::Io(_)
             | Body::Statement(_)
+            | Body::Context(_)
             | Body::Exception(_)
-            | Body::ExceptionPassed { .. } => {}
+            | Body::ExceptionPassed { .. }
+            | Body::Started
+            | Body::Listens => {}
         }
     }
 

@@ -119,7 +119,7 @@ impl Objects<'_> {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn modules(&self, interpreter: u64) -> Result<Vec<Item>, ObjectError> {
+    pub fn all_modules(&self, interpreter: u64) -> Result<Vec<Item>, ObjectError> {
         let at = interpreter.wrapping_add(u64::from(self.layout.interpreter_modules));
         self.dict_items(self.memory.read_u64(at)?)
     }

@@ -47,6 +47,8 @@ pub struct ObjectOffsets {
     pub frame_instruction: u32,
     /// `owner`, one byte.
     pub frame_owner: Option<u32>,
+    /// `is_entry` (3.11), one byte: C code called the interpreter to run this frame.
+    pub frame_is_entry: Option<u32>,
     /// `f_lasti` times this is a byte offset.
     pub instruction_scale: u32,
     /// Bits that a pointer in a frame may carry as a tag.

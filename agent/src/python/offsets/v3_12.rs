@@ -18,6 +18,7 @@ pub(super) static OFFSETS: ObjectOffsets = ObjectOffsets {
     frame_previous: 8,
     frame_instruction: 56,
     frame_owner: Some(70),
+    frame_is_entry: None,
     instruction_scale: 1,
     tag_mask: 0,
     code_firstlineno: 68,

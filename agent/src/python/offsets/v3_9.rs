@@ -18,6 +18,7 @@ pub(super) static OFFSETS: ObjectOffsets = ObjectOffsets {
     frame_previous: 24,
     frame_instruction: 104,
     frame_owner: None,
+    frame_is_entry: None,
     instruction_scale: 1,
     tag_mask: 0,
     code_firstlineno: 40,

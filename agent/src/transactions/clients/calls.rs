@@ -3,6 +3,7 @@
 use crate::transactions::http::Part;
 use pyapm_model::line::SpanKind;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The client's side of one connection. Both streams come in runs of bytes, cut anywhere.
 pub trait Protocol: std::fmt::Debug + Send {
@@ -13,11 +14,19 @@ pub trait Protocol: std::fmt::Debug + Send {
     /// Bytes that it received, as [`Self::sent`].
     fn received(&mut self, part: Part<'_>, first: bool, calls: &mut Calls);
 
+    /// What the other side is: `db.system.name` or `messaging.system` of the OpenTelemetry conventions; `http`.
+    fn system(&self) -> &'static str;
+
     /// How much of the bytes to come is of use.
     fn wants(&self) -> Wants;
 
     /// The connection has ended: what is still open will not be answered.
     fn closed(&mut self, _calls: &mut Calls) {}
+
+    /// The rest of the connection cannot be read: it is encrypted, or compressed.
+    fn is_opaque(&self) -> bool {
+        false
+    }
 }
 
 /// How much of a connection's bytes the kernel should carry.
@@ -40,8 +49,14 @@ pub enum Call {
     Began { tag: u64, operation: Operation },
     /// Some of its answer has come.
     Answering { tag: u64 },
+    /// Its answer has begun, and is no error; how long it is, is not known yet.
+    Accepted { tag: u64 },
     /// It has been answered to the end, or never will be.
     Ended { tag: u64, result: CallResult },
+    /// No call: the parser has lost its place in the stream.
+    Lost,
+    /// No call: something was not kept because there was too much of it.
+    Overflow,
 }
 
 /// What one run of bytes led to, in order. The caller empties it.
@@ -54,9 +69,10 @@ pub enum Operation {
     Statement {
         /// `db.system.name` of the OpenTelemetry conventions.
         system: &'static str,
-        text: Vec<u8>,
+        text: Arc<[u8]>,
         /// Bytes of the whole text; more than `text` has when it was cut.
         text_len: u32,
+        purpose: Purpose,
     },
     /// Anything with a name and, maybe, a target.
     Command {
@@ -74,11 +90,22 @@ pub enum Operation {
     },
 }
 
+/// What a statement is sent for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    #[default]
+    Run,
+    /// To be run later, any number of times.
+    Prepare,
+}
+
 /// What became of a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallResult {
     /// Number, SQLSTATE or class of the error, as the protocol tells it; `None` for success.
     pub error: Option<String>,
+    /// SQLSTATE, where `error` is something else.
+    pub sqlstate: Option<String>,
     /// Status code of an HTTP response.
     pub status: Option<u16>,
     /// Rows that came back.
@@ -87,4 +114,25 @@ pub struct CallResult {
     pub affected_rows: Option<u64>,
     /// The end was not seen: bytes were lost, or the connection ended first.
     pub unseen: bool,
+    /// It was over with the latest bytes received before this was noticed.
+    pub earlier: bool,
+}
+
+impl CallResult {
+    /// Nobody saw how it ended.
+    #[must_use]
+    pub fn unseen() -> Self {
+        Self { unseen: true, ..Self::default() }
+    }
+
+    #[must_use]
+    pub fn error(code: impl Into<String>) -> Self {
+        Self { error: Some(code.into()), ..Self::default() }
+    }
+}
+
+/// The oldest call without a tag is over.
+#[must_use]
+pub fn ended(result: CallResult) -> Call {
+    Call::Ended { tag: 0, result }
 }

@@ -4,11 +4,23 @@
 //!
 //! - [`calls`]: what every protocol's parser is, and what it says.
 //! - [`detect`]: which protocol a connection speaks, by its first bytes.
+//! - [`frames`]: messages that say their length in a header, which most binary protocols have.
 //! - one file or folder for each protocol.
+//!
+//! Calls of protocols that answer in order have tag 0; a parser then says when a call begins and ends, and
+//! whoever feeds it knows that the bytes between belong to the oldest.
 
 mod calls;
 mod detect;
+mod frames;
 mod http;
+mod mysql;
+mod postgresql;
+mod redis;
 
-pub use calls::{Call, CallResult, Calls, Operation, Protocol, Wants};
+#[cfg(test)]
+mod tests;
+
+pub use calls::{Call, CallResult, Calls, Operation, Protocol, Purpose, Wants};
 pub use detect::detect;
+pub use mysql::{Mysql, carries_statement};

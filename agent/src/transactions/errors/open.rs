@@ -3,7 +3,7 @@
 use super::catcher::{handled, own_frame};
 use crate::intake::{Exception, ExceptionId, Relation};
 use crate::transactions::http::Ended;
-use crate::transactions::spans::RequestId;
+use crate::transactions::spans::{Caller, RequestId};
 use crate::transactions::thread::ThreadKey;
 use crate::transactions::work::Work;
 use crate::transactions::{Clock, FinishedError, Output, Transactions};
@@ -69,7 +69,7 @@ impl Transactions {
                     out.errors.extend(self.errors.close(oldest, clock));
                 }
                 self.errors.add(raised);
-                self.place(raised.exception.id, raised.pid, raised.tid, raised.scope);
+                self.place(raised.exception.id, raised.time_ns, raised.pid, raised.tid, raised.scope);
             }
         }
     }
@@ -88,7 +88,7 @@ impl Transactions {
         }
         // Raised by a thread that worked for another: it is the other's once it is handed over.
         if open.owner.is_none() {
-            self.place(id, pid, tid, Scope::default());
+            self.place(id, time_ns, pid, tid, Scope::default());
         }
     }
 
@@ -110,11 +110,6 @@ impl Transactions {
         }
     }
 
-    /// Gives out the rest, at the end.
-    pub fn settle_all_errors(&mut self, out: &mut Output) {
-        self.settle_errors(u64::MAX, out);
-    }
-
     fn chained(&mut self, raised: &Raised<'_>, other: ExceptionId, relation: Chain) {
         let root = self.errors.belongs.get(&other).copied().unwrap_or(other);
         let Some(open) = self.errors.open.get_mut(&root) else {
@@ -134,20 +129,9 @@ impl Transactions {
         self.errors.belongs.insert(exception.id, root);
     }
 
-    /// Gives an exception to the request that the thread works for.
-    fn place(&mut self, id: ExceptionId, pid: u32, tid: u32, scope: Scope) {
-        let Some(owner) = self.owner(ThreadKey { pid, tid }, scope) else { return };
-        let most = self.limits.errors_per_transaction;
-        if let Some(exchange) = self.request(owner) {
-            let errors = &mut exchange.work.errors;
-            if errors.len() >= most {
-                errors.pop_front();
-            }
-            errors.push_back(id);
-        }
-        if let Some(open) = self.errors.open.get_mut(&id) {
-            open.owner = Some(owner);
-        }
+    fn place(&mut self, id: ExceptionId, time_ns: u64, pid: u32, tid: u32, scope: Scope) {
+        let caller = Caller { time_ns, thread: ThreadKey { pid, tid }, scope, stack: None };
+        self.place_error(&caller, id);
     }
 }
 
@@ -220,6 +204,12 @@ impl Errors {
         let left = candidates.iter().find(|(_, handled)| *handled == Some(false));
         let caught = || candidates.iter().find(|(open, _)| open.is_of_the_application());
         left.or_else(caught).map(|(open, _)| open.seen())
+    }
+
+    pub(in crate::transactions) fn owned_by(&mut self, id: ExceptionId, owner: RequestId) {
+        if let Some(open) = self.open.get_mut(&id) {
+            open.owner = Some(owner);
+        }
     }
 
     /// Tells exceptions the name of the transaction that they were raised in, which has ended.

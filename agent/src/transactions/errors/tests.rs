@@ -2,6 +2,7 @@
 
 use super::Raised;
 use crate::intake::{Exception, ExceptionId, Relation};
+use crate::transactions::sql::Mode;
 use crate::transactions::{Clock, FinishedError, Limits, Output, Settings, Transactions};
 use pyapm_model::error::Relation as Chain;
 use pyapm_model::line::Frame;
@@ -20,7 +21,13 @@ struct Player {
 
 impl Player {
     fn new(limits: Limits) -> Self {
-        let settings = Settings { application: "shop".into(), clock: Clock::default(), seed: 1, limits };
+        let settings = Settings {
+            application: "shop".into(),
+            clock: Clock::default(),
+            seed: 1,
+            limits,
+            sql: Mode::default(),
+        };
         Self { transactions: Transactions::new(settings), out: Output::default() }
     }
 

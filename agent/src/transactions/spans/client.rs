@@ -7,6 +7,7 @@ use crate::transactions::Transactions;
 use crate::transactions::clients::{Call, CallResult, Calls, Operation, Protocol};
 use crate::transactions::connection::{Speaks, parts};
 use crate::transactions::http::Part;
+use crate::transactions::sql::Dialect;
 use crate::transactions::thread::ThreadKey;
 use pyapm_model::line::Frame;
 use pyapm_wire::scope::Scope;
@@ -22,6 +23,8 @@ pub struct Client {
     pub protocol: Box<dyn Protocol>,
     /// Tags of calls that are not answered, oldest first, and their spans: `None` for a call that is nobody's.
     open: VecDeque<(u64, Option<SpanId>)>,
+    /// Its client library tells where its calls are made, before they are on the wire.
+    pub sites_known: bool,
 }
 
 /// Who makes a call, and when.
@@ -36,7 +39,12 @@ pub struct Caller {
 impl Client {
     #[must_use]
     pub fn new(protocol: Box<dyn Protocol>) -> Self {
-        Self { protocol, open: VecDeque::new() }
+        Self { protocol, open: VecDeque::new(), sites_known: false }
+    }
+
+    #[must_use]
+    pub fn is_opaque(&self) -> bool {
+        self.protocol.is_opaque()
     }
 
     fn feed(&mut self, io: &Io<'_>, lost: u64, calls: &mut Calls) {
@@ -66,8 +74,22 @@ impl Transactions {
         if let Some(client) = self.client_of(io.connection) {
             client.feed(io, lost, &mut calls);
         }
+        let ends = calls.iter().any(|call| matches!(call, Call::Ended { .. }));
         self.apply(caller, io.connection, &mut calls);
         self.calls = calls;
+        if io.direction == Direction::In && io.moved > 0 && !ends {
+            self.answering(caller.time_ns, io.connection);
+        }
+    }
+
+    /// Bytes have come that end no call: where answers come in order, they belong to the oldest.
+    fn answering(&mut self, time_ns: u64, connection: ConnectionId) {
+        let oldest = self.client_of(connection).and_then(|client| client.open.front().copied());
+        if let Some((0, Some(span))) = oldest
+            && let Some(span) = self.spans.get_mut(span)
+        {
+            span.some_answer(time_ns);
+        }
     }
 
     /// The connection has gone.
@@ -89,11 +111,7 @@ impl Transactions {
                         client.open.get(index)?.1
                     });
                     if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
-                        span.first_answer_ns.get_or_insert(caller.time_ns);
-                        span.last_io_ns = caller.time_ns;
-                        if span.answer == Answer::None {
-                            span.answer = Answer::Unread;
-                        }
+                        span.some_answer(caller.time_ns);
                     }
                 }
                 Call::Ended { tag, result } => {
@@ -105,54 +123,63 @@ impl Transactions {
                         end(span, caller.time_ns, result);
                     }
                 }
+                Call::Accepted { tag } => {
+                    let span = self.client_of(connection).and_then(|client| {
+                        let index = client.position(tag)?;
+                        client.open.get(index)?.1
+                    });
+                    if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
+                        span.some_answer(caller.time_ns);
+                        span.answer = Answer::Read(CallResult::default());
+                    }
+                }
+                Call::Lost => self.counts.framing_lost += 1,
+                Call::Overflow => self.counts.calls_overflow += 1,
             }
         }
     }
 
     fn call_began(&mut self, caller: &Caller, connection: ConnectionId, tag: u64, operation: Operation) {
-        let asking = match operation {
-            Operation::Statement { system, text, text_len } => {
-                let key = self.statements.key(&text, text_len);
-                let (statement, fresh) = self.statements.get(key, &text, text_len);
-                self.counts.sql_scanned += u64::from(fresh && statement.scanned);
-                Asking::Statement { system, statement }
+        let adopted = match &operation {
+            Operation::Statement { system, text_len, .. } => {
+                self.adopt(caller.thread, connection, system, *text_len)
             }
-            Operation::Command { kind, system, name, target } => {
-                Asking::Command { kind, system, name, target }
-            }
-            Operation::Http { method, path } => Asking::Http { method, path },
+            _ => None,
         };
-        let span = self.open_span(caller, asking);
+        let span = match adopted {
+            Some(span) => span,
+            None => {
+                let asking = self.asking(operation);
+                self.open_span(caller, asking)
+            }
+        };
         let peer = self.connections.get(&connection).and_then(|connection| connection.peer);
         if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
             span.server = peer;
+            span.last_io_ns = caller.time_ns;
         }
         let Some(client) = self.client_of(connection) else { return };
+        client.sites_known = adopted.is_some();
         if client.open.len() >= MOST_OPEN {
             client.open.pop_front();
         }
         client.open.push_back((tag, span));
     }
 
-    /// A span for whoever runs there; `None` when that is nobody, or it has too many.
-    pub(super) fn open_span(&mut self, caller: &Caller, asking: Asking) -> Option<SpanId> {
-        let Some(owner) = self.owner(caller.thread, caller.scope) else {
-            self.counts.span_unplaced += 1;
-            return None;
-        };
-        let most = self.limits.spans_per_transaction;
-        let work = &mut self.request(owner)?.work;
-        if work.spans.len() >= most {
-            self.counts.spans_overflow += 1;
-            return None;
+    fn asking(&mut self, operation: Operation) -> Asking {
+        match operation {
+            Operation::Statement { system, text, text_len, purpose } => {
+                let dialect = Dialect::of(system);
+                let key = self.statements.key(&text, text_len, dialect);
+                let (statement, fresh) = self.statements.get(key, &text, text_len, dialect);
+                self.counts.sql_scanned += u64::from(fresh && statement.scanned);
+                Asking::Statement { system, statement, purpose }
+            }
+            Operation::Command { kind, system, name, target } => {
+                Asking::Command { kind, system, name, target }
+            }
+            Operation::Http { method, path } => Asking::Http { method, path },
         }
-        let mut span = OpenSpan::new(asking, caller.time_ns);
-        span.stack.clone_from(&caller.stack);
-        let id = self.spans.open(span);
-        if let Some(exchange) = self.request(owner) {
-            exchange.work.spans.push(id);
-        }
-        Some(id)
     }
 
     fn client_of(&mut self, id: ConnectionId) -> Option<&mut Client> {
@@ -171,6 +198,8 @@ fn end(span: &mut OpenSpan, time_ns: u64, result: CallResult) {
             Answer::None => Answer::None,
             _ => Answer::Unread,
         }
+    } else if result.earlier {
+        Answer::Read(result)
     } else {
         span.last_io_ns = time_ns;
         span.first_answer_ns.get_or_insert(time_ns);

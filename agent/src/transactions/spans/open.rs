@@ -2,7 +2,7 @@
 //! known later than that they are there.
 
 use crate::intake::{ConnectionId, Endpoint};
-use crate::transactions::clients::CallResult;
+use crate::transactions::clients::{CallResult, Purpose};
 use crate::transactions::name;
 use crate::transactions::sql::Normalised;
 use pyapm_model::line::{Frame, SpanKind};
@@ -40,7 +40,7 @@ pub struct OpenSpan {
 /// What is asked.
 #[derive(Clone, Debug)]
 pub enum Asking {
-    Statement { system: &'static str, statement: Arc<Normalised> },
+    Statement { system: &'static str, statement: Arc<Normalised>, purpose: Purpose },
     Command { kind: SpanKind, system: &'static str, name: Cow<'static, str>, target: Option<String> },
     Http { method: Cow<'static, str>, path: Option<String> },
 }
@@ -83,6 +83,15 @@ impl OpenSpan {
             first_answer_ns: None,
             answer: Answer::None,
             closed: false,
+        }
+    }
+
+    /// Some of the answer has come, and how it ends is not known yet.
+    pub fn some_answer(&mut self, time_ns: u64) {
+        self.first_answer_ns.get_or_insert(time_ns);
+        self.last_io_ns = time_ns;
+        if self.answer == Answer::None {
+            self.answer = Answer::Unread;
         }
     }
 

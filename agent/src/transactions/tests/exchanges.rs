@@ -334,7 +334,7 @@ fn large_bodies_with_only_heads_captured() {
     player.read(WEB, request.as_bytes());
     let hint = *player.out.hints.last().unwrap();
     assert_eq!(hint.skip_in, (request.len() + LENGTH) as u64);
-    assert_eq!((hint.pid, hint.fd, hint.connection.0), (super::PID, 11, WEB));
+    assert_eq!(hint.connection.0, WEB);
     let body = vec![b'b'; 65_536];
     let mut left = LENGTH;
     while left > 0 {

@@ -1,0 +1,292 @@
+//! One publisher, any number of subscribers. The publisher is the engine's loop and never waits; a subscriber that is too
+//! slow loses the oldest lines, and the loss is counted under its name. It knows no format and no transport.
+//!
+//! ```text
+//! engine --lines-----> ring of the newest LINES   --> Subscriber::next()      each line once, or counted as dropped
+//!        --overviews-> the newest overview alone  --> Subscriber::overview()  totals; a slow reader skips, loses nothing
+//! ```
+
+use pyapm_model::line::Line;
+use pyapm_model::service::{ApplicationInfo, Overview, SubscriberHealth};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{broadcast, watch};
+
+/// Lines that wait for the slowest subscriber, at most: some seconds of a busy host.
+pub const LINES: usize = 16_384;
+
+/// A line, and the application that it is of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Published {
+    pub application: Arc<ApplicationInfo>,
+    pub line: Line,
+}
+
+/// The sending end. Dropped, it ends every subscriber.
+#[derive(Debug)]
+pub struct Publisher {
+    lines: broadcast::Sender<Arc<Published>>,
+    overviews: watch::Sender<Arc<Overview>>,
+    subscribers: Arc<Subscribers>,
+}
+
+/// What is known of the subscribers.
+#[derive(Debug, Default)]
+struct Subscribers {
+    counts: Mutex<BTreeMap<String, Weak<Counts>>>,
+    /// Those that somebody looks at as it happens.
+    live: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    dropped: AtomicU64,
+    waiting: AtomicU64,
+}
+
+/// The receiving end: one for each export, made by `pipeline`, owned by the export's task.
+#[derive(Debug)]
+pub struct Subscriber {
+    lines: broadcast::Receiver<Arc<Published>>,
+    overviews: watch::Receiver<Arc<Overview>>,
+    counts: Arc<Counts>,
+}
+
+/// Makes subscribers, for tasks that take clients of their own.
+#[derive(Clone, Debug)]
+pub struct Overviews {
+    receiver: watch::Receiver<Arc<Overview>>,
+    subscribers: Arc<Subscribers>,
+}
+
+/// While it lives, overviews come every second.
+#[derive(Debug)]
+pub struct Live(Arc<Subscribers>);
+
+impl Default for Publisher {
+    fn default() -> Self {
+        Self::new(LINES)
+    }
+}
+
+impl Publisher {
+    /// `lines` is how many wait for the slowest subscriber, at most.
+    #[must_use]
+    pub fn new(lines: usize) -> Self {
+        Self {
+            lines: broadcast::Sender::new(lines.max(1)),
+            overviews: watch::Sender::new(Arc::new(Overview::default())),
+            subscribers: Arc::default(),
+        }
+    }
+
+    /// A subscriber of lines from now on. `name` is what its losses are counted under; a name that is given again
+    /// replaces the one before.
+    #[must_use]
+    pub fn subscribe(&self, name: &str) -> Subscriber {
+        let counts = Arc::new(Counts::default());
+        self.subscribers.counts().insert(name.to_owned(), Arc::downgrade(&counts));
+        Subscriber { lines: self.lines.subscribe(), overviews: self.overviews.subscribe(), counts }
+    }
+
+    /// For a task whose clients want overviews and no lines.
+    #[must_use]
+    pub fn overviews(&self) -> Overviews {
+        Overviews { receiver: self.overviews.subscribe(), subscribers: Arc::clone(&self.subscribers) }
+    }
+
+    /// Whether anybody takes lines: without, none need be made.
+    #[must_use]
+    pub fn has_readers(&self) -> bool {
+        self.lines.receiver_count() > 0
+    }
+
+    /// Whether anybody watches as it happens: overviews are then due each second, else every ten.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.subscribers.live.load(Ordering::Relaxed) > 0
+    }
+
+    pub fn publish(&self, application: &Arc<ApplicationInfo>, line: Line) {
+        let published = Published { application: Arc::clone(application), line };
+        // Without a reader it goes nowhere, as it shall.
+        let _nobody_reads = self.lines.send(Arc::new(published));
+    }
+
+    pub fn publish_overview(&self, overview: Overview) {
+        let _replaced = self.overviews.send_replace(Arc::new(overview));
+    }
+
+    /// How the subscribers fare, by name.
+    #[must_use]
+    pub fn health(&self) -> BTreeMap<String, SubscriberHealth> {
+        let mut counts = self.subscribers.counts();
+        counts.retain(|_, counts| counts.strong_count() > 0);
+        let read = |counts: &Counts| SubscriberHealth {
+            waiting: counts.waiting.load(Ordering::Relaxed),
+            dropped: counts.dropped.load(Ordering::Relaxed),
+        };
+        counts
+            .iter()
+            .filter_map(|(name, counts)| Some((name.clone(), read(counts.upgrade()?.as_ref()))))
+            .collect()
+    }
+}
+
+impl Subscribers {
+    /// A thread that panicked while it held the lock left a whole map behind: go on with it.
+    fn counts(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Weak<Counts>>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subscriber {
+    /// The next line; `None` when none will follow, after the last. Lines that came too fast are counted and left
+    /// out. Cancel safe.
+    pub async fn next(&mut self) -> Option<Arc<Published>> {
+        loop {
+            match self.lines.recv().await {
+                Ok(line) => {
+                    self.counts.waiting.store(self.lines.len() as u64, Ordering::Relaxed);
+                    return Some(line);
+                }
+                Err(RecvError::Lagged(count)) => self.dropped(count),
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// A line that is there already, to make batches with.
+    pub fn ready(&mut self) -> Option<Arc<Published>> {
+        loop {
+            match self.lines.try_recv() {
+                Ok(line) => return Some(line),
+                Err(TryRecvError::Lagged(count)) => self.dropped(count),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// The newest overview: at most ten seconds old; empty before the first.
+    #[must_use]
+    pub fn overview(&self) -> Arc<Overview> {
+        Arc::clone(&self.overviews.borrow())
+    }
+
+    /// Waits for the next overview; `None` when none will follow. Cancel safe.
+    pub async fn next_overview(&mut self) -> Option<Arc<Overview>> {
+        self.overviews.changed().await.ok()?;
+        Some(Arc::clone(&self.overviews.borrow_and_update()))
+    }
+
+    /// Lines that this one was too slow for. An export adds to them what it gives up later by [`Self::dropped`].
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.counts.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Counts lines that the export took and could not deliver.
+    pub fn dropped(&self, lines: u64) {
+        self.counts.dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+}
+
+impl Overviews {
+    /// The newest; empty before the first.
+    #[must_use]
+    pub fn newest(&self) -> Arc<Overview> {
+        Arc::clone(&self.receiver.borrow())
+    }
+
+    /// Waits for one that is made from now on; `None` when none will follow. Cancel safe.
+    pub async fn fresh(&mut self) -> Option<Arc<Overview>> {
+        self.receiver.mark_unchanged();
+        self.next().await
+    }
+
+    /// Waits for one that this reader has not had; `None` when none will follow. Cancel safe.
+    pub async fn next(&mut self) -> Option<Arc<Overview>> {
+        self.receiver.changed().await.ok()?;
+        Some(Arc::clone(&self.receiver.borrow_and_update()))
+    }
+
+    /// Has overviews come every second while the answer lives.
+    #[must_use]
+    pub fn live(&self) -> Live {
+        self.subscribers.live.fetch_add(1, Ordering::Relaxed);
+        Live(Arc::clone(&self.subscribers))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.live.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pyapm_model::line::{Worker, WorkerEvent};
+
+    fn line(pid: u32) -> Line {
+        Line::Worker(Worker { event: WorkerEvent::Started, pid })
+    }
+
+    async fn pid(subscriber: &mut Subscriber) -> Option<u32> {
+        match &subscriber.next().await?.line {
+            Line::Worker(worker) => Some(worker.pid),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_subscriber_loses_the_oldest_and_only_its_own() {
+        let publisher = Publisher::new(4);
+        let shop = Arc::new(ApplicationInfo::default());
+        let (mut quick, mut slow) = (publisher.subscribe("quick"), publisher.subscribe("slow"));
+        for number in 0..10 {
+            publisher.publish(&shop, line(number));
+            assert_eq!(pid(&mut quick).await, Some(number));
+        }
+        for number in 6..10 {
+            assert_eq!(pid(&mut slow).await, Some(number));
+        }
+        let health = publisher.health();
+        assert_eq!((health["quick"].dropped, health["slow"].dropped), (0, 6));
+        slow.dropped(2);
+        assert_eq!(slow.lost(), 8);
+        assert!(slow.ready().is_none());
+        drop(publisher);
+        assert_eq!(pid(&mut slow).await, None);
+    }
+
+    #[tokio::test]
+    async fn only_the_newest_overview_waits() {
+        let publisher = Publisher::default();
+        let mut subscriber = publisher.subscribe("any");
+        assert_eq!(*subscriber.overview(), Overview::default());
+        for taken_ns in 1..4 {
+            let mut overview = Overview::default();
+            overview.health.taken_ns = taken_ns;
+            publisher.publish_overview(overview);
+        }
+        assert_eq!(subscriber.next_overview().await.unwrap().health.taken_ns, 3);
+        drop(publisher);
+        assert!(subscriber.next_overview().await.is_none());
+    }
+
+    #[test]
+    fn it_is_known_whether_anybody_looks() {
+        let publisher = Publisher::default();
+        assert!(!publisher.has_readers() && !publisher.is_live());
+        let subscriber = publisher.subscribe("any");
+        let live = publisher.overviews().live();
+        assert!(publisher.has_readers() && publisher.is_live());
+        drop((subscriber, live));
+        assert!(!publisher.has_readers() && !publisher.is_live());
+        assert!(publisher.health().is_empty());
+    }
+}

@@ -1,0 +1,147 @@
+//! An application comes under watch, while the engine may serve others already. What can fail, fails here.
+
+use super::{Engine, Instance, Lines, Said};
+use crate::pipeline::clock;
+use crate::pipeline::start::{StartError, target_of};
+use crate::targets::{Application, ApplicationId};
+use pyapm_model::line::Line;
+
+impl Engine {
+    /// Has children of targets followed by the kernel itself from now on. Before any application is adopted.
+    pub(in crate::pipeline) fn follow(&mut self) -> Result<(), StartError> {
+        if let Some(probes) = &mut self.probes {
+            probes.attach_lifecycle()?;
+        }
+        Ok(())
+    }
+
+    /// Has starts and listeners of the whole host announced from now on.
+    pub(in crate::pipeline) fn announce(&mut self) -> Result<(), StartError> {
+        if let Some(probes) = &mut self.probes {
+            probes.attach_announcements()?;
+        }
+        Ok(())
+    }
+
+    /// Begins to watch an application. Its members may have become others since it was found: it is looked up
+    /// again once its first processes are watched. One that has ended under the same name goes on as this one.
+    ///
+    /// # Errors
+    /// When its master has gone, or the kernel refuses; nothing of it is watched then.
+    pub(in crate::pipeline) fn adopt(
+        &mut self,
+        application: &Application,
+    ) -> Result<ApplicationId, StartError> {
+        let watched = self.watch_all(application);
+        if watched.is_err() {
+            for member in &application.members {
+                self.tables.unwatch(member.key.pid);
+                self.interpreters.remove(&member.key.pid);
+            }
+        }
+        let application = Application { name: application.name.clone(), ..watched? };
+        let ended = self.ended_as(&application.name);
+        let id = ended.unwrap_or(ApplicationId(self.next));
+        for member in &application.members {
+            let _already_reported = self.registry.add(id, member.key.pid, member.is_master, 0);
+        }
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.application = application;
+            return Ok(id);
+        }
+        self.next = self.next.wrapping_add(1);
+        let seed = self.seed.wrapping_add(u64::from(id.0) << 32);
+        let instance = Instance::new(id, application, self.clock, seed, clock::monotonic_ns(), self.sql);
+        self.instances.insert(id, instance);
+        Ok(id)
+    }
+
+    fn ended_as(&self, name: &str) -> Option<ApplicationId> {
+        let mut named = self.instances.values().filter(|instance| instance.application.name == name);
+        named.find(|instance| !self.is_alive(instance.id)).map(|instance| instance.id)
+    }
+
+    /// Begins to watch one more process of an application: one that was spawned, not forked.
+    pub(in crate::pipeline) fn join(&mut self, application: ApplicationId, pid: u32, lines: &mut Lines) {
+        let now = clock::monotonic_ns();
+        if let Some(probes) = &mut self.probes {
+            self.drivers.follow(probes, pid);
+        }
+        let target = target_of(pid, &mut self.inspector, &mut self.interpreters);
+        self.follow_exceptions(pid);
+        if let Err(error) = self.tables.watch(pid, target, true) {
+            tracing::error!(pid, "a spawned worker is not followed: {error}");
+            return;
+        }
+        let notice = self.registry.add(application, pid, false, now);
+        lines.extend(notice.map(|worker| Said { application, line: Line::Worker(worker) }));
+    }
+
+    /// Watches an application no longer, though it lives. Its transactions in flight are not reported.
+    pub(in crate::pipeline) fn release(&mut self, application: ApplicationId) {
+        let now = clock::monotonic_ns();
+        for pid in self.registry.members(application) {
+            self.tables.unwatch(pid);
+            let _nobody_is_told = self.registry.exit(pid, now);
+            self.symbols.forget(pid);
+            self.interpreters.remove(&pid);
+        }
+        self.pending.retain(|pending| pending.application != application);
+        self.forget_application(application);
+    }
+
+    /// Lets go of an application that has ended. Its counts stay in the sums.
+    pub(in crate::pipeline) fn forget_application(&mut self, application: ApplicationId) {
+        if let Some(instance) = self.instances.remove(&application) {
+            self.retired.add(&instance);
+        }
+    }
+
+    fn watch_all(&mut self, application: &Application) -> Result<Application, StartError> {
+        // A statement that is seen at all is then seen from the first request on.
+        self.follow_libraries_of(application);
+        // Once a process is watched, its children are added by the kernel itself. Those that were forked
+        // between the first look and now are found by the second.
+        self.watch(application)?;
+        let application = self.discovery.application(application.master.pid)?;
+        self.watch(&application)?;
+        self.follow_libraries_of(&application);
+        self.attach_the_rest()?;
+        Ok(application)
+    }
+
+    fn watch(&mut self, application: &Application) -> Result<(), StartError> {
+        for member in &application.members {
+            let pid = member.key.pid;
+            let target = target_of(pid, &mut self.inspector, &mut self.interpreters);
+            self.tables.watch(pid, target, true)?;
+        }
+        Ok(())
+    }
+
+    fn follow_libraries_of(&mut self, application: &Application) {
+        let Some(probes) = &mut self.probes else { return };
+        for member in &application.members {
+            let pid = member.key.pid;
+            self.drivers.follow(probes, pid);
+            if let Some(interpreter) = self.interpreters.get(&pid) {
+                self.exceptions.follow(probes, interpreter);
+                self.loops.follow(probes, &mut self.tables, pid, interpreter);
+            }
+        }
+    }
+
+    /// Families that no target needed before there was one. Sockets last: a transaction that is seen at all is
+    /// then seen with its spans and samples.
+    fn attach_the_rest(&mut self) -> Result<(), StartError> {
+        if self.attached {
+            return Ok(());
+        }
+        if let Some(probes) = &mut self.probes {
+            probes.attach_sampling(self.rate_hz)?;
+            probes.attach_io()?;
+            self.attached = true;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+//! Redis, in the protocol's versions 2 and 3 (`redis.io/docs/reference/protocol-spec`): command and the pattern
+//! of its key. Values are stepped over, and keys are kept without what makes them many.
+
+mod client;
+mod commands;
+mod key;
+mod reply;
+mod request;
+
+pub use client::Redis;
+pub use request::begins;
