@@ -3,6 +3,7 @@
 //! pyapm's work, so nothing here comes from the agent but the vocabulary of its JSON lines.
 
 pub mod bpf;
+pub mod framework;
 pub mod guard;
 pub mod gunicorn;
 pub mod inspect;
@@ -14,5 +15,6 @@ pub mod pyapm;
 pub mod record;
 pub mod source;
 pub mod tmux;
+pub mod traceback;
 pub mod wait;
 pub mod workload;

@@ -1,6 +1,8 @@
 //! JSON lines: one object a line, tagged by `type`. Names are append-only. Times are integers in
 //! nanoseconds; starts are wall clock (Unix epoch). What is unknown is `null`, never invented.
 
+pub use crate::error::Error;
+use crate::error::ErrorGroup;
 use crate::stack::Stack;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -12,6 +14,8 @@ pub enum Line {
     Attached(Attached),
     Transaction(Box<Transaction>),
     Worker(Worker),
+    /// Before the summary, one for each group.
+    Errors(Box<ErrorGroup>),
     Summary(Summary),
 }
 
@@ -62,6 +66,9 @@ pub struct Transaction {
     /// Where `duration_ns` went; `None` when waits are not followed.
     #[serde(default)]
     pub waits: Option<Waits>,
+    /// The function behind the route, at its definition; `None` when it is not known.
+    #[serde(default)]
+    pub handler: Option<Frame>,
 }
 
 /// Where the time of a transaction went, in nanoseconds. The parts add up to its duration.
@@ -180,15 +187,6 @@ pub struct Frame {
     pub file: String,
     /// `None` when the interpreter has no line for this instruction.
     pub line: Option<u32>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
-pub struct Error {
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub message: Option<String>,
-    pub handled: bool,
-    pub stack: Stack,
 }
 
 /// Stack samples that fell into a transaction, equal stacks counted together.

@@ -8,6 +8,8 @@ pub struct Limits {
     pub routes: usize,
     pub statements: usize,
     pub functions: usize,
+    /// Groups of exceptions.
+    pub errors: usize,
     /// Workers whose transactions are counted apart.
     pub workers: usize,
     /// Series of metrics, over all families.
@@ -21,6 +23,7 @@ impl Default for Limits {
             routes: 512,
             statements: 1_024,
             functions: 4_096,
+            errors: 1_000,
             workers: 4_096,
             series: 2_000,
         }

@@ -5,11 +5,13 @@ use super::callsite::from_application;
 use super::clients::{CallResult, Purpose};
 use super::http::Ended;
 use super::ids::Ids;
-use super::name::{self, Names, OTHER};
+use super::name::OTHER;
+use super::naming::{Named, Naming};
 use super::settings::{Clock, FinishedTransaction};
 use super::spans::{Answer, Asking, OpenSpan};
 use super::work::{OpenSamples, Work};
 use crate::intake::Endpoint;
+use pyapm_model::error::Error;
 use pyapm_model::line::{Outcome, SampleState, Samples, Span, SpanKind, Transaction, TransactionKind};
 use pyapm_model::stack::Stack;
 
@@ -19,7 +21,7 @@ pub struct Finisher {
     pub application: String,
     pub clock: Clock,
     pub ids: Ids,
-    pub names: Names,
+    pub naming: Naming,
     /// Threads tell what they wait for.
     pub waits: bool,
 }
@@ -29,6 +31,7 @@ impl Finisher {
         &mut self,
         ended: Ended<Work>,
         spans: Vec<OpenSpan>,
+        error: Option<Error>,
         pid: u32,
         peer: Option<Endpoint>,
         counts: &mut Counts,
@@ -39,9 +42,8 @@ impl Finisher {
             None => (self.ids.trace(), None),
         };
         let span_id = self.ids.span();
-        let own =
-            name::of_request(&exchange.request.method, exchange.request.path.as_deref(), exchange.status);
-        let name = self.names.admit(own);
+        let Named { name, route } =
+            self.naming.name(&exchange.request.method, exchange.request.path.as_deref(), exchange.status);
         if name == OTHER {
             counts.names_overflow += 1;
         }
@@ -55,7 +57,8 @@ impl Finisher {
             name,
             method: Some(exchange.request.method.into_owned()),
             path: exchange.request.path,
-            route: None,
+            route: route.as_ref().map(|route| route.pattern.clone()),
+            handler: route.and_then(|route| route.handler.clone()),
             status: exchange.status,
             start_ns: self.clock.wall_ns(exchange.started_ns),
             duration_ns,
@@ -65,7 +68,7 @@ impl Finisher {
             spans: spans.into_iter().map(|span| self.span(span, &span_id, outcome, ended_ns)).collect(),
             span_id,
             parent_span_id,
-            error: None,
+            error,
             samples: merged(exchange.work.samples),
             outcome,
             request_bytes: exchange.request_bytes,
