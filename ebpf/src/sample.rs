@@ -4,14 +4,13 @@
 use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{SAMPLE_SCRATCH, TARGETS};
-use crate::stack;
+use crate::{scope, stack};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::perf_event;
 use aya_ebpf::programs::PerfEventContext;
 use pyapm_wire::count;
 use pyapm_wire::event::{Sample, kind};
 use pyapm_wire::python::status;
-use pyapm_wire::scope::Scope;
 
 #[perf_event]
 fn cpu_sample(_context: PerfEventContext) -> i32 {
@@ -23,12 +22,13 @@ fn cpu_sample(_context: PerfEventContext) -> i32 {
     if walked.status == status::NO_THREAD_STATE {
         emit::add(count::SAMPLE_NOT_PYTHON, 1);
     }
+    let scope = scope::take(target, scratch);
     emit::send(&Sample {
         header: header(kind::SAMPLE, size_of::<Sample>()),
         stack: walked.stack,
         stack_status: walked.status,
         padding: [0; 6],
-        scope: Scope::default(),
+        scope,
     });
     0
 }

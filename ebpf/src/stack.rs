@@ -78,15 +78,7 @@ fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
         Ok(tstate) => tstate,
         Err(status) => return status,
     };
-    let Some(mut first) = user::<u64>(tstate + u64::from(layout.tstate_frame)) else {
-        return status::UNREADABLE;
-    };
-    if layout.cframe_current != ABSENT {
-        let Some(current) = user::<u64>(first + u64::from(layout.cframe_current)) else {
-            return status::UNREADABLE;
-        };
-        first = current;
-    }
+    let Some(first) = first_frame(layout, tstate) else { return status::UNREADABLE };
     // SAFETY: as above.
     unsafe {
         let walk = &raw mut (*scratch).walk;
@@ -104,6 +96,16 @@ fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
         }
     }
     status::TRUNCATED
+}
+
+/// The innermost frame of a thread; 0 when it has none.
+#[inline(always)]
+pub(crate) fn first_frame(layout: &Layout, tstate: u64) -> Option<u64> {
+    let first = user::<u64>(tstate + u64::from(layout.tstate_frame))?;
+    if layout.cframe_current == ABSENT {
+        return Some(first);
+    }
+    user::<u64>(first + u64::from(layout.cframe_current))
 }
 
 enum Step {
@@ -255,7 +257,7 @@ pub(crate) fn frame_identity(layout: &Layout, code: u64) -> u32 {
 /// # Safety
 /// `object` is valid for reads of `SIZE + 8` bytes, and aligned to 8.
 #[inline(always)]
-unsafe fn field<T: Copy, const SIZE: usize>(object: *const u8, offset: u32) -> T {
+pub(crate) unsafe fn field<T: Copy, const SIZE: usize>(object: *const u8, offset: u32) -> T {
     // Aligned, as C lays structs out: an unaligned read would be made of single bytes.
     let offset = opaque(u64::from(offset)) & (SIZE - align_of::<T>()) as u64;
     // SAFETY: the offset is below `SIZE` and aligned like `T`, which has at most 8 bytes; `object` is

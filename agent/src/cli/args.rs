@@ -1,11 +1,15 @@
 //! The command line as it is written. With `recording`, which has the
 //! flags of `record`, the only file that knows clap: what leaves it are checked options.
 
-use super::options::{AttachOptions, DoctorOptions, DumpOptions, Format, PsOptions, RecordOptions};
+use super::configuration::{self, ConfigRequest};
+use super::options::{
+    AttachOptions, DoctorOptions, DumpOptions, Format, PsOptions, RecordOptions, RunOptions, TopOptions,
+};
 use super::recording::Record;
 use crate::transactions::sql;
 use clap::{CommandFactory as _, Parser as _};
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 const DAY_SECONDS: f64 = 86_400.0;
@@ -18,6 +22,9 @@ pub(super) enum Request {
     Attach(AttachOptions),
     Dump(DumpOptions),
     Record(RecordOptions),
+    Run(RunOptions),
+    Top(TopOptions),
+    Config(ConfigRequest),
     Ps(PsOptions),
     Doctor(DoctorOptions),
     /// Text for stdout: a completion script.
@@ -58,6 +65,10 @@ pub(super) fn try_parse(
         Command::Attach(attach) => Request::Attach(attach.checked(terminal)),
         Command::Dump(dump) => Request::Dump(dump.checked()),
         Command::Record(record) => Request::Record(record.checked(&mut Arguments::command())?),
+        Command::Run(run) => Request::Run(RunOptions { config: configuration::to_start_with(run.config) }),
+        Command::Top(top) => Request::Top(top.checked(terminal)),
+        Command::Config(Config::Init { output }) => Request::Config(ConfigRequest::Init(output)),
+        Command::Config(Config::Check { file }) => Request::Config(ConfigRequest::Check(file)),
         Command::Ps(ps) => Request::Ps(PsOptions { json: ps.json }),
         Command::Doctor(doctor) => Request::Doctor(DoctorOptions { pid: doctor.pid, json: doctor.json }),
         Command::Completions { shell } => {
@@ -87,6 +98,13 @@ struct Arguments {
 enum Command {
     /// Watch one running application: its requests, SQL and Python stacks.
     Attach(Attach),
+    /// Run as a service: watch all applications that the configuration names, as they come and go.
+    Run(Run),
+    /// Look at an application that the service watches.
+    Top(Top),
+    /// Write a configuration file with every key, or check one.
+    #[command(subcommand)]
+    Config(Config),
     /// Write what every thread of a process is doing now, with its Python stack.
     Dump(DumpArguments),
     /// Record where the time of Python processes goes, into a flame graph or another profile.
@@ -152,6 +170,59 @@ impl Attach {
             color: terminal.stdout_color,
         }
     }
+}
+
+#[derive(clap::Args, Debug)]
+struct Run {
+    /// The configuration [default: /etc/pyapm/pyapm.toml where it is there, else every default].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(clap::Args, Debug)]
+struct Top {
+    /// The application, by its name or number [default: the only one].
+    #[arg(long, value_name = "NAME")]
+    application: Option<String>,
+
+    /// Any process of the application.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    pid: Option<u32>,
+
+    /// Only write which applications the service watches.
+    #[arg(long)]
+    list: bool,
+
+    /// The service's socket.
+    #[arg(long, value_name = "PATH", default_value = "/run/pyapm/pyapm.sock")]
+    socket: PathBuf,
+}
+
+impl Top {
+    fn checked(self, terminal: Terminal) -> TopOptions {
+        TopOptions {
+            socket: self.socket,
+            application: self.application,
+            pid: self.pid,
+            list: self.list,
+            color: terminal.stdout_color,
+        }
+    }
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Config {
+    /// Write a file with every key and its default, commented out.
+    Init {
+        /// To this file, which must not be there yet [default: to stdout].
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Say what is wrong with a file, and where.
+    Check {
+        #[arg(default_value = configuration::DEFAULT_PATH)]
+        file: PathBuf,
+    },
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

@@ -85,6 +85,26 @@ pub struct DumpOptions {
     pub locals: bool,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOptions {
+    /// `None`: there is none, and everything is as by default.
+    pub config: Option<PathBuf>,
+}
+
+/// The live view of an application that the service watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopOptions {
+    pub socket: PathBuf,
+    /// By name or number.
+    pub application: Option<String>,
+    /// Any of its processes.
+    pub pid: Option<u32>,
+    /// Only write which applications there are.
+    pub list: bool,
+    /// As for [`AttachOptions`].
+    pub color: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PsOptions {
     pub json: bool,

@@ -2,7 +2,7 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
 };
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
@@ -66,6 +66,15 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             let (sample, _) = split::<wire::Sample>(record)?;
             scope = sample.scope;
             Body::Sample { stack: stack_id(sample.stack), status: stack_status(sample.stack_status)? }
+        }
+        kind::CONTEXT => {
+            let (made, _) = split::<wire::Context>(record)?;
+            Body::Context(Context {
+                context: made.context,
+                parent: made.parent,
+                grandparent: made.grandparent,
+                empty: made.header.flags & wire::context::EMPTY != 0,
+            })
         }
         kind::STACK => stack(record)?,
         other => return Err(DecodeError::Kind(other)),

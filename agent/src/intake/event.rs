@@ -57,6 +57,7 @@ pub enum Body<'a> {
         stack: Option<StackId>,
         status: StackStatus,
     },
+    Context(Context),
     Stack {
         stack: StackId,
         frames: Vec<pyapm_wire::python::Frame>,
@@ -124,6 +125,18 @@ pub struct Io<'a> {
     /// Of an outgoing call; `None` when it was not taken, see `status`.
     pub stack: Option<StackId>,
     pub status: StackStatus,
+}
+
+/// The thread has made a `PyContext`: whatever was known of its address was of another one. Addresses in the target,
+/// good for comparing only; 0 for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    pub context: u64,
+    /// The thread's current one; the new one is a copy of it, unless `empty`.
+    pub parent: u64,
+    /// The one that was current before `parent` was entered.
+    pub grandparent: u64,
+    pub empty: bool,
 }
 
 /// A database client library was asked to run a statement; it has not been sent yet.

@@ -10,6 +10,6 @@ mod ring;
 
 pub use decode::{DecodeError, decode};
 pub use event::{
-    Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
 };
 pub use ring::{Delivered, Reader};

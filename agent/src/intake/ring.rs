@@ -13,6 +13,8 @@ pub struct Delivered {
     pub decoded: u64,
     /// Records that arrived and made no sense.
     pub undecodable: u64,
+    /// Of all of them, without the ring's own headers.
+    pub bytes: u64,
 }
 
 pub struct Reader {
@@ -32,6 +34,7 @@ impl Reader {
         while taken < limit {
             let Some(record) = self.ring.next() else { break };
             taken += 1;
+            self.delivered.bytes += record.len() as u64;
             match decode(&record) {
                 Ok(event) => {
                     self.delivered.decoded += 1;

@@ -150,6 +150,7 @@ mod tests {
             request_bytes: 1,
             response_bytes: 2,
             client_address: None,
+            warnings: Vec::new(),
         }
     }
 

@@ -10,6 +10,7 @@ mod intern;
 mod series;
 mod settings;
 mod tally;
+mod warnings;
 mod window;
 
 pub use settings::Limits;

@@ -6,6 +6,7 @@ use super::intern::{Interned, OTHER};
 use super::series::Series;
 use super::settings::Limits;
 use super::tally::{RouteTally, StatementTally, is_error};
+use super::warnings::Warnings;
 use hdrhistogram::Histogram;
 use pyapm_model::line::{Frame, SpanKind, Transaction};
 use pyapm_model::metric::Family;
@@ -25,6 +26,7 @@ struct Slot {
     errors: u64,
     routes: HashMap<u32, RouteTally>,
     statements: HashMap<u32, StatementTally>,
+    warnings: Warnings,
     functions: FunctionTally,
 }
 
@@ -89,6 +91,8 @@ impl Store {
         slot.errors += u64::from(error);
         let route = number(&mut self.routes, &transaction.name);
         slot.routes.entry(route).or_default().record(transaction);
+        let route = self.routes.name(route).unwrap_or(OTHER_NAME);
+        slot.warnings.record(route, transaction, self.limits.warnings);
         for span in transaction.spans.iter().filter(|span| span.kind == SpanKind::Db) {
             if let Some(text) = &span.db_query {
                 let statement = number(&mut self.statements, text);
@@ -169,6 +173,7 @@ impl Store {
             routes,
             functions: self.merged_functions(&slots),
             statements: self.merged_statements(&slots),
+            warnings: Warnings::merged(slots.iter().map(|slot| &slot.warnings)),
             workers: workers
                 .map(|(pid, count)| Worker { pid: *pid, transactions: *count, ..Worker::default() })
                 .collect(),

@@ -263,6 +263,7 @@ mod tests {
             offsets_source: OffsetsSource::Table,
             raising: None,
             thread_state_route: String::new(),
+            contexts: crate::python::ContextCode::default(),
             notes: Vec::new(),
         }
     }

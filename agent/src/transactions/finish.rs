@@ -8,6 +8,7 @@ use super::ids::Ids;
 use super::name::{self, Names, OTHER};
 use super::settings::{Clock, FinishedTransaction};
 use super::spans::{Answer, Asking, OpenSpan};
+use super::warnings::{self, Sameness, Seen, Thresholds};
 use super::work::{OpenSamples, Work};
 use crate::intake::Endpoint;
 use pyapm_model::line::{Outcome, SampleState, Samples, Span, SpanKind, Transaction, TransactionKind};
@@ -20,6 +21,7 @@ pub struct Finisher {
     pub clock: Clock,
     pub ids: Ids,
     pub names: Names,
+    pub warn: Thresholds,
 }
 
 impl Finisher {
@@ -44,6 +46,19 @@ impl Finisher {
             counts.names_overflow += 1;
         }
         counts.transactions += 1;
+        let since = exchange.started_ns;
+        let about: Vec<_> = spans
+            .iter()
+            .map(|span| (Sameness::of(&span.asking), span.connected_ns.is_some_and(|made| made >= since)))
+            .collect();
+        let spans: Vec<Span> =
+            spans.into_iter().map(|span| self.span(span, &span_id, outcome, ended_ns)).collect();
+        let seen = spans.iter().zip(about).map(|(span, (sameness, opens_connection))| Seen {
+            span,
+            sameness,
+            opens_connection,
+        });
+        let warnings = warnings::warnings(&seen.collect::<Vec<_>>(), self.warn);
         let transaction = Transaction {
             application: self.application.clone(),
             kind: TransactionKind::Http,
@@ -57,7 +72,8 @@ impl Finisher {
             pid,
             tid: exchange.work.tid,
             trace_id,
-            spans: spans.into_iter().map(|span| self.span(span, &span_id, outcome, ended_ns)).collect(),
+            spans,
+            warnings,
             span_id,
             parent_span_id,
             error: None,
@@ -107,6 +123,7 @@ impl Finisher {
             destination: asked.destination,
             returned_rows: result.rows,
             affected_rows: result.affected_rows,
+            sqlstate: result.sqlstate,
             first_byte_ns: span.first_answer_ns.map(|first| first.saturating_sub(span.started_ns)),
         }
     }

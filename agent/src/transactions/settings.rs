@@ -1,6 +1,7 @@
 //! What [`super::Transactions`] is given and what it gives back. Plain data.
 
 use super::sql::Mode;
+use super::warnings::Thresholds;
 use crate::intake::ConnectionId;
 use pyapm_model::line::Transaction;
 
@@ -49,6 +50,8 @@ pub struct Limits {
     pub names: usize,
     /// Normalised statements that are remembered.
     pub statements: usize,
+    /// From when on calls are warned of.
+    pub warn: Thresholds,
 }
 
 impl Default for Limits {
@@ -62,6 +65,7 @@ impl Default for Limits {
             stacks_per_transaction: 64,
             names: 500,
             statements: 2_048,
+            warn: Thresholds::default(),
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod kind {
     pub const STATEMENT: u16 = 7;
     pub const SAMPLE: u16 = 8;
     pub const STACK: u16 = 9;
+    pub const CONTEXT: u16 = 10;
     pub const TLS_SESSION: u16 = 22;
     /// A process, target or not, has become another program by exec: a bare [`super::Header`].
     pub const STARTED: u16 = 27;
@@ -192,6 +193,26 @@ pub struct Stack {
     pub padding: u16,
 }
 
+/// Flags of a `CONTEXT` record.
+pub mod context {
+    /// Made empty; otherwise a copy of the current one.
+    pub const EMPTY: u16 = 1;
+}
+
+/// `CONTEXT`: a new `PyContext` has been made by this thread. Whatever was known of its address before was of
+/// another one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Context {
+    pub header: Header,
+    /// Address of the new one.
+    pub context: u64,
+    /// The thread's current one; 0 when it has none.
+    pub parent: u64,
+    /// The one that was current before `parent` was entered; 0 when there was none.
+    pub grandparent: u64,
+}
+
 /// Bytes of a statement's text that are captured at most.
 pub const STATEMENT_CAPTURE: u32 = 4096;
 
@@ -204,3 +225,4 @@ const _: () = assert!(size_of::<Io>() == 96);
 const _: () = assert!(size_of::<Statement>() == 80);
 const _: () = assert!(size_of::<Sample>() == 64);
 const _: () = assert!(size_of::<Stack>() == 40);
+const _: () = assert!(size_of::<Context>() == 48);

@@ -339,6 +339,7 @@ impl Taker<'_> {
             | Body::TlsSession { .. }
             | Body::Io(_)
             | Body::Statement(_)
+            | Body::Context(_)
             | Body::Started
             | Body::Listens => {}
         }

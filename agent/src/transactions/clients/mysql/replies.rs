@@ -99,7 +99,7 @@ impl State {
                 if let Some(front) = self.waiting.front_mut()
                     && !std::mem::replace(&mut front.accepted, true)
                 {
-                    calls.push(Call::Accepted { tag: 0 });
+                    calls.push(Call::Accepted { tag: 0, result: CallResult::default() });
                 }
                 self.reading = match columns {
                     // MariaDB: the columns are those of last time (`MARIADB_CLIENT_CACHE_METADATA`).
