@@ -1,6 +1,7 @@
 //! What looks like trouble in the calls of one transaction. It counts what is there; whether it is trouble, people
 //! decide.
 
+use super::clients::Purpose;
 use super::spans::Asking;
 use pyapm_model::line::{Frame, Span, SpanKind, Warning, WarningKind};
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ impl Sameness {
     pub fn of(asking: &Asking) -> Option<Self> {
         let mut hasher = DefaultHasher::new();
         match asking {
+            Asking::Statement { purpose: Purpose::Prepare, .. } => return None,
             Asking::Statement { system, statement, .. } => {
                 let operation = statement.name.split(' ').next().unwrap_or_default();
                 let bookkeeping =
