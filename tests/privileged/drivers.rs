@@ -121,6 +121,12 @@ const PAGES: &[Page] = &[
         ],
     ),
     (
+        "memcached",
+        SpanKind::Cache,
+        Some("memcached"),
+        &[call("memcached set", "set user:{id}:name"), call("memcached get", "get user:{id}:name")],
+    ),
+    (
         "urllib",
         SpanKind::Http,
         None,
