@@ -22,7 +22,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// PostgreSQL with the superuser `app`, who needs no password. It writes each statement to its log.
+    /// PostgreSQL with the superuser `app`, who needs no password, plain and over TLS. It writes each statement to
+    /// its log.
     ///
     /// # Errors
     /// When it is not installed, or does not start.
@@ -45,13 +46,25 @@ impl Server {
         if !made.status.success() {
             bail!("`initdb` failed: {}", String::from_utf8_lossy(&made.stderr));
         }
+        // The key must be its own.
+        let certified = as_account(account, &place::system_program("openssl")?)
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout"])
+            .arg(data.join("server.key"))
+            .arg("-out")
+            .arg(data.join("server.crt"))
+            .stdin(Stdio::null())
+            .output()
+            .context("could not start `openssl`")?;
+        if !certified.status.success() {
+            bail!("`openssl` failed: {}", String::from_utf8_lossy(&certified.stderr));
+        }
         Self::serve(folder, |port| {
             let mut command = as_account(account, &programs.join("postgres"));
             command
                 .arg("-D")
                 .arg(&data)
                 .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
-                .args(["-c", "unix_socket_directories=", "-c", "log_statement=all"]);
+                .args(["-c", "unix_socket_directories=", "-c", "log_statement=all", "-c", "ssl=on"]);
             command
         })
     }

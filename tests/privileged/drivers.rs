@@ -44,32 +44,27 @@ const fn http(mark: &'static str, text: &'static str, status: u16) -> Call {
 /// Path, kind, system, calls.
 type Page = (&'static str, SpanKind, Option<&'static str>, &'static [Call]);
 
+const PSYCOPG2: &[Call] = &[
+    select("psycopg2 select", 2),
+    changes("psycopg2 update", "UPDATE people SET name = ? WHERE id = ?", 1),
+    fails("psycopg2 error", NOSUCH, "42P01"),
+];
+const PSYCOPG: &[Call] = &[
+    select("psycopg select", 0),
+    select("psycopg select", 0),
+    select("psycopg select", 1),
+    select("psycopg select", 2),
+    select("psycopg select", 3),
+    select("psycopg select", 4),
+    select("psycopg select", 5),
+    fails("psycopg error", "SELECT ? / (id - ?) FROM people WHERE id = ?", "22012"),
+];
+
 const PAGES: &[Page] = &[
-    (
-        "psycopg2",
-        SpanKind::Db,
-        Some("postgresql"),
-        &[
-            select("psycopg2 select", 2),
-            changes("psycopg2 update", "UPDATE people SET name = ? WHERE id = ?", 1),
-            fails("psycopg2 error", NOSUCH, "42P01"),
-        ],
-    ),
-    (
-        "psycopg",
-        SpanKind::Db,
-        Some("postgresql"),
-        &[
-            select("psycopg select", 0),
-            select("psycopg select", 0),
-            select("psycopg select", 1),
-            select("psycopg select", 2),
-            select("psycopg select", 3),
-            select("psycopg select", 4),
-            select("psycopg select", 5),
-            fails("psycopg error", "SELECT ? / (id - ?) FROM people WHERE id = ?", "22012"),
-        ],
-    ),
+    ("psycopg2", SpanKind::Db, Some("postgresql"), PSYCOPG2),
+    ("psycopg2-tls", SpanKind::Db, Some("postgresql"), PSYCOPG2),
+    ("psycopg", SpanKind::Db, Some("postgresql"), PSYCOPG),
+    ("psycopg-tls", SpanKind::Db, Some("postgresql"), PSYCOPG),
     (
         "pg8000",
         SpanKind::Db,

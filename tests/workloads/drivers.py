@@ -37,9 +37,9 @@ def psycopg2(connection):
         cursor.execute("SELECT secret FROM nosuch")  # call: psycopg2 error
 
 
-def psycopg2_connect():
+def psycopg2_connect(tls="disable"):
     connection = importlib.import_module("psycopg2").connect(
-        host=HOST, port=port("PG_PORT"), user="app", dbname="postgres", sslmode="disable"
+        host=HOST, port=port("PG_PORT"), user="app", dbname="postgres", sslmode=tls
     )
     connection.autocommit = True
     return connection
@@ -54,9 +54,9 @@ def psycopg(connection):
         cursor.execute("SELECT 1 / (id - %s) FROM people WHERE id = 1", (1,))  # call: psycopg error
 
 
-def psycopg_connect():
+def psycopg_connect(tls="disable"):
     return importlib.import_module("psycopg").connect(
-        f"host={HOST} port={port('PG_PORT')} user=app dbname=postgres sslmode=disable", autocommit=True
+        f"host={HOST} port={port('PG_PORT')} user=app dbname=postgres sslmode={tls}", autocommit=True
     )
 
 
@@ -194,6 +194,9 @@ def memcached_connect():
 PATHS = {
     "psycopg2": (psycopg2_connect, psycopg2),
     "psycopg": (psycopg_connect, psycopg),
+    # Each brings a libpq and a libssl of its own.
+    "psycopg2-tls": (lambda: psycopg2_connect("require"), psycopg2),
+    "psycopg-tls": (lambda: psycopg_connect("require"), psycopg),
     "pg8000": (pg8000_connect, pg8000),
     "mysqlclient": (mysqlclient_connect, mysqlclient),
     "pymysql": (pymysql_connect, pymysql),

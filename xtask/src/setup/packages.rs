@@ -12,8 +12,17 @@ pub const BPF: [&str; 8] =
     ["rustc-web", "cargo-web", "rust-web-src", "llvm-22", "llvm-22-dev", "libpolly-22-dev", "gcc", "g++"];
 /// The database of the shop, the servers that the drivers' tests ask, the load generator of the benches, the
 /// terminal of the live view's test.
-pub const SERVICES: [&str; 8] =
-    ["mariadb-server", "mariadb-client", "postgresql", "redis-server", "memcached", "wrk", "tmux", "bpftool"];
+pub const SERVICES: [&str; 9] = [
+    "mariadb-server",
+    "mariadb-client",
+    "postgresql",
+    "redis-server",
+    "memcached",
+    "openssl",
+    "wrk",
+    "tmux",
+    "bpftool",
+];
 /// The distribution's interpreter, and what the database driver is compiled with.
 pub const PYTHON: [&str; 6] =
     ["python3", "python3-dev", "python3-venv", "libmariadb-dev", "pkg-config", "gcc"];
