@@ -72,6 +72,17 @@ impl Python {
         Self::all()?.into_iter().next().context("no Python environment")
     }
 
+    /// The environment that is in the variable `PYAPM_TEST_VENV`, else the first that is here.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn chosen() -> Result<Self> {
+        match std::env::var_os("PYAPM_TEST_VENV") {
+            Some(folder) => Ok(Self { name: "chosen".to_owned(), folder: PathBuf::from(folder) }),
+            None => Self::first(),
+        }
+    }
+
     /// One environment.
     ///
     /// # Errors

@@ -69,6 +69,9 @@ pub struct Transaction {
     /// The function behind the route, at its definition; `None` when it is not known.
     #[serde(default)]
     pub handler: Option<Frame>,
+    /// What looks like trouble in its calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 /// Where the time of a transaction went, in nanoseconds. The parts add up to its duration.
@@ -93,6 +96,35 @@ pub struct Waits {
     pub other_ns: u64,
     /// What it was cannot be told: its thread served others at the same time, or changed.
     pub unknown_ns: u64,
+}
+
+/// Something in a transaction's calls that is worth a look.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Warning {
+    pub kind: WarningKind,
+    /// Name of the calls: `SELECT users`.
+    pub name: String,
+    #[serde(rename = "db.system.name")]
+    pub db_system: Option<String>,
+    #[serde(rename = "db.query.text")]
+    pub db_query: Option<String>,
+    /// How many calls it is about.
+    pub count: u64,
+    /// Sum of their durations.
+    pub duration_ns: u64,
+    /// Where they are made; `None` when that is not known.
+    pub call_site: Option<Frame>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningKind {
+    /// The same statement, but for its values, from the same line, again and again.
+    RepeatedCalls,
+    /// A call that took long.
+    SlowCall,
+    /// A connection to a database or cache was made for this request.
+    ConnectionOpened,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq, Hash)]
@@ -160,6 +192,9 @@ pub struct Span {
     pub destination: Option<String>,
     #[serde(rename = "db.response.returned_rows", default, skip_serializing_if = "Option::is_none")]
     pub returned_rows: Option<u64>,
+    /// Where `error.type` is the server's own number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sqlstate: Option<String>,
     /// Rows that the statement changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affected_rows: Option<u64>,

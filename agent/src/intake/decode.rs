@@ -2,8 +2,8 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Io, Left, Library, Native, OffCpu,
-    StackId, StackPart, StackStatus, Statement,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Io, Left, Library, Native,
+    OffCpu, StackId, StackPart, StackStatus, Statement,
 };
 use super::exception;
 use bytemuck::Pod;

@@ -7,8 +7,8 @@
 
 mod decode;
 mod event;
-mod parts;
 mod exception;
+mod parts;
 mod ring;
 
 pub use decode::{DecodeError, decode, left};

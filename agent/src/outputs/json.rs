@@ -156,6 +156,7 @@ mod tests {
             handler: None,
             client_address: None,
             waits: None,
+            warnings: Vec::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! live view in the same words, without colour and without a limit on lines that matter. Not a format for
 //! programs to read: that is [`json`](super::json).
 
+use pyapm_model::line::WarningKind;
 use pyapm_model::snapshot::{Doing, Losses, Snapshot};
 use pyapm_tui::format;
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub fn report(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Re
     active(snapshot, out, width)?;
     functions(snapshot, out, width)?;
     statements(snapshot, out, width)?;
+    warnings(snapshot, out, width)?;
     errors(snapshot, out, width)?;
     workers(snapshot, out, width)?;
     losses(&snapshot.losses, out)
@@ -205,6 +207,37 @@ fn errors(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result
             message => format!("{}: {message}", group.kind),
         };
         (vec![format::clean(&exception), format::known(group.frame.as_ref(), format::call_site)], figures)
+    })
+}
+
+/// Nothing at all where there is nothing to warn of.
+fn warnings(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result<()> {
+    if snapshot.warnings.is_empty() {
+        return Ok(());
+    }
+    let table = Table {
+        title: "Warnings, most time first",
+        texts: &["what", "route", "called from"],
+        figures: &[("requests", 8), ("calls", 6), ("most", 5), ("total", 7)],
+        narrow_without: &["calls", "requests"],
+        text: 20,
+    };
+    table.write(snapshot.warnings.len(), out, width, |index| {
+        let warning = &snapshot.warnings[index];
+        let what = match warning.kind {
+            WarningKind::RepeatedCalls => "repeated",
+            WarningKind::SlowCall => "slow",
+            WarningKind::ConnectionOpened => "connection for",
+        };
+        let figures = vec![
+            format::count(warning.transactions),
+            format::count(warning.calls),
+            format::count(warning.most_calls),
+            format::duration(warning.total_ns),
+        ];
+        let call_site = format::known(warning.call_site.as_ref(), format::call_site);
+        let text = format!("{what}: {}", format::clean(&warning.text));
+        (vec![text, format::clean(&warning.route), call_site], figures)
     })
 }
 

@@ -11,6 +11,7 @@ mod intern;
 mod series;
 mod settings;
 mod tally;
+mod warnings;
 mod window;
 
 pub use settings::Limits;

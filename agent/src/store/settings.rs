@@ -7,6 +7,8 @@ pub struct Limits {
     pub window_seconds: u32,
     pub routes: usize,
     pub statements: usize,
+    /// Warnings of different kinds, routes and places in one second.
+    pub warnings: usize,
     pub functions: usize,
     /// Groups of exceptions.
     pub errors: usize,
@@ -22,6 +24,7 @@ impl Default for Limits {
             window_seconds: 60,
             routes: 512,
             statements: 1_024,
+            warnings: 200,
             functions: 4_096,
             errors: 1_000,
             workers: 4_096,

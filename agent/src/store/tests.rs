@@ -31,6 +31,7 @@ fn transaction(name: &str, end_ns: u64, duration_ns: u64, status: u16) -> Transa
         handler: None,
         client_address: None,
         waits: None,
+        warnings: Vec::new(),
     }
 }
 
@@ -168,6 +169,7 @@ fn bounds_with_an_entry_for_the_rest() {
         window_seconds: 5,
         routes: 3,
         statements: 2,
+        warnings: 2,
         functions: 2,
         errors: 2,
         workers: 2,

@@ -7,6 +7,7 @@ use super::intern::{Interned, OTHER};
 use super::series::Series;
 use super::settings::Limits;
 use super::tally::{RouteTally, StatementTally, is_error};
+use super::warnings::Warnings;
 use crate::transactions::FinishedError;
 use hdrhistogram::Histogram;
 use pyapm_model::error::ErrorGroup;
@@ -28,6 +29,7 @@ struct Slot {
     errors: u64,
     routes: HashMap<u32, RouteTally>,
     statements: HashMap<u32, StatementTally>,
+    warnings: Warnings,
     functions: FunctionTally,
 }
 
@@ -94,6 +96,8 @@ impl Store {
         slot.errors += u64::from(error);
         let route = number(&mut self.routes, &transaction.name);
         slot.routes.entry(route).or_default().record(transaction);
+        let route = self.routes.name(route).unwrap_or(OTHER_NAME);
+        slot.warnings.record(route, transaction, self.limits.warnings);
         for span in transaction.spans.iter().filter(|span| span.kind == SpanKind::Db) {
             if let Some(text) = &span.db_query {
                 let statement = number(&mut self.statements, text);
@@ -192,6 +196,7 @@ impl Store {
             functions: self.merged_functions(&slots),
             statements: self.merged_statements(&slots),
             errors: self.errors(),
+            warnings: Warnings::merged(slots.iter().map(|slot| &slot.warnings)),
             workers: workers
                 .map(|(pid, count)| Worker { pid: *pid, transactions: *count, ..Worker::default() })
                 .collect(),

@@ -59,7 +59,14 @@ impl Transactions {
             threads: HashMap::new(),
             handles: HashMap::new(),
             statements: Statements::new(limits.statements, sql),
-            finisher: Finisher { application, clock, ids: Ids::new(seed), naming: Naming::new(limits.names), waits },
+            finisher: Finisher {
+                application,
+                clock,
+                ids: Ids::new(seed),
+                naming: Naming::new(limits.names),
+                warn: limits.warn,
+                waits,
+            },
             errors: Errors::new(limits.errors),
             counts: Counts::default(),
             open: 0,
@@ -160,6 +167,7 @@ impl Transactions {
         let Some(connection) = self.connection(pid, id, true) else { return };
         connection.fd = Some(fd);
         connection.peer = Some(peer);
+        connection.opened_ns = Some(time_ns);
         self.descriptors.insert((pid, fd), id);
     }
 

@@ -9,6 +9,7 @@ use super::name::OTHER;
 use super::naming::{Named, Naming};
 use super::settings::{Clock, FinishedTransaction};
 use super::spans::{Answer, Asking, OpenSpan};
+use super::warnings::{self, Sameness, Seen, Thresholds};
 use super::work::{OpenSamples, Work};
 use crate::intake::Endpoint;
 use pyapm_model::error::Error;
@@ -22,6 +23,7 @@ pub struct Finisher {
     pub clock: Clock,
     pub ids: Ids,
     pub naming: Naming,
+    pub warn: Thresholds,
     /// Threads tell what they wait for.
     pub waits: bool,
 }
@@ -51,6 +53,19 @@ impl Finisher {
         let duration_ns = ended_ns.saturating_sub(exchange.started_ns);
         let mut waits = exchange.work.waits;
         waits.doubtful |= outcome == Outcome::Incomplete;
+        let since = exchange.started_ns;
+        let about: Vec<_> = spans
+            .iter()
+            .map(|span| (Sameness::of(&span.asking), span.connected_ns.is_some_and(|made| made >= since)))
+            .collect();
+        let spans: Vec<Span> =
+            spans.into_iter().map(|span| self.span(span, &span_id, outcome, ended_ns)).collect();
+        let seen = spans.iter().zip(about).map(|(span, (sameness, opens_connection))| Seen {
+            span,
+            sameness,
+            opens_connection,
+        });
+        let warnings = warnings::warnings(&seen.collect::<Vec<_>>(), self.warn);
         let transaction = Transaction {
             application: self.application.clone(),
             kind: TransactionKind::Http,
@@ -65,7 +80,8 @@ impl Finisher {
             pid,
             tid: exchange.work.tid,
             trace_id,
-            spans: spans.into_iter().map(|span| self.span(span, &span_id, outcome, ended_ns)).collect(),
+            spans,
+            warnings,
             span_id,
             parent_span_id,
             error,
@@ -116,6 +132,7 @@ impl Finisher {
             destination: asked.destination,
             returned_rows: result.rows,
             affected_rows: result.affected_rows,
+            sqlstate: result.sqlstate,
             first_byte_ns: span.first_answer_ns.map(|first| first.saturating_sub(span.started_ns)),
         }
     }

@@ -28,6 +28,7 @@ mod spans;
 mod thread;
 mod tls;
 mod waits;
+mod warnings;
 mod work;
 
 pub use assemble::Transactions;

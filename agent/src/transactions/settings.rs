@@ -1,6 +1,7 @@
 //! What [`super::Transactions`] is given and what it gives back. Plain data.
 
 use super::sql::Mode;
+use super::warnings::Thresholds;
 use crate::intake::ConnectionId;
 use pyapm_model::error::Error;
 use pyapm_model::line::{Frame, Transaction};
@@ -56,6 +57,8 @@ pub struct Limits {
     pub errors_per_transaction: usize,
     /// Normalised statements that are remembered.
     pub statements: usize,
+    /// From when on calls are warned of.
+    pub warn: Thresholds,
 }
 
 impl Default for Limits {
@@ -71,6 +74,7 @@ impl Default for Limits {
             errors: 4096,
             errors_per_transaction: 64,
             statements: 2_048,
+            warn: Thresholds::default(),
         }
     }
 }
