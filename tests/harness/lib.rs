@@ -3,6 +3,7 @@
 //! pyapm's work, so nothing here comes from the agent but the vocabulary of its JSON lines.
 
 pub mod bpf;
+pub mod certificate;
 pub mod guard;
 pub mod gunicorn;
 pub mod inspect;
@@ -12,6 +13,7 @@ pub mod mariadb;
 pub mod place;
 pub mod pyapm;
 pub mod record;
+pub mod server;
 pub mod source;
 pub mod tmux;
 pub mod wait;

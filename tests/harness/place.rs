@@ -32,6 +32,11 @@ fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+/// Where the Python environments are: `PYAPM_TEST_ENVIRONMENTS`, else where the set-up makes them.
+fn environments() -> PathBuf {
+    std::env::var_os("PYAPM_TEST_ENVIRONMENTS").map_or_else(|| root().join("target/pyapm"), PathBuf::from)
+}
+
 /// A Python environment that `cargo xtask setup` has made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Python {
@@ -67,12 +72,20 @@ impl Python {
         Self::all()?.into_iter().next().context("no Python environment")
     }
 
+    /// The environment with all servers.
+    ///
+    /// # Errors
+    /// When it is not here.
+    pub fn with_servers() -> Result<Self> {
+        Self::named("venv-servers")
+    }
+
     /// One environment.
     ///
     /// # Errors
     /// When it is not here.
     pub fn named(name: &str) -> Result<Self> {
-        let folder = root().join("target/pyapm").join(name);
+        let folder = environments().join(name);
         if !folder.join("requirements.sha256").is_file() {
             bail!("no environment `{}`; try `cargo xtask setup --only python`", folder.display());
         }

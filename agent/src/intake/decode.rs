@@ -6,8 +6,8 @@ use super::event::{
 };
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
-use pyapm_wire::scope::Scope;
 use pyapm_wire::python::{ENTERED_FROM_C, Frame, status};
+use pyapm_wire::scope::Scope;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeError {

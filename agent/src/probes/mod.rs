@@ -2,8 +2,8 @@
 //! kernel maps. Knows nothing of what the records mean.
 
 mod attach;
-mod exit_site;
 mod exceptions;
+mod exit_site;
 mod load;
 mod logs;
 mod mapped;

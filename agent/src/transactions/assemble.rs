@@ -18,7 +18,7 @@ use super::{Clock, Counts, Limits, Output, Settings};
 use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io, StackId};
 use pyapm_model::line::{Frame, Outcome};
 use pyapm_model::snapshot::{Active, Doing};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The transactions of one application, over all its processes.
@@ -32,6 +32,8 @@ pub struct Transactions {
     pub(super) threads: HashMap<ThreadKey, Thread>,
     /// Which connection a client library's handle sends on.
     pub(super) handles: HashMap<(u32, u64), ConnectionId>,
+    /// Processes that hand requests on to workers of the same application: uWSGI's HTTP router.
+    gateways: HashSet<u32>,
     pub(super) statements: Statements,
     finisher: Finisher,
     pub(super) counts: Counts,
@@ -52,6 +54,7 @@ impl Transactions {
             descriptors: HashMap::new(),
             threads: HashMap::new(),
             handles: HashMap::new(),
+            gateways: HashSet::new(),
             statements: Statements::new(limits.statements),
             finisher: Finisher { application, clock, ids: Ids::new(seed), names: Names::new(limits.names) },
             counts: Counts::default(),
@@ -107,6 +110,9 @@ impl Transactions {
         let mut active: Vec<Active> = Vec::with_capacity(self.open);
         for connection in self.connections.values() {
             let Speaks::Http(server) = &connection.speaks else { continue };
+            if self.gateways.contains(&connection.pid) {
+                continue;
+            }
             active.extend(server.open().map(|exchange| self.in_flight(connection.pid, exchange, now_ns)));
         }
         active.sort_by_key(|active| std::cmp::Reverse(active.elapsed_ns));
@@ -176,7 +182,7 @@ impl Transactions {
                     span.closed = true;
                 }
             }
-            Speaks::Client(client) => self.client_closed(client),
+            Speaks::Client(client) => self.client_closed(time_ns, client),
             Speaks::Undecided { .. } | Speaks::Nothing => {}
         }
     }
@@ -195,6 +201,7 @@ impl Transactions {
         }
         self.threads.retain(|thread, _| thread.pid != pid);
         self.handles.retain(|(owner, _), _| *owner != pid);
+        self.gateways.remove(&pid);
         self.descriptors.retain(|(owner, _), _| *owner != pid);
     }
 
@@ -216,6 +223,9 @@ impl Transactions {
         let lost = connection.io(time_ns, io, &mut sink);
         self.open += room - sink.room;
         out.hints.extend(connection.hint());
+        if std::mem::take(&mut connection.passes_on) {
+            self.gateways.insert(thread.pid);
+        }
         if let Tls::Carrier { session } = connection.tls {
             if let Some(session) = session.filter(|_| io.moved == 0) {
                 self.carrier_ended(caller, session, io, out);
@@ -301,7 +311,12 @@ impl Transactions {
 
     fn deliver_as(&mut self, pid: u32, peer: Option<Endpoint>, out: &mut Output) {
         self.open = self.open.saturating_sub(self.ended.len());
+        let passed_on = self.gateways.contains(&pid);
         for ended in self.ended.drain(..) {
+            if passed_on {
+                self.counts.passed_on += 1;
+                continue;
+            }
             let open = ended.exchange.work.spans.iter().filter_map(|id| self.spans.take(*id)).collect();
             out.finished.push(self.finisher.finish(ended, open, pid, peer, &mut self.counts));
         }

@@ -373,7 +373,8 @@ impl Taker<'_> {
             title_of(self.procfs, pid, self.members.get(&pid).map_or("?", |before| before.title.as_ref()));
         self.members.insert(pid, Member::new(title));
         self.newcomers.add(pid, now);
-        let target = Target { layout: Layout::default(), generation: now, follow_exec: 1, ..Target::default() };
+        let target =
+            Target { layout: Layout::default(), generation: now, follow_exec: 1, ..Target::default() };
         if let Err(error) = self.tables.watch(pid, target, false) {
             tracing::error!(pid, "a started program is not recorded: {error}");
         }

@@ -8,6 +8,7 @@ mod losses;
 mod places;
 mod spans;
 mod tls;
+mod uwsgi;
 
 use super::{Clock, Limits, Output, Settings, Transactions};
 use crate::intake::{
