@@ -2,11 +2,12 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, Gap, Io, Library, StackId, StackPart, StackStatus,
+    Statement,
 };
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
-use pyapm_wire::python::{ENTERED_FROM_C, Frame, status};
+use pyapm_wire::python::{ENTERED_FROM_C, Frame, INNER_FRAMES, status};
 use pyapm_wire::scope::Scope;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -67,6 +68,15 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             scope = sample.scope;
             Body::Sample { stack: stack_id(sample.stack), status: stack_status(sample.stack_status)? }
         }
+        kind::CONTEXT => {
+            let (made, _) = split::<wire::Context>(record)?;
+            Body::Context(Context {
+                context: made.context,
+                parent: made.parent,
+                grandparent: made.grandparent,
+                empty: made.header.flags & wire::context::EMPTY != 0,
+            })
+        }
         kind::STACK => stack(record)?,
         other => return Err(DecodeError::Kind(other)),
     };
@@ -111,14 +121,18 @@ fn statement<'a>(
 }
 
 fn stack(record: &[u8]) -> Result<Body<'_>, DecodeError> {
-    let (stack, rest) = split::<wire::Stack>(record)?;
-    let bytes = (stack.frames as usize).saturating_mul(size_of::<Frame>());
+    let (fixed, rest) = split::<wire::Stack>(record)?;
+    let bytes = (fixed.frames as usize).saturating_mul(size_of::<Frame>());
     let (frames, _) = take(rest, u32::try_from(bytes).unwrap_or(u32::MAX), record)?;
-    Ok(Body::Stack {
-        stack: stack_id(stack.stack).ok_or(DecodeError::Short(record.len()))?,
-        frames: frames.chunks_exact(size_of::<Frame>()).map(frame).collect(),
-        status: stack_status(stack.stack_status)?,
-    })
+    let stack = stack_id(fixed.stack).ok_or(DecodeError::Short(record.len()))?;
+    let frames = frames.chunks_exact(size_of::<Frame>()).map(frame).collect();
+    let status = stack_status(fixed.stack_status)?;
+    let gap = (fixed.left_out > 0).then_some(Gap { after: INNER_FRAMES, frames: fixed.left_out });
+    if fixed.before == 0 && fixed.kept == fixed.frames {
+        return Ok(Body::Stack { stack, frames, gap, status });
+    }
+    let (before, kept) = (fixed.before as usize, fixed.kept as usize);
+    Ok(Body::StackPart(StackPart { stack, frames, before, kept, gap, status }))
 }
 
 /// What the kernel half adds to the code object's address is not part of it.
@@ -190,13 +204,23 @@ mod tests {
     fn stack_frames() {
         let frame = Frame { code: 0x1000, instruction: -2, identity: 3 };
         let entered = Frame { code: frame.code | ENTERED_FROM_C, ..frame };
-        let stack =
-            wire::Stack { header: header(kind::STACK), stack: 11, frames: 2, ..wire::Stack::zeroed() };
+        let stack = wire::Stack {
+            header: header(kind::STACK),
+            stack: 11,
+            frames: 2,
+            kept: 2,
+            ..wire::Stack::zeroed()
+        };
         let record = bytes_of(&stack, &[bytemuck::bytes_of(&entered), bytemuck::bytes_of(&frame)].concat());
         let body = decode(&record).unwrap().body;
         assert_eq!(
             body,
-            Body::Stack { stack: StackId(11), frames: vec![frame, frame], status: StackStatus::Complete }
+            Body::Stack {
+                stack: StackId(11),
+                frames: vec![frame, frame],
+                gap: None,
+                status: StackStatus::Complete
+            }
         );
     }
 

@@ -1,6 +1,7 @@
 //! From a pid to everything that is needed to read its Python stacks. It looks once and keeps nothing but
 //! the tables of files that it has seen; the process is only read.
 
+use super::contexts::ContextCode;
 use super::error::PythonError;
 use super::identity::IdentityPlaces;
 use super::locate::{Embedding, Images, Located};
@@ -47,6 +48,8 @@ pub struct Interpreter {
     pub raising: Option<Raising>,
     /// How a thread's state is found, in words.
     pub thread_state_route: String,
+    /// Where it makes contexts.
+    pub contexts: ContextCode,
     /// What is unusual about it, each a sentence.
     pub notes: Vec<String>,
 }
@@ -122,6 +125,7 @@ fn understand(pid: u32, located: &Located, libc: Libc) -> Result<Interpreter, Py
         offsets_source,
         raising,
         thread_state_route,
+        contexts: ContextCode::of(&located.image, located.bias),
         notes,
     })
 }

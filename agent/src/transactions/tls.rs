@@ -126,11 +126,8 @@ impl Transactions {
             return;
         }
         match spoken {
-            Speaks::Mysql(mut database) => {
+            Speaks::Mysql(database) => {
                 // What was asked for has gone out as TLS already, and is answered in the session.
-                if let Some(live) = &mut database.live {
-                    live.opaque = false;
-                }
                 if let Some(handle) = database.handle {
                     self.handles.insert((pid, handle), session);
                 }

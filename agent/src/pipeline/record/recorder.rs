@@ -3,7 +3,7 @@
 
 use super::newcomers::Newcomers;
 use super::subject;
-use crate::intake::{Body, Event, Reader, StackId, StackStatus};
+use crate::intake::{Body, Event, Gap, Reader, StackId, StackStatus};
 use crate::pipeline::clock::monotonic_ns;
 use crate::probes::{Counts, Logs, Probes, Tables};
 use crate::profile::{Limits, Profile, Selection, Stack, State, Thread, Weight};
@@ -331,7 +331,9 @@ impl Taker<'_> {
                 self.newcomers.remove(event.pid);
                 self.symbols.forget(event.pid);
             }
-            Body::Stack { stack, frames, status } => self.announced(event.pid, *stack, frames, *status),
+            Body::Stack { stack, frames, gap, status } => {
+                self.announced(event.pid, *stack, frames, *gap, *status);
+            }
             Body::Sample { stack, status } => self.sample(event, *stack, *status),
             // Of programs that a recording does not attach.
             Body::ConnectionOpened { .. }
@@ -339,6 +341,8 @@ impl Taker<'_> {
             | Body::TlsSession { .. }
             | Body::Io(_)
             | Body::Statement(_)
+            | Body::Context(_)
+            | Body::StackPart(_)
             | Body::Started
             | Body::Listens => {}
         }
@@ -390,11 +394,12 @@ impl Taker<'_> {
         pid: u32,
         stack: StackId,
         frames: &[pyapm_wire::python::Frame],
+        gap: Option<Gap>,
         status: StackStatus,
     ) {
         *self.has_news = true;
         let Some(interpreter) = self.interpreter(pid) else { return };
-        let named = self.symbols.resolve(pid, &interpreter, &ProcessMemory::new(pid), frames);
+        let named = self.symbols.resolve_with_gap(pid, &interpreter, &ProcessMemory::new(pid), frames, gap);
         let cut = match status {
             StackStatus::Truncated => Some(marked(mark::TRUNCATED)),
             StackStatus::Unreadable => Some(marked(mark::CUT)),

@@ -11,7 +11,7 @@ mod server;
 mod uwsgi;
 
 pub use body::{Body, Progress};
-pub use detect::{Likeness, is_mysql, request_likeness, response_likeness};
+pub use detect::{Likeness, request_likeness, response_likeness};
 pub use head::{Framing, RequestHead, ResponseHead, parse_request, parse_response};
 pub use server::{Ended, Exchange, Part, Requests, Server, Sink};
 pub use uwsgi::packet_likeness;
