@@ -12,7 +12,7 @@ mod ring;
 
 pub use decode::{DecodeError, decode};
 pub use event::{
-    Body, ConnectionId, Context, Direction, Endpoint, Event, Gap, Io, Library, StackId, StackPart, StackStatus,
-    Statement,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, Gap, Io, Library, Native, StackId, StackPart,
+    StackStatus, Statement,
 };
 pub use ring::{Delivered, Reader};
