@@ -7,7 +7,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use pyapm_wire::connection::{HINT_SLOTS, Hint, Key, RECORD_CAPTURE, TAIL_CAPTURE};
 use pyapm_wire::count;
-use pyapm_wire::event::{Io, STATEMENT_CAPTURE, Sleeper, Stack, Statement};
+use pyapm_wire::event::{Io, NATIVE_CAPTURE, Native, STATEMENT_CAPTURE, Sleeper, Stack, Statement};
 use pyapm_wire::python::{CODE_BYTES, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES};
 use pyapm_wire::settings::{IO_COPIES, Settings};
 use pyapm_wire::target::{MAX_SLEEPERS, MAX_TARGETS, Target};
@@ -57,6 +57,11 @@ pub(crate) static HANDLED: HashMap<u64, u32> = HashMap::with_max_entries(16_384,
 /// (`PCPU_MIN_UNIT_SIZE`).
 #[map]
 pub(crate) static SAMPLE_SCRATCH: Array<DeepScratch> = Array::with_max_entries(1, 0);
+
+/// Working space for native stacks, by CPU: too large for a per-CPU map, whose values have at most 32 KiB. Made as
+/// long as there are CPUs when native stacks are wanted.
+#[map]
+pub(crate) static NATIVE_SCRATCH: Array<NativeScratch> = Array::with_max_entries(1, 0);
 
 /// Working space of uprobe programs, by thread: these can be preempted, so a CPU's space could be taken
 /// over half way. 1,024 threads inside driver calls at once; removed at thread exit.
@@ -135,13 +140,15 @@ static SETTINGS: Settings = Settings {
     inode_number: 0,
     task_stack: 0,
     io_copies: 0,
+    native: 0,
+    task_mm: 0,
+    mm_start_stack: 0,
     task_state: 0,
     task_run_delay: 0,
     task_last_queued: 0,
     task_cfs_rq: 0,
     cfs_rq_rq: 0,
     rq_clock: 0,
-    padding: 0,
 };
 
 /// One setting, read so that the compiler does not take the zeroes above for the value.
@@ -248,12 +255,24 @@ pub(crate) struct Walk {
     pub has_owner: u64,
     pub has_bytecode: u64,
     pub has_entry: u64,
+    /// Frames of the interpreter's own before the first Python frame.
+    pub top_entries: u64,
     /// The interpreter frame, and the code object, that the walk is at. What is read of a frame lies where it
     /// lies in the frame. Eight bytes more: a field at the last offset stays inside.
     pub frame: [u8; 2 * FRAME_BYTES + 8],
     pub code: [u8; CODE_BYTES + 8],
     /// Hash of the contents of its name.
     pub name: u64,
+}
+
+#[repr(C)]
+pub(crate) struct NativeScratch {
+    pub record: Native,
+    /// A page more than is copied: the loop's bound check looks at where a copy begins.
+    pub bytes: [u8; NATIVE_CAPTURE as usize + 4096],
+    /// Where the next copy begins, and what lies above the stack. Here for the reason given at `StackScratch`.
+    pub cursor: u64,
+    pub end: u64,
 }
 
 #[repr(C)]

@@ -9,8 +9,8 @@ use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
 use pyapm_wire::python::{
-    ABSENT, CODE_BYTES, CONTENTS_HASH, ENTERED_FROM_C, FRAME_BYTES, Frame, IDENTITY_BYTES, IDENTITY_WORDS,
-    Layout, MAX_FRAMES, gil, route, status,
+    ABSENT, CODE_BYTES, CONTENTS_HASH, ENTRIES, FRAME_BYTES, Frame, IDENTITY_BYTES, IDENTITY_WORDS, Layout,
+    MAX_FRAMES, gil, route, status,
 };
 use pyapm_wire::target::Target;
 
@@ -52,7 +52,7 @@ pub(crate) fn finish(target: &Target, scratch: *mut StackScratch, status: u16) -
                 stack: walked.stack,
                 frames: frames as u32,
                 stack_status: walked.status,
-                padding: 0,
+                top_entries: (*scratch).walk.top_entries as u16,
                 before: 0,
                 kept: frames as u32,
                 left_out: 0,
@@ -109,6 +109,7 @@ pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
         (*walk).hash = HASH_START;
         (*walk).has_owner = all_ones_unless_absent(layout.frame_owner);
         (*walk).has_bytecode = all_ones_unless_absent(layout.code_bytecode);
+        (*walk).top_entries = 0;
         (*walk).has_entry = all_ones_unless_absent(layout.frame_entry);
     }
     // Every call from C may have put a shim between two frames, so allow for more steps than frames.
@@ -164,14 +165,23 @@ pub(crate) fn step(
     let index = unsafe { (*walk).frames };
     let owner = u64::from(unsafe { field::<u8, FRAME_BYTES>(frame, layout.frame_owner) });
     if owner & unsafe { (*walk).has_owner } >= FIRST_FOREIGN_OWNER {
-        unsafe { (*walk).cursor = previous };
-        // The frame before this one was entered through it.
+        // The frame before this one was entered through it; with none before, one that has ended was.
+        // SAFETY: as above.
+        unsafe {
+            (*walk).cursor = previous;
+            (*walk).hash = fold((*walk).hash, ENTRIES);
+        }
+        if index == 0 {
+            // SAFETY: as above.
+            unsafe { (*walk).top_entries += 1 };
+            return Step::Next;
+        }
         let before = opaque(place(index.wrapping_sub(1)));
         if before < room as u64 {
             // SAFETY: `before` is below the length of `frames`.
             unsafe {
-                (*frames.add(before as usize)).code |= ENTERED_FROM_C;
-                (*walk).hash = fold((*walk).hash, ENTERED_FROM_C);
+                let code = (*frames.add(before as usize)).code;
+                (*frames.add(before as usize)).code = code + u64::from(code & ENTRIES != ENTRIES);
             }
         }
         return Step::Next;
@@ -189,11 +199,11 @@ pub(crate) fn step(
     let instruction = ((from_pointer & by_pointer) | (from_last & !by_pointer)) as i32;
     let entry = u64::from(unsafe { field::<u8, FRAME_BYTES>(frame, layout.frame_entry) } & 1);
     // Without owners, each Python call is one of C.
-    let entered = (entry & unsafe { (*walk).has_entry }) | (ENTERED_FROM_C & !unsafe { (*walk).has_owner });
+    let entered = (entry & unsafe { (*walk).has_entry }) | (1 & !unsafe { (*walk).has_owner });
     let Some(identity) = identity(layout, code, walk) else {
         return Step::End(status::UNREADABLE);
     };
-    let code = code & !ENTERED_FROM_C | entered;
+    let code = code & !ENTRIES | entered;
     // SAFETY: `at` is below the length of `frames`.
     unsafe {
         frames.add(at as usize).write(Frame { code, instruction, identity });

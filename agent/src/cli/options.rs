@@ -64,6 +64,8 @@ pub struct RecordOptions {
     /// Samples per second and CPU, 1 to 10,000.
     pub rate_hz: u32,
     pub mode: Mode,
+    /// C, C++ and Rust frames too.
+    pub native: bool,
     /// Threads that sleep all the time are kept, where waits are recorded.
     pub idle: bool,
     pub destination: Destination,

@@ -57,6 +57,10 @@ pub(super) struct Record {
     #[arg(long, short, value_enum, default_value_t = ModeArgument::Cpu)]
     mode: ModeArgument,
 
+    /// C, C++ and Rust frames too, where they are between Python frames.
+    #[arg(long)]
+    native: bool,
+
     /// Keep threads that sleep all the time, such as idle workers of a pool (for --mode wall and offcpu).
     #[arg(long)]
     idle: bool,
@@ -128,6 +132,7 @@ impl Record {
             duration: self.duration,
             rate_hz: self.rate,
             mode,
+            native: self.native,
             idle: self.idle,
             destination: if self.output.as_os_str() == "-" {
                 Destination::Stdout
@@ -214,6 +219,7 @@ mod tests {
             duration: None,
             rate_hz: 99,
             mode: Mode::Cpu,
+            native: false,
             idle: false,
             destination: Destination::File("a.svg".into()),
             format: Format::Flamegraph,
@@ -228,13 +234,14 @@ mod tests {
     #[test]
     fn processes() {
         assert_eq!(parsed("--pid 42 -o a.svg").unwrap(), defaults());
-        let line = "-p 42 -p 43 -d 1.5 -r 10000 -o b.txt --format pprof --no-subprocesses -t -F --full-paths \
+        let line = "-p 42 -p 43 -d 1.5 -r 10000 -o b.txt --format pprof --no-subprocesses -t -F --full-paths --native \
                     --include a* --include b --exclude *.py";
         let expected = RecordOptions {
             subject: Subject::Processes(vec![42, 43]),
             subprocesses: false,
             duration: Some(Duration::from_millis(1500)),
             rate_hz: 10_000,
+            native: true,
             destination: Destination::File("b.txt".into()),
             format: Format::Pprof,
             look: Look { threads: true, function: true, full_paths: true },

@@ -37,13 +37,15 @@ pub fn settings(btf: &Btf) -> Result<Settings, BtfError> {
         inode_number: offset("inode", "i_ino")?,
         task_stack: offset("task_struct", "stack")?,
         io_copies: 1,
+        native: 0,
+        task_mm: offset("task_struct", "mm")?,
+        mm_start_stack: offset("mm_struct", "start_stack")?,
         task_state: offset("task_struct", "__state").or_else(|_| offset("task_struct", "state"))?,
         task_run_delay: queue.task_run_delay,
         task_last_queued: queue.task_last_queued,
         task_cfs_rq: queue.task_cfs_rq,
         cfs_rq_rq: queue.cfs_rq_rq,
         rq_clock: queue.rq_clock,
-        padding: 0,
     })
 }
 

@@ -12,8 +12,7 @@ mod ring;
 
 pub use decode::{DecodeError, decode, left};
 pub use event::{
-    Body, ConnectionId, Context, Direction, Endpoint, Event, Gap, Io, Left, Library, OffCpu, StackId, StackPart,
-    StackStatus,
-    Statement,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, Gap, Io, Left, Library, Native, OffCpu, StackId,
+    StackPart, StackStatus, Statement,
 };
 pub use ring::{Delivered, Reader};

@@ -47,7 +47,7 @@ pub(super) fn start(
     waits: bool,
 ) -> Result<(Engine, ApplicationId), StartError> {
     let off_cpu = if waits { OffCpu::Times } else { OffCpu::None };
-    let mut engine = Engine::new(load(ring_bytes, off_cpu)?, rate_hz, seed, true)?;
+    let mut engine = Engine::new(load(ring_bytes, false, off_cpu)?, rate_hz, seed, true)?;
     engine.sql = sql;
     let application = engine.discovery.application(pid)?;
     // The process that was asked for decides whether this interpreter can be watched at all.
@@ -58,11 +58,12 @@ pub(super) fn start(
     Ok((engine, id))
 }
 
-/// A loaded kernel half with nothing attached, where this machine allows one.
-pub(super) fn load(ring_bytes: u32, off_cpu: OffCpu) -> Result<Probes, StartError> {
+/// A loaded kernel half with nothing attached, where this machine allows one. `native`: samples come with native
+/// stacks.
+pub(super) fn load(ring_bytes: u32, native: bool, off_cpu: OffCpu) -> Result<Probes, StartError> {
     let plan = Plan::from_facts(&Facts::read())?;
     let settings = Settings { io_copies: plan.io_copies, ..settings(&Btf::running_kernel()?)? };
-    Ok(Probes::load(Setup { settings, ring_bytes, off_cpu })?)
+    Ok(Probes::load(Setup { settings, ring_bytes, native, off_cpu })?)
 }
 
 /// Has the kernel verify and load every program, attaches none, and lets them go again: for the doctor.
@@ -71,7 +72,8 @@ pub(super) fn load(ring_bytes: u32, off_cpu: OffCpu) -> Result<Probes, StartErro
 /// What the kernel said.
 pub fn try_load() -> anyhow::Result<()> {
     let settings = Settings { io_copies: IO_COPIES, ..settings(&Btf::running_kernel()?)? };
-    Probes::load(Setup { settings, ring_bytes: 1 << 16, off_cpu: OffCpu::Stacks })?.load_all()?;
+    let setup = Setup { settings, ring_bytes: 1 << 16, native: true, off_cpu: OffCpu::Stacks };
+    Probes::load(setup)?.load_all()?;
     Ok(())
 }
 

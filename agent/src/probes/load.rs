@@ -80,6 +80,8 @@ pub struct Setup {
     pub settings: Settings,
     /// Bytes of the ring buffer; rounded up to a power of two of at least a page.
     pub ring_bytes: u32,
+    /// Native stacks are sent with samples.
+    pub native: bool,
     pub off_cpu: OffCpu,
 }
 
@@ -119,6 +121,7 @@ impl Probes {
         let mut settings = setup.settings;
         // Wake the reader early only when a quarter is full; else its timer is soon enough.
         settings.wakeup_bytes = ring_bytes / 4;
+        settings.native = setup.native.into();
         let bytes = bytemuck::bytes_of(&settings);
         // Those that may yet be plugged in too.
         let cpus = aya::util::nr_cpus()
@@ -129,6 +132,9 @@ impl Probes {
             .override_global("SETTINGS", bytes, true)
             .map_max_entries("RING", ring_bytes)
             .map_max_entries("SAMPLE_SCRATCH", cpus);
+        if setup.native {
+            loader.map_max_entries("NATIVE_SCRATCH", cpus);
+        }
         if setup.off_cpu == OffCpu::None {
             loader.map_max_entries("SLEEPERS", 1);
         }

@@ -110,7 +110,12 @@ impl Transactions {
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
             Body::OffCpu(away) => self.off_cpu(&caller(None), away),
             Body::Context(made) => self.context_made(&caller(stack), made),
-            Body::Fork { .. } | Body::Stack { .. } | Body::StackPart(_) | Body::Started | Body::Listens => {}
+            Body::Fork { .. }
+            | Body::Stack { .. }
+            | Body::StackPart(_)
+            | Body::Native(_)
+            | Body::Started
+            | Body::Listens => {}
         }
     }
 

@@ -22,6 +22,7 @@ pub mod kind {
     pub const SAMPLE: u16 = 8;
     pub const STACK: u16 = 9;
     pub const CONTEXT: u16 = 10;
+    pub const NATIVE: u16 = 16;
     pub const TLS_SESSION: u16 = 22;
     /// A process, target or not, has become another program by exec: a bare [`super::Header`].
     pub const STARTED: u16 = 27;
@@ -195,7 +196,8 @@ pub struct Stack {
     pub frames: u32,
     /// One of [`crate::python::status`].
     pub stack_status: u16,
-    pub padding: u16,
+    /// Calls of the interpreter, inward of the innermost frame, whose last frame has ended.
+    pub top_entries: u16,
     /// Frames of this stack in the parts before this one.
     pub before: u32,
     /// Frames of this stack in all its parts.
@@ -224,6 +226,28 @@ pub struct Context {
     /// The one that was current before `parent` was entered; 0 when there was none.
     pub grandparent: u64,
 }
+
+/// Flags of a `NATIVE` record.
+pub mod native {
+    /// The stack goes on beyond the bytes that were copied.
+    pub const CUT: u16 = 1;
+}
+
+/// `NATIVE`: the registers that the thread has in its own code, and its stack from `sp` upwards: `copied` bytes
+/// follow. Made only when native frames are asked for, directly before the `SAMPLE` of the same moment and thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Native {
+    pub header: Header,
+    pub ip: u64,
+    pub sp: u64,
+    pub bp: u64,
+    pub copied: u32,
+    pub padding: u32,
+}
+
+/// Bytes of a native stack that are copied at most.
+pub const NATIVE_CAPTURE: u32 = 64 * 1024;
 
 /// What `SAMPLE` and `OFF_CPU` say of the interpreter's lock, and of themselves: bits of [`Header::flags`].
 pub mod gil {
@@ -299,5 +323,6 @@ const _: () = assert!(size_of::<Statement>() == 80);
 const _: () = assert!(size_of::<Sample>() == 64);
 const _: () = assert!(size_of::<Stack>() == 64);
 const _: () = assert!(size_of::<Context>() == 48);
+const _: () = assert!(size_of::<Native>() == 56);
 const _: () = assert!(size_of::<OffCpu>() == 112);
 const _: () = assert!(size_of::<Sleeper>() == 128);

@@ -99,7 +99,7 @@ pub const CONTENTS_HASH: u64 = 24;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq, Eq, Hash)]
 pub struct Frame {
-    /// Address of the code object, and [`ENTERED_FROM_C`].
+    /// Address of the code object, and [`ENTRIES`].
     pub code: u64,
     /// Byte offset of the instruction in the bytecode; negative before the first one.
     pub instruction: i32,
@@ -108,9 +108,10 @@ pub struct Frame {
     pub identity: u32,
 }
 
-/// Bit of [`Frame::code`], which the alignment of code objects leaves free: C code called the interpreter
-/// to run this frame, so that the frame below is another C frame's. Without it, the caller is the next frame.
-pub const ENTERED_FROM_C: u64 = 1;
+/// Bits of [`Frame::code`], which the alignment of code objects leaves free: how often C code called the interpreter
+/// between this frame and its caller, 0 to 3, where 3 is that or more. With 0, the caller is the next frame and ran
+/// in the same call of the interpreter. Twice means that a call has ended its last frame but not itself.
+pub const ENTRIES: u64 = 3;
 
 /// Whether a stack could be taken. `stack_status` of the records that carry a stack.
 pub mod status {

@@ -57,6 +57,12 @@ pub struct Settings {
     pub task_stack: u32,
     /// Copies of the socket program that are attached, 1 to [`IO_COPIES`].
     pub io_copies: u32,
+    /// Native stacks are wanted: 1, else 0.
+    pub native: u32,
+    /// `task_struct.mm`.
+    pub task_mm: u32,
+    /// `mm_struct.start_stack`: where the main thread's stack begins.
+    pub mm_start_stack: u32,
     /// `task_struct.__state`, `state` before 5.14.
     pub task_state: u32,
     /// `task_struct.sched_info.run_delay`; 0 on a kernel without it, and then the four that follow are 0, too.
@@ -69,10 +75,9 @@ pub struct Settings {
     pub cfs_rq_rq: u32,
     /// `rq.clock`.
     pub rq_clock: u32,
-    pub padding: u32,
 }
 
 /// Copies of the socket program that there are.
 pub const IO_COPIES: u32 = 3;
 
-const _: () = assert!(size_of::<Settings>() == 128);
+const _: () = assert!(size_of::<Settings>() == 136);

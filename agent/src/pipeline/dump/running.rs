@@ -36,7 +36,8 @@ type Stacks = HashMap<(u32, StackId), (Arc<[Frame]>, Option<LeftOut>)>;
 pub(super) fn sample(subjects: &mut [Subject], symbols: &mut Symbols) -> anyhow::Result<()> {
     Plan::from_facts(&Facts::read())?;
     let settings = settings(&Btf::running_kernel()?)?;
-    let mut probes = Probes::load(Setup { settings, ring_bytes: RING_BYTES, off_cpu: OffCpu::None })?;
+    let mut probes =
+        Probes::load(Setup { settings, ring_bytes: RING_BYTES, native: false, off_cpu: OffCpu::None })?;
     let mut tables = probes.tables()?;
     let mut reader = Reader::new(probes.ring()?);
     for subject in subjects.iter().filter(|subject| subject.is_incomplete()) {
@@ -67,7 +68,7 @@ pub(super) fn sample(subjects: &mut [Subject], symbols: &mut Symbols) -> anyhow:
 fn take(event: &Event<'_>, subjects: &mut [Subject], symbols: &mut Symbols, stacks: &mut Stacks) {
     let Some(subject) = subjects.iter_mut().find(|subject| subject.pid == event.pid) else { return };
     match &event.body {
-        Body::Stack { stack, frames, gap, status } => {
+        Body::Stack { stack, frames, gap, status, .. } => {
             let memory = ProcessMemory::new(event.pid);
             let named = symbols.resolve(event.pid, &subject.interpreter, &memory, frames);
             let left_out = match gap {

@@ -52,7 +52,8 @@ impl Engine {
         }
         self.next = self.next.wrapping_add(1);
         let seed = self.seed.wrapping_add(u64::from(id.0) << 32);
-        let instance = Instance::new(id, application, self.clock, seed, clock::monotonic_ns(), self.sql, self.waits);
+        let instance =
+            Instance::new(id, application, self.clock, seed, clock::monotonic_ns(), self.sql, self.waits);
         self.instances.insert(id, instance);
         Ok(id)
     }

@@ -4,14 +4,17 @@
 // Long because the recorder and the taker of its events share all their state; time off the CPU is in `waits.rs`.
 
 use super::away::Window;
+use super::natives::Natives;
 use super::newcomers::Newcomers;
 use super::subject;
 use super::waits::Sleeping;
+use crate::binaries::mappings;
 use crate::intake::{Body, Event, Gap, Reader, StackId, StackStatus};
+use crate::native::PythonStack;
 use crate::pipeline::clock::monotonic_ns;
 use crate::probes::{Counts, Logs, Probes, Tables};
 use crate::profile::{Limits, Mode, Profile, Selection, Stack, State, Thread, Weight};
-use crate::python::{Inspector, Interpreter, ProcessMemory, PythonError};
+use crate::python::{Inspector, Interpreter, ProcessMemory, PythonError, may_be_compiled};
 use crate::symbols::{self, Symbols};
 use crate::targets::ProcFs;
 use pyapm_model::line::Frame;
@@ -41,6 +44,8 @@ pub(super) struct Choices {
     pub(super) selection: Selection,
     pub(super) subprocesses: bool,
     pub(super) rate_hz: u32,
+    /// C, C++ and Rust frames too.
+    pub(super) native: bool,
     pub(super) mode: Mode,
     /// Threads that sleep all the time are kept.
     pub(super) idle: bool,
@@ -92,6 +97,8 @@ pub(super) struct Recorder {
     pub(super) members: HashMap<u32, Member>,
     newcomers: Newcomers,
     symbols: Symbols,
+    /// `None` when they are not asked for.
+    natives: Option<Natives>,
     inspector: Inspector,
     pub(super) procfs: ProcFs,
     pub(super) tables: Tables,
@@ -103,6 +110,8 @@ pub(super) struct Recorder {
     young: Vec<(u32, u32, usize)>,
     /// Stacks were announced in the last turn.
     has_news: bool,
+    /// Processes at the end whose JIT compiler may be on.
+    pub(super) compiled: usize,
     /// As of the end.
     skipped: Vec<(String, u64)>,
 }
@@ -118,6 +127,7 @@ impl Recorder {
             profile: Profile::new(Limits::default()),
             apart: Apart::default(),
             period_ns: 1_000_000_000 / u64::from(choices.rate_hz.max(1)),
+            natives: choices.native.then(|| Natives::new(choices.rate_hz)),
             window: Window::default(),
             choices,
             members: HashMap::new(),
@@ -131,6 +141,7 @@ impl Recorder {
             probes: Some(probes),
             young: Vec::new(),
             has_news: false,
+            compiled: 0,
             skipped: Vec::new(),
         })
     }
@@ -226,6 +237,7 @@ impl Recorder {
             members: &mut self.members,
             newcomers: &mut self.newcomers,
             symbols: &mut self.symbols,
+            natives: self.natives.as_mut(),
             inspector: &mut self.inspector,
             procfs: &self.procfs,
             tables: &mut self.tables,
@@ -306,6 +318,7 @@ impl Recorder {
     /// Takes the probes away, so that nothing more is seen, and drains what had been.
     pub(super) fn stop(&mut self) {
         self.skipped = self.skipped();
+        self.compiled = self.members.iter().filter(|(pid, member)| member.may_be_compiled(**pid)).count();
         self.window.ended_ns = monotonic_ns();
         self.probes = None;
         while self.turn() {}
@@ -326,6 +339,11 @@ impl Recorder {
         (self.tables.counts(), self.reader.delivered(), self.symbols.counts())
     }
 
+    /// What native frames lack, by name.
+    pub(super) fn native_counts(&self) -> Vec<(&'static str, u64)> {
+        self.natives.as_ref().map(|natives| natives.named().to_vec()).unwrap_or_default()
+    }
+
     fn member(&mut self, pid: u32) -> &mut Member {
         let procfs = &self.procfs;
         self.members.entry(pid).or_insert_with(|| Member::new(title_of(procfs, pid, "?")))
@@ -333,6 +351,11 @@ impl Recorder {
 }
 
 impl Member {
+    fn may_be_compiled(&self, pid: u32) -> bool {
+        let version = self.interpreter.as_ref().map(|interpreter| interpreter.version);
+        version.is_some_and(|version| may_be_compiled(pid, version, &mappings(pid).unwrap_or_default()))
+    }
+
     fn new(title: Arc<str>) -> Self {
         Self {
             interpreter: None,
@@ -365,6 +388,7 @@ pub(super) struct Taker<'a> {
     pub(super) members: &'a mut HashMap<u32, Member>,
     newcomers: &'a mut Newcomers,
     symbols: &'a mut Symbols,
+    natives: Option<&'a mut Natives>,
     inspector: &'a mut Inspector,
     pub(super) procfs: &'a ProcFs,
     tables: &'a mut Tables,
@@ -378,15 +402,23 @@ impl Taker<'_> {
             Body::Fork { child } => self.fork(event, *child),
             Body::Exec => self.exec(event.pid),
             Body::Exit => {
+                if let Some(natives) = &mut self.natives {
+                    natives.forget(event.pid);
+                }
                 self.members.remove(&event.pid);
                 self.newcomers.remove(event.pid);
                 self.symbols.forget(event.pid);
             }
-            Body::Stack { stack, frames, gap, status } => {
-                self.announced(event.pid, *stack, frames, *gap, *status);
+            Body::Stack { stack, frames, entries, gap, status } => {
+                self.announced(event.pid, *stack, (frames.as_slice(), entries.as_slice()), *gap, *status);
             }
             Body::Sample { stack, status, holds_gil } => self.sample(event, *stack, *status, *holds_gil),
             Body::OffCpu(away) => self.came_back(event, away),
+            Body::Native(native) => {
+                if let Some(natives) = &mut self.natives {
+                    natives.taken(event.pid, event.tid, event.time_ns, native);
+                }
+            }
             // Of programs that a recording does not attach.
             Body::ConnectionOpened { .. }
             | Body::ConnectionClosed { .. }
@@ -406,6 +438,9 @@ impl Taker<'_> {
             return;
         }
         self.symbols.fork(event.pid, child, event.time_ns);
+        if let Some(natives) = &mut self.natives {
+            natives.fork(event.pid, child);
+        }
         if self.members.contains_key(&child) {
             return; // Found in `/proc` before this was drained.
         }
@@ -424,6 +459,9 @@ impl Taker<'_> {
     /// The kernel half has let go of it. What it runs now may be Python, or start something that is.
     fn exec(&mut self, pid: u32) {
         self.symbols.forget(pid);
+        if let Some(natives) = &mut self.natives {
+            natives.forget(pid);
+        }
         let now = monotonic_ns();
         let title =
             title_of(self.procfs, pid, self.members.get(&pid).map_or("?", |before| before.title.as_ref()));
@@ -445,12 +483,21 @@ impl Taker<'_> {
         &mut self,
         pid: u32,
         stack: StackId,
-        frames: &[pyapm_wire::python::Frame],
+        (frames, entries): (&[pyapm_wire::python::Frame], &[u8]),
         gap: Option<Gap>,
         status: StackStatus,
     ) {
         *self.has_news = true;
         let Some(interpreter) = self.interpreter(pid) else { return };
+        let memory = ProcessMemory::new(pid);
+        if let Some(natives) = &mut self.natives {
+            let names = frames.iter().map(|frame| {
+                let one = self.symbols.resolve(pid, &interpreter, &memory, std::slice::from_ref(frame));
+                one.first().cloned()
+            });
+            let is_whole = status == StackStatus::Complete && gap.is_none();
+            natives.announced(pid, stack, PythonStack::new(names, entries, is_whole));
+        }
         let place = self.named(pid, &interpreter, frames, gap, status);
         if let Some(member) = self.members.get_mut(&pid) {
             if member.stacks.len() >= MAX_STACKS {
@@ -510,7 +557,8 @@ impl Taker<'_> {
             self.apart.without_gil += 1;
             return;
         }
-        match self.place(event.pid, stack, status) {
+        let native = self.native_place(event, stack, status);
+        match native.unwrap_or_else(|| self.place(event.pid, stack, status)) {
             Place::LeftOut => self.apart.left_out += 1,
             Place::In(stack) => {
                 let thread = self.thread(event.pid, event.tid);
@@ -535,6 +583,30 @@ impl Taker<'_> {
             (None, StackStatus::NoFrame) => self.marked_place(mark::NO_FRAME),
             (None, _) => self.marked_place(mark::UNREADABLE),
         }
+    }
+
+    /// With native frames, where they are asked for and there are any.
+    fn native_place(
+        &mut self,
+        event: &Event<'_>,
+        stack: Option<StackId>,
+        status: StackStatus,
+    ) -> Option<Place> {
+        let natives = self.natives.as_deref_mut()?;
+        let mut frames = natives.joined(event.pid, event.tid, event.time_ns, stack)?;
+        match status {
+            StackStatus::Truncated => frames.push(marked(mark::TRUNCATED)),
+            StackStatus::Unreadable => frames.push(marked(mark::CUT)),
+            _ => {}
+        }
+        if frames.is_empty() {
+            return None;
+        }
+        Some(if self.choices.selection.keeps(&frames) {
+            Place::In(self.profile.stack(frames.iter().rev()))
+        } else {
+            Place::LeftOut
+        })
     }
 
     fn marked_place(&mut self, name: &str) -> Place {

@@ -87,11 +87,12 @@ async fn take(options: &RecordOptions) -> anyhow::Result<Recorded> {
         selection: Selection::new(&options.include, &options.exclude)?,
         subprocesses: options.subprocesses,
         rate_hz: options.rate_hz,
+        native: options.native,
         mode: options.mode,
         idle: options.idle,
     };
     let off_cpu = if options.mode.follows_waits() { OffCpu::Stacks } else { OffCpu::None };
-    let mut recorder = Recorder::new(load(options.ring_bytes, off_cpu)?, choices)?;
+    let mut recorder = Recorder::new(load(options.ring_bytes, options.native, off_cpu)?, choices)?;
     let (held, titles) = watch(options, &mut recorder)?;
     recorder.begin()?;
     let (began, started_ns) = (Instant::now(), wall_ns());
