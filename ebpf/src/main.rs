@@ -27,7 +27,6 @@ mod maps;
 mod memory;
 #[cfg(target_arch = "bpf")]
 mod native;
-#[cfg(target_arch = "bpf")]
 mod offcpu;
 #[cfg(target_arch = "bpf")]
 mod registers;

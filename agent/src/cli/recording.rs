@@ -60,7 +60,6 @@ pub(super) struct Record {
     /// C, C++ and Rust frames too, where they are between Python frames.
     #[arg(long)]
     native: bool,
-
     /// Keep threads that sleep all the time, such as idle workers of a pool (for --mode wall and offcpu).
     #[arg(long)]
     idle: bool,

@@ -42,13 +42,14 @@ pub const TLS_IMPLAUSIBLE: u32 = 23;
 /// Calls into a TLS library that could not be followed because a map was full.
 pub const TLS_FULL: u32 = 24;
 
-/// Threads that left a CPU and could not be remembered because the map of sleepers was full: the time until they
-/// came back is in no record.
-pub const SLEEPERS_FULL: u32 = 15;
 /// Samples whose thread's own registers were not where they are on every known kernel: no native frames.
 pub const NATIVE_REGISTERS_UNKNOWN: u32 = 17;
 /// Native stacks larger than [`crate::event::NATIVE_CAPTURE`], or cut short by a page that was absent.
 pub const NATIVE_STACK_CUT: u32 = 18;
+
+/// Threads that left a CPU and could not be remembered because the map of sleepers was full: the time until they
+/// came back is in no record.
+pub const SLEEPERS_FULL: u32 = 15;
 
 /// Rows of `COUNTS`; a machine with more CPUs shares them.
 pub const CPUS: u32 = 1024;

@@ -64,8 +64,8 @@ impl Sampler {
     /// Samples these processes and their children, so many times a second on each CPU.
     pub fn start(pids: &[u32], rate_hz: u32) -> Result<Self> {
         let settings = settings(&Btf::running_kernel()?)?;
-        let setup = Setup { settings, ring_bytes: 32 << 20, native: false, off_cpu: OffCpu::None };
-        let mut probes = Probes::load(setup)?;
+        let mut probes =
+            Probes::load(Setup { settings, ring_bytes: 32 << 20, native: false, off_cpu: OffCpu::None })?;
         let tables = probes.tables()?;
         let reader = Reader::new(probes.ring()?);
         probes.attach_lifecycle()?;

@@ -413,12 +413,12 @@ impl Taker<'_> {
                 self.announced(event.pid, *stack, (frames.as_slice(), entries.as_slice()), *gap, *status);
             }
             Body::Sample { stack, status, holds_gil } => self.sample(event, *stack, *status, *holds_gil),
-            Body::OffCpu(away) => self.came_back(event, away),
             Body::Native(native) => {
                 if let Some(natives) = &mut self.natives {
                     natives.taken(event.pid, event.tid, event.time_ns, native);
                 }
             }
+            Body::OffCpu(away) => self.came_back(event, away),
             // Of programs that a recording does not attach.
             Body::ConnectionOpened { .. }
             | Body::ConnectionClosed { .. }
@@ -489,8 +489,8 @@ impl Taker<'_> {
     ) {
         *self.has_news = true;
         let Some(interpreter) = self.interpreter(pid) else { return };
-        let memory = ProcessMemory::new(pid);
         if let Some(natives) = &mut self.natives {
+            let memory = ProcessMemory::new(pid);
             let names = frames.iter().map(|frame| {
                 let one = self.symbols.resolve(pid, &interpreter, &memory, std::slice::from_ref(frame));
                 one.first().cloned()
@@ -557,8 +557,11 @@ impl Taker<'_> {
             self.apart.without_gil += 1;
             return;
         }
-        let native = self.native_place(event, stack, status);
-        match native.unwrap_or_else(|| self.place(event.pid, stack, status)) {
+        let place = match self.native_place(event, stack, status) {
+            Some(native) => native,
+            None => self.place(event.pid, stack, status),
+        };
+        match place {
             Place::LeftOut => self.apart.left_out += 1,
             Place::In(stack) => {
                 let thread = self.thread(event.pid, event.tid);
