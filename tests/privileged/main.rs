@@ -8,6 +8,8 @@ mod input;
 mod losses;
 mod pythons;
 mod record;
+mod service;
+mod socket;
 mod spans;
 mod stacks;
 mod transactions;

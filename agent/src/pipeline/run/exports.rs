@@ -32,19 +32,16 @@ impl Exports {
     /// # Errors
     /// When one cannot be started at all; the others are.
     pub(super) fn follow(&mut self, config: &Config, publisher: &Publisher) -> anyhow::Result<()> {
-        let settings = &config.service;
-        if self.socket.as_ref().is_some_and(|running| running.settings == *settings && running.task.is_some())
-        {
+        // Its settings change at a restart only.
+        if self.socket.is_some() {
             return Ok(());
         }
-        // The old one gives its socket up before the new one takes it.
-        self.socket = None;
-        let started = start_socket(settings, publisher);
-        let (task, failed, result) = match started {
+        let settings = config.service.clone();
+        let (task, failed, result) = match start_socket(&settings, publisher) {
             Ok(task) => (task, None, Ok(())),
             Err(error) => (None, Some(Instant::now()), Err(error)),
         };
-        self.socket = Some(Running { name: "socket", settings: settings.clone(), task, failed });
+        self.socket = Some(Running { name: "socket", settings, task, failed });
         result
     }
 
