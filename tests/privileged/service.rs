@@ -71,12 +71,19 @@ fn two_applications_with_recycled_workers_and_a_bystander() {
     assert_eq!(states.0.info.server.as_deref(), Some("gunicorn"));
     for state in [&states.0, &states.1] {
         let losses = &state.snapshot.losses;
-        assert_eq!(losses.seen, losses.delivered + losses.dropped.values().sum::<u64>());
+        // Some are under way at this moment.
+        assert!(losses.seen >= losses.delivered && losses.dropped.values().all(|count| *count == 0));
         assert!(state.snapshot.workers.iter().all(|worker| worker.is_master || worker.rss_bytes.is_some()));
     }
     let (status, log) = service.stop().unwrap();
     assert_eq!(status.code(), Some(0), "{log}");
-    assert!(log.contains("transactions="), "{log}");
+    let last = log.lines().last().unwrap();
+    let number = |name: &str| -> u64 {
+        let rest = last.split(&format!(" {name}=")).nth(1).unwrap_or_else(|| panic!("no {name} in: {last}"));
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    assert_eq!(number("seen"), number("delivered"), "{last}");
+    assert!(number("transactions") >= before.0 + before.1 + 1_500, "{last}");
 }
 
 #[test]
@@ -201,5 +208,9 @@ fn the_kill_switch_lets_go_of_everything_and_comes_back() {
         ask(&wsgi, 20);
         expect(&service, &site, before + 20);
     }
-    assert!(service.told().contains("STATUS=off: SIGUSR1") && service.told().contains("WATCHDOG=1"));
+    wait::until("the service manager to be told", || {
+        let told = service.told();
+        Ok((told.contains("STATUS=off: SIGUSR1") && told.contains("WATCHDOG=1")).then_some(()))
+    })
+    .unwrap();
 }

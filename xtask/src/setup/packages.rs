@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 pub const BPF: [&str; 8] =
     ["rustc-web", "cargo-web", "rust-web-src", "llvm-22", "llvm-22-dev", "libpolly-22-dev", "gcc", "g++"];
 /// The database of the shop, the load generator of the benches, the terminal of the live view's test.
-pub const SERVICES: [&str; 5] = ["mariadb-server", "mariadb-client", "wrk", "tmux", "bpftool"];
+pub const SERVICES: [&str; 7] =
+    ["mariadb-server", "mariadb-client", "wrk", "tmux", "bpftool", "systemd", "util-linux"];
 /// The distribution's interpreter, and what the database driver is compiled with.
 pub const PYTHON: [&str; 6] =
     ["python3", "python3-dev", "python3-venv", "libmariadb-dev", "pkg-config", "gcc"];

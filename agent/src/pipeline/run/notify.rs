@@ -17,6 +17,8 @@ const MAX_WAITING: usize = 16;
 pub(super) struct Notifier {
     socket: Option<UnixDatagram>,
     waiting: VecDeque<String>,
+    /// The last one that was told, or waits.
+    status: String,
 }
 
 impl Notifier {
@@ -30,16 +32,20 @@ impl Notifier {
                 None
             }
         });
-        Self { socket, waiting: VecDeque::new() }
+        Self { socket, ..Self::default() }
     }
 
     /// Everything is on; `status` is shown by `systemctl status`.
     pub(super) fn ready(&mut self, status: &str) {
+        status.clone_into(&mut self.status);
         self.tell(format!("READY=1\nSTATUS={status}"));
     }
 
     pub(super) fn status(&mut self, status: &str) {
-        self.tell(format!("STATUS={status}"));
+        if self.status != status {
+            status.clone_into(&mut self.status);
+            self.tell(format!("STATUS={status}"));
+        }
     }
 
     /// Followed by [`Self::ready`], whatever came of it.
@@ -104,7 +110,7 @@ mod tests {
         let path = folder.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
         manager.set_nonblocking(true).unwrap();
-        let mut notifier = Notifier { socket: Some(connect(&path).unwrap()), waiting: VecDeque::new() };
+        let mut notifier = Notifier { socket: Some(connect(&path).unwrap()), ..Notifier::default() };
         for number in 0..10_000 {
             notifier.status(&number.to_string());
             notifier.alive();
@@ -132,7 +138,7 @@ mod tests {
         let manager =
             UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes()).unwrap()).unwrap();
         let socket = connect(Path::new(&format!("@{name}"))).unwrap();
-        Notifier { socket: Some(socket), waiting: VecDeque::new() }.stopping();
+        Notifier { socket: Some(socket), ..Notifier::default() }.stopping();
         let mut buffer = [0; 64];
         assert_eq!(manager.recv(&mut buffer).unwrap(), "STOPPING=1".len());
     }
