@@ -1,15 +1,12 @@
 //! The capabilities of the packaged unit: together they suffice, and without any one of them something that they are there
 //! for does not work. The applications belong to another user, in a folder that is closed to everybody else.
 
-use harness::guard::Guard;
 use harness::load::{Connection, Request};
 use harness::place::{self, Python};
 use harness::service::Service;
 use harness::wait;
 use harness::wsgi::Site;
 use pyapm_model::service::ApplicationState;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::Command;
 
 fn unit() -> String {
@@ -44,7 +41,9 @@ fn able(site: &Site, served: &harness::wsgi::Wsgi, capabilities: &[String]) -> A
         site.pattern()
     );
     let mut able = Able::default();
-    let Ok(mut service) = Service::start_as(&config, &["setpriv", &bounding, "--no-new-privs"]) else { return able };
+    let Ok(mut service) = Service::start_as(&config, &["setpriv", &bounding, "--no-new-privs"]) else {
+        return able;
+    };
     able.starts = true;
     let is_there = |all: &[pyapm_model::service::ApplicationInfo]| {
         all.iter().any(|one| one.state == ApplicationState::Running)
@@ -74,7 +73,8 @@ fn able(site: &Site, served: &harness::wsgi::Wsgi, capabilities: &[String]) -> A
 fn each_capability_of_the_unit_is_needed_and_all_of_them_suffice() {
     let all = bounding_set();
     // Somebody else's, and open to nobody but its owner and whoever may read everything.
-    let site = Site::private("owned", Python::first().unwrap(), 65_534).unwrap();
+    // The distribution's interpreter: others may lie in a home that this user may not enter.
+    let site = Site::private("owned", Python::named("venv-debian-3.11").unwrap(), 65_534).unwrap();
     let served = site.serve(&[]).unwrap();
     let complete = Able { starts: true, requests: true, stacks: true, libraries: true };
     assert_eq!(able(&site, &served, &all), complete, "with all of {all:?}");
