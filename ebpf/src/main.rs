@@ -9,6 +9,9 @@ mod announce;
 #[cfg(target_arch = "bpf")]
 mod connection;
 #[cfg(target_arch = "bpf")]
+mod context;
+mod deep;
+#[cfg(target_arch = "bpf")]
 mod drivers;
 #[cfg(target_arch = "bpf")]
 mod emit;
@@ -23,7 +26,14 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod memory;
 #[cfg(target_arch = "bpf")]
+mod native;
+mod offcpu;
+#[cfg(target_arch = "bpf")]
+mod registers;
+#[cfg(target_arch = "bpf")]
 mod sample;
+#[cfg(target_arch = "bpf")]
+mod scope;
 #[cfg(target_arch = "bpf")]
 mod stack;
 #[cfg(target_arch = "bpf")]

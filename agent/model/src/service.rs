@@ -3,7 +3,7 @@
 //! The protocol is JSON, one object a line each way. A client sends one [`Request`]; the service answers with
 //! [`Response`]s. Names are append-only, as those of [`crate::line`].
 
-use crate::metric::Family;
+use crate::metric::Metrics;
 use crate::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ pub struct State {
     pub snapshot: Snapshot,
     /// Totals since the start. Not sent over the socket.
     #[serde(skip)]
-    pub families: Vec<Family>,
+    pub metrics: Arc<Metrics>,
 }
 
 /// Everything at one moment.

@@ -6,6 +6,7 @@ use super::options::{
     AttachOptions, DoctorOptions, DumpOptions, Format, PsOptions, RecordOptions, RunOptions, TopOptions,
 };
 use super::recording::Record;
+use crate::transactions::sql;
 use clap::{CommandFactory as _, Parser as _};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -148,9 +149,18 @@ struct Attach {
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     rate: u32,
 
+    /// Do not follow what requests wait for: no probe on the scheduler.
+    #[arg(long)]
+    no_waits: bool,
+
     /// Size of the buffer between kernel and daemon: a power of two.
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = ring_bytes, hide = true)]
     ring_bytes: u32,
+
+    /// How much of SQL statements is told: nothing, operation and table, the text without its values, or the
+    /// text as it was sent, with everything that is in it.
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = SqlArgument::Digest)]
+    sql: SqlArgument,
 }
 
 impl Attach {
@@ -165,7 +175,14 @@ impl Attach {
             },
             duration: self.duration,
             rate_hz: self.rate,
+            waits: !self.no_waits,
             ring_bytes: self.ring_bytes,
+            sql: match self.sql {
+                SqlArgument::Off => sql::Mode::Off,
+                SqlArgument::Operation => sql::Mode::Operation,
+                SqlArgument::Digest => sql::Mode::Digest,
+                SqlArgument::Verbatim => sql::Mode::Verbatim,
+            },
             color: terminal.stdout_color,
         }
     }
@@ -222,6 +239,14 @@ enum Config {
         #[arg(default_value = configuration::DEFAULT_PATH)]
         file: PathBuf,
     },
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum SqlArgument {
+    Off,
+    Operation,
+    Digest,
+    Verbatim,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -322,16 +347,20 @@ mod tests {
             format: Format::Auto,
             duration: None,
             rate_hz: 99,
+            waits: true,
             ring_bytes: 8 << 20,
+            sql: sql::Mode::Digest,
             color: true,
         };
         assert_eq!(request("attach --pid 42"), Request::Attach(defaults.clone()));
-        let line = "attach --pid 42 --format json --duration 0.5 --rate 1 --ring-bytes 4096 -vv";
+        let line = "attach --pid 42 --format json --duration 0.5 --rate 1 --no-waits --ring-bytes 4096 --sql operation -vv";
         let options = AttachOptions {
             format: Format::Json,
             duration: Some(Duration::from_millis(500)),
             rate_hz: 1,
+            waits: false,
             ring_bytes: 4096,
+            sql: sql::Mode::Operation,
             ..defaults
         };
         assert_eq!(call(line).unwrap(), Call { verbosity: 2, request: Request::Attach(options) });

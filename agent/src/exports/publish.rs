@@ -194,6 +194,12 @@ impl Subscriber {
 }
 
 impl Overviews {
+    /// The newest; empty before the first.
+    #[must_use]
+    pub fn newest(&self) -> Arc<Overview> {
+        Arc::clone(&self.receiver.borrow())
+    }
+
     /// Waits for one that is made from now on; `None` when none will follow. Cancel safe.
     pub async fn fresh(&mut self) -> Option<Arc<Overview>> {
         self.receiver.mark_unchanged();

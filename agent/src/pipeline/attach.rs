@@ -52,6 +52,8 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
         options.rate_hz,
         options.ring_bytes,
         random_seed().context("cannot read `/dev/urandom`")?,
+        options.sql,
+        options.waits,
     )?;
     let attached = Line::Attached(Attached {
         application: engine.instance(id).map(|one| one.application.name.clone()).unwrap_or_default(),

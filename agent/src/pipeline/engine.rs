@@ -15,12 +15,13 @@ pub(super) use instance::{Instance, Said};
 
 use super::clock;
 use super::drivers::Drivers;
+use super::loops::EventLoops;
 use crate::intake::{Body, Event, Reader, StackId};
 use crate::probes::{Logs, Probes, Tables};
 use crate::python::{Inspector, Interpreter, ProcessMemory};
 use crate::symbols::{self, Symbols};
 use crate::targets::{ApplicationId, Discovery, Registry};
-use crate::transactions::Clock;
+use crate::transactions::{Clock, sql};
 use announced::Announced;
 use losses::Retired;
 use pending::{MAX_PENDING, Pending};
@@ -57,12 +58,17 @@ pub(super) struct Engine {
     probes: Option<Probes>,
     /// Everything that only a target needs is attached.
     attached: bool,
+    /// Threads tell what they wait for.
+    waits: bool,
     /// On-CPU samples per second and CPU.
     rate_hz: u32,
+    /// How much of statements is told.
+    pub(super) sql: sql::Mode,
     /// Of the programs that are gone.
     skipped: Vec<(String, u64)>,
     logs: Option<Logs>,
     drivers: Drivers,
+    loops: EventLoops,
     pending: Vec<Pending>,
     /// Rounds of housekeeping.
     turns: usize,
@@ -89,6 +95,7 @@ impl Engine {
         seed: u64,
         is_single: bool,
     ) -> Result<Self, crate::probes::ProbeError> {
+        let waits = probes.follows_waits();
         Ok(Self {
             instances: BTreeMap::new(),
             next: 0,
@@ -104,9 +111,12 @@ impl Engine {
             logs: probes.logs(),
             probes: Some(probes),
             attached: false,
+            waits,
             rate_hz,
+            sql: sql::Mode::default(),
             skipped: Vec::new(),
             drivers: Drivers::default(),
+            loops: EventLoops::default(),
             pending: Vec::new(),
             turns: 0,
             started_ns: clock::monotonic_ns(),
@@ -134,6 +144,7 @@ impl Engine {
             registry: &mut self.registry,
             symbols: &mut self.symbols,
             interpreters: &mut self.interpreters,
+            loops: &mut self.loops,
             clock: self.clock,
             tables: &mut self.tables,
             pending: &mut self.pending,
@@ -144,8 +155,10 @@ impl Engine {
             lines,
         };
         let events = reader.drain(TURN, |event| rooms.take(event));
+        rooms.advance();
         rooms.finish();
-        self.peak_bytes = self.peak_bytes.max(reader.delivered().bytes - before);
+        self.peak_bytes = self.peak_bytes.max(self.reader.delivered().bytes - before);
+        self.look_again();
         events == TURN
     }
 
@@ -176,6 +189,19 @@ impl Engine {
             let since_ns = self.registry.get(pid).map_or(0, |watched| watched.since_ns.max(self.started_ns));
             if now.saturating_sub(since_ns) < YOUNG_NS || in_turn == Some(pid) {
                 self.drivers.follow(probes, pid);
+                if let Some(interpreter) = self.interpreters.get(&pid) {
+                    self.loops.follow(probes, &mut self.tables, pid, interpreter);
+                }
+            }
+        }
+    }
+
+    /// Processes whose stacks have shown that more can be followed.
+    fn look_again(&mut self) {
+        let Some(probes) = &mut self.probes else { return };
+        for pid in self.loops.again() {
+            if let Some(interpreter) = self.interpreters.get(&pid) {
+                self.loops.follow(probes, &mut self.tables, pid, interpreter);
             }
         }
     }
@@ -215,6 +241,10 @@ impl Engine {
         while self.turn(lines) {}
         // A program that was still running on another CPU may have written after the drain began.
         while self.turn(lines) {}
+        for instance in self.instances.values_mut() {
+            instance.transactions.finish(&mut instance.output);
+        }
+        while self.turn(lines) {}
     }
 
     fn skipped(&self) -> Vec<(String, u64)> {
@@ -228,6 +258,7 @@ struct Rooms<'a> {
     registry: &'a mut Registry,
     symbols: &'a mut Symbols,
     interpreters: &'a mut HashMap<u32, Arc<Interpreter>>,
+    loops: &'a mut EventLoops,
     clock: Clock,
     tables: &'a mut Tables,
     pending: &'a mut Vec<Pending>,
@@ -239,6 +270,14 @@ struct Rooms<'a> {
 }
 
 impl Rooms<'_> {
+    /// What only time tells.
+    fn advance(&mut self) {
+        let now = clock::monotonic_ns();
+        for instance in self.instances.values_mut() {
+            instance.transactions.advance(now, &mut instance.output);
+        }
+    }
+
     fn take(&mut self, event: &Event<'_>) {
         if self.announced.take(event) {
             return;
@@ -250,10 +289,12 @@ impl Rooms<'_> {
         let mut stack = None;
         match &event.body {
             Body::Fork { child } => self.fork(application, event, *child),
-            Body::Stack { stack, frames, .. } => {
+            Body::Stack { stack, frames, gap, .. } => {
                 if let Some(interpreter) = self.interpreters.get(&event.pid).cloned() {
                     let memory = ProcessMemory::new(event.pid);
-                    let frames = self.symbols.resolve(event.pid, &interpreter, &memory, frames);
+                    let frames =
+                        self.symbols.resolve_with_gap(event.pid, &interpreter, &memory, frames, *gap);
+                    self.loops.met(event.pid, &frames);
                     self.symbols.announce(event.pid, *stack, frames);
                 }
                 return;
@@ -339,6 +380,7 @@ impl Rooms<'_> {
     fn forget(&mut self, pid: u32) {
         self.symbols.forget(pid);
         self.interpreters.remove(&pid);
+        self.loops.forget(pid);
     }
 
     fn notices(&mut self, application: ApplicationId, notices: impl IntoIterator<Item = Worker>) {

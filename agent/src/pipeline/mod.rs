@@ -18,6 +18,7 @@ mod clock;
 mod drivers;
 mod dump;
 mod engine;
+mod loops;
 mod record;
 mod run;
 mod snapshot;

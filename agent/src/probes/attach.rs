@@ -1,12 +1,12 @@
 //! Attaches the programs, family by family. Only families that some target needs are attached.
 
-use super::load::{ProbeError, Probes};
+use super::load::{OffCpu, ProbeError, Probes};
 use super::tls::TlsProgram;
 use super::tracefs::TraceFs;
 use super::tracepoint;
 use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
 use aya::programs::uprobe::UProbeScope;
-use aya::programs::{PerfEvent, TracePoint, UProbe};
+use aya::programs::{PerfEvent, RawTracePoint, TracePoint, UProbe};
 use aya::util::online_cpus;
 use pyapm_wire::settings::IO_COPIES;
 use std::os::fd::AsFd as _;
@@ -41,6 +41,12 @@ const IO_CALLS: [&str; 12] = [
     "dup2",
     "dup3",
 ];
+
+/// What reports new contexts: copies, and empty ones.
+const CONTEXT_PROGRAMS: [&str; 2] = ["context_copied", "context_empty"];
+/// Programs on the scheduler's switch, of which one is attached at most.
+const OFF_CPU_TIMES: &str = "sched_switch_times";
+const OFF_CPU_STACKS: &str = "sched_switch";
 
 /// Where a uprobe goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +145,25 @@ impl Probes {
         self.attach_sampling(rate_hz)
     }
 
+    /// Time off the CPU, as the setup wants it; nothing if it does not.
+    ///
+    /// # Errors
+    /// As [`Self::attach_lifecycle`].
+    pub fn attach_off_cpu(&mut self) -> Result<(), ProbeError> {
+        let name = match self.off_cpu {
+            OffCpu::None => return Ok(()),
+            OffCpu::Times => OFF_CPU_TIMES,
+            OffCpu::Stacks => OFF_CPU_STACKS,
+        };
+        let program: &mut RawTracePoint = self.program(name)?;
+        program.load().map_err(refused(name))?;
+        program.attach("sched_switch").map(|_kept_by_the_program| ()).map_err(|source| ProbeError::Attach {
+            program: name,
+            what: "the raw tracepoint `sched_switch`".to_owned(),
+            source: Box::new(source),
+        })
+    }
+
     /// Loads the program behind the MySQL client's entry points, so that it can be attached later.
     ///
     /// # Errors
@@ -189,6 +214,26 @@ impl Probes {
             })
     }
 
+    /// New contexts at this place, in every process that maps the file: copies of the current one, or empty ones.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program or the attachment.
+    pub fn attach_contexts(&mut self, site: &UprobeSite, empty: bool) -> Result<(), ProbeError> {
+        let name = if empty { CONTEXT_PROGRAMS[1] } else { CONTEXT_PROGRAMS[0] };
+        let program: &mut UProbe = self.program(name)?;
+        if program.fd().is_err() {
+            program.load().map_err(refused(name))?;
+        }
+        program
+            .attach(site.file_offset, &site.path, UProbeScope::AllProcesses)
+            .map(|_kept_by_the_program| ())
+            .map_err(|source| ProbeError::Attach {
+                program: name,
+                what: format!("`{}` at {:#x}", site.path.display(), site.file_offset),
+                source: Box::new(source),
+            })
+    }
+
     /// Has the kernel verify every program without attaching any.
     ///
     /// # Errors
@@ -202,6 +247,14 @@ impl Probes {
         }
         let program: &mut PerfEvent = self.program("cpu_sample")?;
         program.load().map_err(refused("cpu_sample"))?;
+        for name in [OFF_CPU_TIMES, OFF_CPU_STACKS] {
+            let program: &mut RawTracePoint = self.program(name)?;
+            program.load().map_err(refused(name))?;
+        }
+        for name in CONTEXT_PROGRAMS {
+            let program: &mut UProbe = self.program(name)?;
+            program.load().map_err(refused(name))?;
+        }
         self.load_mysql()?;
         self.load_tls()?;
         self.load_exceptions()

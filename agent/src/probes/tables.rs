@@ -5,6 +5,8 @@ use super::mapped::Mapped;
 use aya::maps::{HashMap, MapData, MapError};
 use pyapm_wire::connection::{Hint, hint_slot};
 use pyapm_wire::count;
+use pyapm_wire::event::Sleeper;
+use pyapm_wire::scope::Contexts;
 use pyapm_wire::target::Target;
 use std::sync::atomic::Ordering;
 
@@ -22,6 +24,7 @@ pub struct Tables {
     stacks: HashMap<MapData, u64, u8>,
     /// Only ever emptied from here.
     passing: HashMap<MapData, [u64; 2], [u64; 4]>,
+    sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
     hints: Mapped,
     counts: Mapped,
 }
@@ -42,10 +45,11 @@ impl Tables {
         targets: HashMap<MapData, u32, Plain<Target>>,
         stacks: HashMap<MapData, u64, u8>,
         passing: HashMap<MapData, [u64; 2], [u64; 4]>,
+        sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
         hints: Mapped,
         counts: Mapped,
     ) -> Self {
-        Self { targets, stacks, passing, hints, counts }
+        Self { targets, stacks, passing, sleepers, hints, counts }
     }
 
     /// Starts watching a process. `only_new` leaves an entry that the fork program made in the meantime.
@@ -63,6 +67,26 @@ impl Tables {
                 Ok(())
             }
             other => other.map_err(|source| ProbeError::Map { map: "TARGETS", source }),
+        }
+    }
+
+    /// Says what is to be read of a watched process's contexts; `false` if it is not watched.
+    ///
+    /// Between reading the entry and writing it back the process may run another program: then it is followed with
+    /// what was true of the one before, until userspace has heard of it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_contexts(&mut self, pid: u32, contexts: Contexts) -> Result<bool, ProbeError> {
+        /// `BPF_EXIST` of the kernel's `include/uapi/linux/bpf.h`.
+        const ONLY_OLD: u64 = 2;
+        let Ok(Plain(target)) = self.targets.get(&pid, 0) else { return Ok(false) };
+        match self.targets.insert(pid, Plain(Target { contexts, ..target }), ONLY_OLD) {
+            Ok(()) => Ok(true),
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+                Ok(false)
+            }
+            Err(source) => Err(ProbeError::Map { map: "TARGETS", source }),
         }
     }
 
@@ -98,6 +122,13 @@ impl Tables {
         for key in keys {
             let _gone_is_fine = self.passing.remove(&key);
         }
+    }
+
+    /// Threads of targets that the switch program has seen, by thread id. Exact once it is detached; while it runs,
+    /// entries may be missed or be half of one moment and half of the next.
+    #[must_use]
+    pub fn sleepers(&self) -> Vec<(u32, Sleeper)> {
+        self.sleepers.iter().filter_map(Result::ok).map(|(tid, Plain(sleeper))| (tid, sleeper)).collect()
     }
 
     #[must_use]

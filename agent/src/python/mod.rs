@@ -7,12 +7,14 @@
 
 mod asyncio_debug;
 mod code;
+mod contexts;
 mod dwarf;
 mod error;
 mod gil;
 #[cfg(test)]
 mod hostile;
 mod identity;
+mod jit;
 mod lines;
 mod locate;
 mod memory;
@@ -32,10 +34,12 @@ mod version;
 
 pub use asyncio_debug::AsyncioOffsets;
 pub use code::{Code, read_code};
+pub use contexts::{Births, ContextCode, Switching, contexts};
 pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;
 pub use gil::Gil;
 pub use identity::read_identity;
+pub use jit::{JIT_NOTE, may_be_compiled};
 pub use lines::LineTable;
 pub use locate::Embedding;
 pub use memory::{BoundedMemory, BufferMemory, MAX_READ, Memory, MemoryError, ProcessMemory};

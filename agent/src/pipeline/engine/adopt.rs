@@ -52,7 +52,7 @@ impl Engine {
         }
         self.next = self.next.wrapping_add(1);
         let seed = self.seed.wrapping_add(u64::from(id.0) << 32);
-        let instance = Instance::new(id, application, self.clock, seed, clock::monotonic_ns());
+        let instance = Instance::new(id, application, self.clock, seed, clock::monotonic_ns(), self.sql, self.waits);
         self.instances.insert(id, instance);
         Ok(id)
     }
@@ -124,7 +124,11 @@ impl Engine {
     fn follow_libraries_of(&mut self, application: &Application) {
         let Some(probes) = &mut self.probes else { return };
         for member in &application.members {
-            self.drivers.follow(probes, member.key.pid);
+            let pid = member.key.pid;
+            self.drivers.follow(probes, pid);
+            if let Some(interpreter) = self.interpreters.get(&pid) {
+                self.loops.follow(probes, &mut self.tables, pid, interpreter);
+            }
         }
     }
 
@@ -136,6 +140,7 @@ impl Engine {
         }
         if let Some(probes) = &mut self.probes {
             probes.attach_sampling(self.rate_hz)?;
+            probes.attach_off_cpu()?;
             probes.attach_io()?;
             self.attached = true;
         }

@@ -1,90 +1,115 @@
-//! Who is told: one task for each export that the configuration asks for. An export whose settings change is ended and started
-//! anew a second later, when what it held (a port, a file) is free; the others are not touched. One that fails is said, and
+//! Who is told: one task for each export that the configuration asks for. An export whose section changes is ended, and
+//! started anew a second later, when what it held (a port, a file) is free; the others are not touched. One that fails is said, and
 //! tried again each half minute.
-//!
-//! A new export is a [`Slot`] in [`Exports`], a line in each of its functions, and a function that spawns it.
 
-use crate::config::{self, Config};
-use crate::exports::{Publisher, socket};
+use crate::config::Config;
+use crate::exports::{Publisher, otlp, prometheus, socket};
 use anyhow::Context;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 /// Between two tries of an export that failed.
 const AGAIN: Duration = Duration::from_secs(30);
-/// How long each has to deliver, at the end.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How long all of them have to deliver, at the end.
+const FAREWELL: Duration = Duration::from_secs(6);
 
-/// A running export. `None`: there is nothing to do by these settings.
-type Started = anyhow::Result<Option<JoinHandle<anyhow::Result<()>>>>;
+type Task = JoinHandle<anyhow::Result<()>>;
 
-pub(super) struct Exports {
-    socket: Slot<config::Service>,
-}
-
-impl Default for Exports {
-    fn default() -> Self {
-        Self { socket: Slot::new("socket", start_socket) }
-    }
-}
-
-impl Exports {
-    /// Brings every export into line with the configuration.
-    ///
-    /// # Errors
-    /// When one cannot be started; it is tried again.
-    pub(super) fn follow(&mut self, config: &Config, publisher: &Publisher) -> anyhow::Result<()> {
-        // The socket's settings change at a restart only.
-        if self.socket.settings.is_none() {
-            self.socket.follow(&config.service, publisher)?;
-        }
-        Ok(())
-    }
-
-    /// Once a second: says which have ended, and starts what is due.
-    pub(super) fn check(&mut self, publisher: &Publisher) {
-        self.socket.check(publisher);
-    }
-
-    /// The end: no more will be published. Each delivers what it has, within the time that there is.
-    pub(super) async fn finish(self) {
-        self.socket.finish().await;
-    }
-}
-
-/// One export: its settings and its task.
-struct Slot<S> {
+/// One kind of export.
+struct Kind {
     name: &'static str,
-    start: fn(&S, &Publisher) -> Started,
-    /// `None` before the first.
-    settings: Option<S>,
-    task: Option<JoinHandle<anyhow::Result<()>>>,
+    /// Its part of the configuration, as a text to compare by.
+    section: fn(&Config) -> String,
+    /// `None` when the configuration asks for none.
+    start: fn(&Config, &Publisher) -> anyhow::Result<Option<Task>>,
+}
+
+const KINDS: [Kind; 3] = [
+    // Its settings change at a restart only, as they say.
+    Kind { name: "socket", section: |_| String::new(), start: start_socket },
+    Kind {
+        name: "prometheus",
+        section: |config| format!("{:?}", config.prometheus),
+        start: start_prometheus,
+    },
+    Kind { name: "otlp", section: |config| format!("{:?}", config.otlp), start: start_otlp },
+];
+
+#[derive(Default)]
+pub(super) struct Exports {
+    running: Vec<Running>,
+}
+
+/// One task, and the settings that it was started with.
+struct Running {
+    kind: &'static Kind,
+    section: String,
+    config: Config,
+    /// `None`: nothing to do by these settings, or it has failed.
+    task: Option<Task>,
     /// When it is started, if it is not running.
     due: Option<Instant>,
 }
 
-impl<S: Clone + PartialEq> Slot<S> {
-    fn new(name: &'static str, start: fn(&S, &Publisher) -> Started) -> Self {
-        Self { name, start, settings: None, task: None, due: None }
+impl Exports {
+    /// Starts what is new, ends what is no longer wanted.
+    ///
+    /// # Errors
+    /// When one cannot be started at all; the others are.
+    pub(super) fn follow(&mut self, config: &Config, publisher: &Publisher) -> anyhow::Result<()> {
+        let mut result = Ok(());
+        for kind in &KINDS {
+            let section = (kind.section)(config);
+            let known = self.running.iter().position(|running| running.kind.name == kind.name);
+            let mut was_running = false;
+            if let Some(index) = known {
+                if self.running.get(index).is_some_and(|running| running.section == section) {
+                    continue;
+                }
+                was_running = self.running.swap_remove(index).task.is_some();
+            }
+            let mut running = Running { kind, section, config: config.clone(), task: None, due: None };
+            if was_running {
+                // The old one lets go of what it holds when the runtime drops it, which is soon and not now.
+                running.due = Some(Instant::now());
+            } else if let Err(error) = running.start(publisher) {
+                result = Err(error);
+            }
+            self.running.push(running);
+        }
+        result
     }
 
-    fn follow(&mut self, wanted: &S, publisher: &Publisher) -> anyhow::Result<()> {
-        if self.settings.as_ref() == Some(wanted) {
-            return Ok(());
+    /// Once a second: says which have failed, and tries them again after a while.
+    pub(super) fn check(&mut self, publisher: &Publisher) {
+        for running in &mut self.running {
+            if running.is_due()
+                && let Err(error) = running.start(publisher)
+            {
+                tracing::error!("`{}` cannot be started: {error:#}", running.kind.name);
+            }
         }
-        self.settings = Some(wanted.clone());
-        if let Some(task) = self.task.take() {
-            // It lets go of what it holds when the runtime drops it, which is soon and not now.
-            task.abort();
-            self.due = Some(Instant::now());
-            return Ok(());
-        }
-        self.try_start(publisher)
     }
 
-    fn try_start(&mut self, publisher: &Publisher) -> anyhow::Result<()> {
-        let Some(settings) = &self.settings else { return Ok(()) };
-        match (self.start)(settings, publisher) {
+    /// The end: no more will be published. Each delivers what it has, within the time that there is. Those that serve
+    /// and deliver nothing are ended.
+    pub(super) async fn finish(self) {
+        let deadline = tokio::time::Instant::now() + FAREWELL;
+        for mut running in self.running {
+            let name = running.kind.name;
+            if let Some(task) = running.task.take()
+                && name != "prometheus"
+                && tokio::time::timeout_at(deadline, task).await.is_err()
+            {
+                tracing::warn!("`{name}` had no time to deliver everything");
+            }
+        }
+    }
+}
+
+impl Running {
+    fn start(&mut self, publisher: &Publisher) -> anyhow::Result<()> {
+        match (self.kind.start)(&self.config, publisher) {
             Ok(task) => {
                 (self.task, self.due) = (task, None);
                 Ok(())
@@ -96,29 +121,27 @@ impl<S: Clone + PartialEq> Slot<S> {
         }
     }
 
-    fn check(&mut self, publisher: &Publisher) {
+    /// Whether it does not run and it is time to start it.
+    fn is_due(&mut self) -> bool {
         if self.task.as_ref().is_some_and(JoinHandle::is_finished) {
             self.task = None;
+            tracing::error!("`{}` has ended; it is tried again", self.kind.name);
             self.due = Some(Instant::now() + AGAIN);
-            tracing::error!("`{}` has ended; it is tried again", self.name);
         }
-        if self.due.is_some_and(|due| due <= Instant::now())
-            && let Err(error) = self.try_start(publisher)
-        {
-            tracing::error!("`{}` cannot be started: {error:#}", self.name);
-        }
+        self.due.is_some_and(|due| due <= Instant::now())
     }
+}
 
-    async fn finish(self) {
-        if let Some(task) = self.task
-            && tokio::time::timeout(FAREWELL, task).await.is_err()
-        {
-            tracing::warn!("`{}` had no time to deliver everything", self.name);
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
         }
     }
 }
 
-fn start_socket(settings: &config::Service, publisher: &Publisher) -> Started {
+fn start_socket(config: &Config, publisher: &Publisher) -> anyhow::Result<Option<Task>> {
+    let settings = &config.service;
     if settings.socket.as_os_str().is_empty() {
         return Ok(None);
     }
@@ -127,46 +150,30 @@ fn start_socket(settings: &config::Service, publisher: &Publisher) -> Started {
     Ok(Some(tokio::spawn(socket.serve(publisher.overviews()))))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn start(settings: &u32, publisher: &Publisher) -> Started {
-        anyhow::ensure!(*settings != 13, "unlucky");
-        let mut subscriber = publisher.subscribe(&settings.to_string());
-        Ok(Some(tokio::spawn(async move {
-            while subscriber.next().await.is_some() {}
-            Ok(())
-        })))
+fn start_prometheus(config: &Config, publisher: &Publisher) -> anyhow::Result<Option<Task>> {
+    let settings = config.prometheus.clone();
+    if settings.listen.is_empty() {
+        return Ok(None);
     }
+    let overviews = publisher.overviews();
+    Ok(Some(spawn("prometheus", async move { prometheus::run(&settings, overviews).await })))
+}
 
-    fn names(publisher: &Publisher) -> Vec<String> {
-        publisher.health().into_keys().collect()
+fn start_otlp(config: &Config, publisher: &Publisher) -> anyhow::Result<Option<Task>> {
+    if !otlp::has_receiver(&config.otlp) {
+        return Ok(None);
     }
+    let (settings, subscriber) = (config.otlp.clone(), publisher.subscribe("otlp"));
+    Ok(Some(spawn("otlp", async move { otlp::run(&settings, subscriber).await })))
+}
 
-    #[tokio::test]
-    async fn changed_settings_start_it_anew_and_the_same_do_not() {
-        let publisher = Publisher::default();
-        let mut slot = Slot::new("test", start);
-        slot.follow(&1, &publisher).unwrap();
-        slot.follow(&1, &publisher).unwrap();
-        assert_eq!(names(&publisher), ["1"]);
-        slot.follow(&2, &publisher).unwrap();
-        slot.check(&publisher);
-        tokio::task::yield_now().await;
-        assert_eq!(names(&publisher), ["2"]);
-        drop(publisher);
-        slot.finish().await;
-    }
-
-    #[tokio::test]
-    async fn a_failure_is_told_and_tried_again_later() {
-        let publisher = Publisher::default();
-        let mut slot = Slot::new("test", start);
-        assert!(slot.follow(&13, &publisher).is_err());
-        slot.check(&publisher);
-        assert!(slot.due.is_some_and(|due| due > Instant::now()) && slot.task.is_none());
-        slot.follow(&14, &publisher).unwrap();
-        assert_eq!(names(&publisher), ["14"]);
-    }
+/// Says why it ended, when it was not told to.
+fn spawn(name: &'static str, export: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Task {
+    tokio::spawn(async move {
+        let result = export.await;
+        if let Err(error) = &result {
+            tracing::error!("`{name}`: {error:#}");
+        }
+        result
+    })
 }

@@ -8,6 +8,7 @@ use super::notify::Notifier;
 use super::reload;
 use super::scout::Scout;
 use super::signals::{Order, Signals};
+use crate::probes::OffCpu;
 use crate::cli::RunOptions;
 use crate::config::Config;
 use crate::exports::Publisher;
@@ -15,6 +16,7 @@ use crate::pipeline::clock;
 use crate::pipeline::engine::{Engine, Lines};
 use crate::pipeline::start::{StartError, load, random_seed};
 use anyhow::Context;
+use pyapm_model::metric::Metrics;
 use pyapm_model::service::{Health, Overview, State};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -198,7 +200,13 @@ impl Service {
                 let Some(info) = catalog.info(engine, id) else { continue };
                 let Some(snapshot) = engine.snapshot(id) else { continue };
                 let families = engine.instance(id).map(|one| one.store.families()).unwrap_or_default();
-                overview.applications.push(Arc::new(State { info, snapshot, families }));
+                let metrics = Arc::new(Metrics {
+                    application: info.name.clone(),
+                    started_ns: info.since_ns,
+                    taken_ns: snapshot.taken_ns,
+                    families,
+                });
+                overview.applications.push(Arc::new(State { info, snapshot, metrics }));
             }
         }
         self.publisher.publish_overview(overview);
@@ -253,7 +261,7 @@ impl Service {
     fn begin(&mut self) -> Result<Watching, StartError> {
         let seed = random_seed().map_err(StartError::Random)?;
         self.governor = Governor::new(&self.config.budget, self.config.collection.sampling_hz);
-        let probes = load(self.config.collection.ring_bytes)?;
+        let probes = load(self.config.collection.ring_bytes, false, OffCpu::Times)?;
         let mut engine = Engine::new(probes, self.config.collection.sampling_hz, seed, false)?;
         engine.follow()?;
         engine.announce()?;
