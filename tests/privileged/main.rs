@@ -4,6 +4,7 @@
 
 mod application;
 mod drivers;
+mod capabilities;
 mod dump;
 mod errors;
 mod input;
@@ -13,6 +14,8 @@ mod pythons;
 mod record;
 mod routes;
 mod servers;
+mod service;
+mod socket;
 mod spans;
 mod stacks;
 mod tls;

@@ -12,8 +12,8 @@ pub const BPF: [&str; 8] =
     ["rustc-web", "cargo-web", "rust-web-src", "llvm-22", "llvm-22-dev", "libpolly-22-dev", "gcc", "g++"];
 /// The database of the shop, the servers that the drivers' tests ask, the load generator of the benches, the
 /// terminal of the live view's test, the debugger that native frames are compared with, the server in front of
-/// uwsgi, the maker of certificates.
-pub const SERVICES: [&str; 11] = [
+/// uwsgi, the maker of certificates, the judge of the service's unit.
+pub const SERVICES: [&str; 13] = [
     "mariadb-server",
     "mariadb-client",
     "postgresql",
@@ -25,6 +25,8 @@ pub const SERVICES: [&str; 11] = [
     "tmux",
     "bpftool",
     "gdb",
+    "systemd",
+    "util-linux",
 ];
 /// The distribution's interpreter, and what the database driver is compiled with.
 pub const PYTHON: [&str; 6] =
