@@ -3,11 +3,13 @@
 //! pyapm's work, so nothing here comes from the agent but the vocabulary of its JSON lines.
 
 pub mod bpf;
+pub mod echo;
 pub mod guard;
 pub mod gunicorn;
 pub mod inspect;
 pub mod interpreter;
 pub mod load;
+pub mod loops;
 pub mod mariadb;
 pub mod place;
 pub mod pyapm;
