@@ -167,6 +167,12 @@ impl Ancestry {
         Learnt::Whose
     }
 
+    /// This context was made no earlier than that.
+    #[must_use]
+    pub fn is_younger(&self, number: Number, began_ns: u64) -> bool {
+        self.nodes.get(&number).is_some_and(|node| node.made_ns >= began_ns)
+    }
+
     /// The guess about this context, or about the nearest of its makers that is not older than `began_ns`.
     #[must_use]
     pub fn guess(&self, number: Number, began_ns: u64) -> Option<RequestId> {

@@ -99,6 +99,8 @@ pub struct Lineage<T> {
     threads: HashMap<u32, Thread>,
     greenlets: HashMap<(u32, u64), ConnectionId>,
     trust: Trust,
+    /// Whether every request has a context of its own.
+    one_each: Trust,
     waiting: VecDeque<(Waits, T)>,
     /// What has been told since it was last asked for.
     told: Vec<(T, Result<RequestId, Reason>)>,
@@ -112,6 +114,7 @@ impl<T> Default for Lineage<T> {
             threads: HashMap::new(),
             greenlets: HashMap::new(),
             trust: Trust::default(),
+            one_each: Trust::default(),
             waiting: VecDeque::new(),
             told: Vec::new(),
         }
@@ -220,8 +223,20 @@ impl<T> Lineage<T> {
         if learnt == Learnt::ServesMany {
             self.trust = Trust::Refuted;
         }
-        self.ancestry.one_each = self.trust == Trust::Proven;
-        if learnt != Learnt::Nothing || self.trust != before {
+        let before = (before, self.ancestry.one_each);
+        self.ancestry.one_each = match (learnt, self.one_each) {
+            (Learnt::ServesMany, _) | (_, Trust::Refuted) => {
+                self.one_each = Trust::Refuted;
+                false
+            }
+            // The task of a connection is older than its second request.
+            _ if request.sequence > 0 && self.ancestry.is_younger(context, began_ns) => {
+                self.one_each = Trust::Proven;
+                true
+            }
+            (_, known) => known == Trust::Proven,
+        };
+        if learnt != Learnt::Nothing || (self.trust, self.ancestry.one_each) != before {
             self.tell_resolved();
         }
     }
@@ -287,12 +302,20 @@ impl<T> Lineage<T> {
             return Whose::Later(waits(0, true));
         }
         let context = self.ancestry.at(scope.context);
-        if let Some(connection) = self.ancestry.node(context).and_then(|node| node.connection) {
-            self.served.was_at_work(connection, time_ns);
-        }
         match self.ancestry.resolve(context, time_ns, &self.served) {
             Some(request) if undecided.is_none() => Whose::Request(request),
             _ => Whose::Later(waits(context, false)),
+        }
+    }
+
+    /// A call was made in this context: whatever serves its connection is at work still.
+    pub fn called(&mut self, time_ns: u64, scope: &Scope) {
+        if scope.flags & (flag::COROUTINE | flag::BIRTHS) != flag::COROUTINE | flag::BIRTHS {
+            return;
+        }
+        let context = self.ancestry.at(scope.context);
+        if let Some(connection) = self.ancestry.node(context).and_then(|node| node.connection) {
+            self.served.was_at_work(connection, time_ns);
         }
     }
 

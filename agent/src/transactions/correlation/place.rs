@@ -131,6 +131,9 @@ impl Transactions {
 
     /// A span for whoever runs there; `None` when that is nobody, or it has too many.
     pub(in crate::transactions) fn open_span(&mut self, caller: &Caller, asking: Asking) -> Option<SpanId> {
+        if let Some(lineage) = self.lineages.get_mut(&caller.thread.pid) {
+            lineage.called(caller.time_ns, &caller.scope);
+        }
         let whose = self.whose(caller);
         if let Whose::Nobodys(reason) = whose {
             self.counts.span_unplaced += 1;
