@@ -63,7 +63,7 @@ fn transaction(line: &Line) -> Option<&Transaction> {
 fn warm_up(server: &Loops, attach: &mut Pyapm, case: &Case) {
     let requests = vec![Request::get("/executor/0")];
     for _ in 0..20 {
-        drive(&server.address, &Plan { requests: requests.clone(), total: 4, clients: 2 })
+        drive(&server.address, &Plan { requests: requests.clone(), total: 8, clients: 2 })
             .without_failures()
             .unwrap();
         let before = attach.with_lines(<[Line]>::len);
