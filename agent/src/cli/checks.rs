@@ -200,7 +200,8 @@ mod tests {
     const GOOD: fn(u32) -> Inspection = |_| Inspection {
         version: Some("3.11.7".to_owned()),
         thread_state: Ok("by a route".to_owned()),
-        notes: Vec::new(), loops: None,
+        notes: Vec::new(),
+        loops: None,
     };
 
     fn problems(checks: &[Check]) -> Vec<&str> {

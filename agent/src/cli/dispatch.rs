@@ -72,7 +72,9 @@ fn inspect(pid: u32) -> Inspection {
             },
             notes: interpreter.notes,
         },
-        Err(error) => Inspection { version: None, thread_state: Err(error.to_string()), notes: Vec::new(), loops: None },
+        Err(error) => {
+            Inspection { version: None, thread_state: Err(error.to_string()), notes: Vec::new(), loops: None }
+        }
     }
 }
 

@@ -182,7 +182,8 @@ an attach will not work
         let inspect = |_| Inspection {
             version: None,
             thread_state: Err("not looked at".to_owned()),
-            notes: Vec::new(), loops: None,
+            notes: Vec::new(),
+            loops: None,
         };
         let instruments = Instruments { inspect: &inspect, load_programs: None };
         let mut out = Vec::new();

@@ -58,6 +58,10 @@ pub enum Body<'a> {
         status: StackStatus,
     },
     Context(Context),
+    /// The thread has had a write on this connection put off; [`Event::scope`] says who asked for it.
+    Queued {
+        connection: ConnectionId,
+    },
     Stack {
         stack: StackId,
         frames: Vec<pyapm_wire::python::Frame>,

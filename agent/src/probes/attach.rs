@@ -45,6 +45,8 @@ const IO_CALLS: [&str; 12] = [
 /// What reports new contexts: copies, and empty ones.
 const CONTEXT_PROGRAMS: [&str; 2] = ["context_copied", "context_empty"];
 
+const QUEUED_PROGRAM: &str = "write_queued";
+
 /// Where a uprobe goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UprobeSite {
@@ -189,6 +191,25 @@ impl Probes {
             })
     }
 
+    /// Writes that uvloop puts off, told at this place (`PySet_Add`), in every process that maps the file.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program or the attachment.
+    pub fn attach_queued(&mut self, site: &UprobeSite) -> Result<(), ProbeError> {
+        let program: &mut UProbe = self.program(QUEUED_PROGRAM)?;
+        if program.fd().is_err() {
+            program.load().map_err(refused(QUEUED_PROGRAM))?;
+        }
+        program
+            .attach(site.file_offset, &site.path, UProbeScope::AllProcesses)
+            .map(|_kept_by_the_program| ())
+            .map_err(|source| ProbeError::Attach {
+                program: QUEUED_PROGRAM,
+                what: format!("`{}` at {:#x}", site.path.display(), site.file_offset),
+                source: Box::new(source),
+            })
+    }
+
     /// Has the kernel verify every program without attaching any.
     ///
     /// # Errors
@@ -202,7 +223,7 @@ impl Probes {
         }
         let program: &mut PerfEvent = self.program("cpu_sample")?;
         program.load().map_err(refused("cpu_sample"))?;
-        for name in CONTEXT_PROGRAMS {
+        for name in CONTEXT_PROGRAMS.into_iter().chain([QUEUED_PROGRAM]) {
             let program: &mut UProbe = self.program(name)?;
             program.load().map_err(refused(name))?;
         }

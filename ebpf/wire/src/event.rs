@@ -22,6 +22,7 @@ pub mod kind {
     pub const SAMPLE: u16 = 8;
     pub const STACK: u16 = 9;
     pub const CONTEXT: u16 = 10;
+    pub const WRITE_QUEUED: u16 = 11;
     pub const TLS_SESSION: u16 = 22;
     /// A process, target or not, has become another program by exec: a bare [`super::Header`].
     pub const STARTED: u16 = 27;
@@ -209,6 +210,16 @@ pub struct Context {
     pub grandparent: u64,
 }
 
+/// `WRITE_QUEUED`: the loop was told to write on this connection, and will do so later, on this thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Queued {
+    pub header: Header,
+    pub connection: u64,
+    /// Who asked for it.
+    pub scope: Scope,
+}
+
 /// Bytes of a statement's text that are captured at most.
 pub const STATEMENT_CAPTURE: u32 = 4096;
 
@@ -222,3 +233,4 @@ const _: () = assert!(size_of::<Statement>() == 80);
 const _: () = assert!(size_of::<Sample>() == 64);
 const _: () = assert!(size_of::<Stack>() == 40);
 const _: () = assert!(size_of::<Context>() == 48);
+const _: () = assert!(size_of::<Queued>() == 56);

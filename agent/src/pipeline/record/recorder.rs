@@ -340,6 +340,7 @@ impl Taker<'_> {
             | Body::Io(_)
             | Body::Statement(_)
             | Body::Context(_)
+            | Body::Queued { .. }
             | Body::Started
             | Body::Listens => {}
         }

@@ -31,14 +31,21 @@ fn explain(interpreter: &Interpreter, switching: Switching) -> Option<Result<Str
         return None;
     }
     let Some(copies) = &interpreter.contexts.copies else {
-        return Some(Err("asyncio: this build has no place to see contexts being copied; only what a request's own task \
+        return Some(Err(
+            "asyncio: this build has no place to see contexts being copied; only what a request's own task \
                          does is placed"
-            .to_owned()));
+                .to_owned(),
+        ));
     };
     let places = copies.file_offsets.len();
-    let seen = format!("asyncio: copies of contexts are seen at {places} place{}", if places == 1 { "" } else { "s" });
+    let seen = format!(
+        "asyncio: copies of contexts are seen at {places} place{}",
+        if places == 1 { "" } else { "s" }
+    );
     Some(match minor {
         11 | 13.. => Ok(format!("{seen}; pools are followed")),
-        _ => Err(format!("{seen}; `run_in_executor` is not followed in Python 3.{minor}, its calls are not placed")),
+        _ => Err(format!(
+            "{seen}; `run_in_executor` is not followed in Python 3.{minor}, its calls are not placed"
+        )),
     })
 }

@@ -11,6 +11,6 @@ mod explain;
 mod flow;
 mod layout;
 
-pub use explain::event_loops;
 pub use births::{Births, of_copies, of_empty};
+pub use explain::event_loops;
 pub use layout::{ContextCode, Switching, contexts};

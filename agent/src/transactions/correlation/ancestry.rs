@@ -72,6 +72,22 @@ impl Ancestry {
         self.put(address, Node { made_ns: time_ns, parent, ..Node::default() })
     }
 
+    /// Has another name for a context: an address that no context can have, for what is to be remembered of it.
+    pub fn name(&mut self, address: u64, number: Number) {
+        if self.addresses.len() < MAX_ADDRESSES || self.addresses.contains_key(&address) {
+            self.addresses.insert(address, number);
+        }
+    }
+
+    #[must_use]
+    pub fn is_named(&self, address: u64) -> bool {
+        self.addresses.contains_key(&address)
+    }
+
+    pub fn forget_name(&mut self, address: u64) {
+        self.addresses.remove(&address);
+    }
+
     fn put(&mut self, address: u64, node: Node) -> Number {
         if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address) {
             // A process that really has so many is started on anew: what is asked of it is then not known for a while.

@@ -106,6 +106,11 @@ pub struct Lineage<T> {
     told: Vec<(T, Result<RequestId, Reason>)>,
 }
 
+/// Contexts are aligned to 16 bytes: an odd address is none's.
+fn name_of(connection: ConnectionId) -> u64 {
+    connection.0 << 1 | 1
+}
+
 impl<T> Default for Lineage<T> {
     fn default() -> Self {
         Self {
@@ -256,6 +261,27 @@ impl<T> Lineage<T> {
         Some(self.threads.entry(tid).or_default())
     }
 
+    /// A write on this connection was put off: what is written there next is for whoever asks now.
+    pub fn queued(&mut self, scope: &Scope, connection: ConnectionId) {
+        if scope.context != 0 && scope.flags & flag::COROUTINE != 0 {
+            let context = self.ancestry.at(scope.context);
+            self.ancestry.name(name_of(connection), context);
+        } else {
+            self.ancestry.forget_name(name_of(connection));
+        }
+    }
+
+    /// Who writes on this connection, where writes are put off and none runs any more.
+    #[must_use]
+    pub fn writer(&self, scope: Scope, connection: ConnectionId) -> Scope {
+        let off = scope.flags & (flag::DEFERS | flag::COROUTINE | flag::STACK_CUT) == flag::DEFERS;
+        if off && self.ancestry.is_named(name_of(connection)) {
+            Scope { context: name_of(connection), flags: scope.flags | flag::COROUTINE, ..scope }
+        } else {
+            scope
+        }
+    }
+
     /// A request has ended, or its connection's answers can no longer be followed.
     pub fn ended(&mut self, began_ns: u64, request: RequestId) {
         self.served.ended(began_ns, request);
@@ -263,6 +289,7 @@ impl<T> Lineage<T> {
 
     pub fn closed(&mut self, connection: ConnectionId) {
         self.served.closed(connection);
+        self.ancestry.forget_name(name_of(connection));
         self.greenlets.retain(|_, served| *served != connection);
     }
 
