@@ -172,6 +172,13 @@ fn uvicorn_on_uvloop_with_a_variable_of_its_own() {
     }
 }
 
+/// It writes nothing before the end of its turn, when no coroutine runs any more.
+#[test]
+fn uvicorn_on_a_uvloop_that_puts_writes_off() {
+    let config = json!({"server": "uvicorn", "loop": "uvloop", "http": "httptools"});
+    holds(&environment("loops-old-3.11", config, true));
+}
+
 #[test]
 fn uvicorn_with_a_middleware_that_runs_handlers_in_tasks() {
     holds(&environment("loops-3.13", json!({"server": "uvicorn", "middleware": true}), true));

@@ -28,11 +28,12 @@ enum Places {
 
 const SHOP: &str = "requirements.txt";
 const LOOPS: &str = "requirements-loops.txt";
+const OLD: &str = "requirements-loops-old.txt";
 /// Installed into [`SITE`], without an environment.
 const PURE: &str = "requirements-loops-pure.txt";
 const SITE: &str = "site-loops";
 
-const BUILDS: [Build; 5] = [
+const BUILDS: [Build; 6] = [
     Build { name: "venv-3.11", version: "3.11", places: Places::Pyenv, requirements: SHOP, required: false },
     Build {
         name: "venv-debian-3.11",
@@ -47,6 +48,13 @@ const BUILDS: [Build; 5] = [
         version: "3.11",
         places: Places::Pyenv,
         requirements: LOOPS,
+        required: false,
+    },
+    Build {
+        name: "loops-old-3.11",
+        version: "3.11",
+        places: Places::Pyenv,
+        requirements: OLD,
         required: false,
     },
     Build {
