@@ -28,6 +28,7 @@ mod memory;
 #[cfg(target_arch = "bpf")]
 mod native;
 mod offcpu;
+mod queued;
 #[cfg(target_arch = "bpf")]
 mod registers;
 #[cfg(target_arch = "bpf")]

@@ -5,12 +5,14 @@
 pub mod bpf;
 pub mod certificate;
 pub mod drivers;
+pub mod echo;
 pub mod framework;
 pub mod guard;
 pub mod gunicorn;
 pub mod inspect;
 pub mod interpreter;
 pub mod load;
+pub mod loops;
 pub mod mariadb;
 pub mod place;
 pub mod pyapm;

@@ -32,8 +32,9 @@ fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// Where `cargo xtask setup` has made Python environments: `PYAPM_TEST_ENVIRONMENTS`, else where it makes them.
-fn environments() -> PathBuf {
+/// Where `cargo xtask setup` makes its environments, or those that are tested instead: `PYAPM_TEST_ENVIRONMENTS`.
+#[must_use]
+pub fn environments() -> PathBuf {
     std::env::var_os("PYAPM_TEST_ENVIRONMENTS").map_or_else(|| root().join("target/pyapm"), PathBuf::from)
 }
 

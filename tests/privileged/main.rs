@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helping functions too")]
 
 mod application;
-mod drivers;
 mod capabilities;
+mod drivers;
 mod dump;
 mod errors;
 mod input;

@@ -151,6 +151,10 @@ pub(super) fn process(pid: u32, inspection: &Inspection, libraries: &[Library]) 
         Err(reason) => Check::problem("thread state", format!("no stacks: {reason}"), None),
     });
     checks.extend(inspection.notes.iter().map(|note| Check::new("interpreter", Status::Note, note.clone())));
+    checks.extend(inspection.loops.iter().map(|loops| match loops {
+        Ok(works) => Check::ok("event loop", works.clone()),
+        Err(partly) => Check::new("event loop", Status::Note, partly.clone()),
+    }));
     // TLS libraries have checks of their own.
     for kind in LibraryKind::ALL.into_iter().filter(|kind| *kind != LibraryKind::Tls) {
         let found: Vec<&Library> = libraries.iter().filter(|library| library.kind == kind).collect();
@@ -198,6 +202,7 @@ mod tests {
         version: Some("3.11.7".to_owned()),
         thread_state: Ok("by a route".to_owned()),
         notes: Vec::new(),
+        loops: None,
     };
 
     fn problems(checks: &[Check]) -> Vec<&str> {
@@ -241,8 +246,10 @@ mod tests {
             version: None,
             thread_state: Err("no table for 3.6".to_owned()),
             notes: vec!["it is a debug build".to_owned()],
+            loops: Some(Err("only partly".to_owned())),
         };
         let checks = process(std::process::id(), &inspection, &[]);
+        assert!(checks.iter().any(|c| c.detail == "only partly" && c.status == Status::Note));
         assert_eq!(problems(&checks), ["thread state"]);
         assert!(checks.iter().any(|c| c.subject == "mysql" && c.status == Status::Note));
         assert!(checks.iter().all(|c| c.subject != "sqlite"));

@@ -81,6 +81,7 @@ fn run(request: Request) -> anyhow::Result<ExitCode> {
 fn inspect(pid: u32) -> Inspection {
     match crate::python::inspect(pid) {
         Ok(interpreter) => Inspection {
+            loops: crate::python::event_loops(pid, &interpreter),
             version: Some(interpreter.version.to_string()),
             thread_state: if interpreter.layout.route == pyapm_wire::python::route::NONE {
                 Err(interpreter.thread_state_route)
@@ -89,7 +90,9 @@ fn inspect(pid: u32) -> Inspection {
             },
             notes: interpreter.notes,
         },
-        Err(error) => Inspection { version: None, thread_state: Err(error.to_string()), notes: Vec::new() },
+        Err(error) => {
+            Inspection { version: None, thread_state: Err(error.to_string()), notes: Vec::new(), loops: None }
+        }
     }
 }
 

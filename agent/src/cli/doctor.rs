@@ -186,6 +186,7 @@ an attach will not work
             version: None,
             thread_state: Err("not looked at".to_owned()),
             notes: Vec::new(),
+            loops: None,
         };
         let instruments = Instruments { inspect: &inspect, load_programs: None };
         let mut out = Vec::new();

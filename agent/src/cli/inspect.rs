@@ -12,6 +12,8 @@ pub struct Inspection {
     pub thread_state: Result<String, String>,
     /// What is unusual about it, each a sentence.
     pub notes: Vec<String>,
+    /// What of its event loops can be followed; `Err` when not all can. `None` when it has none.
+    pub loops: Option<Result<String, String>>,
 }
 
 /// What the commands are given to look into processes with.

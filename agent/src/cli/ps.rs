@@ -219,8 +219,14 @@ no stacks of 4711: the version is not supported
 
     #[test]
     fn one_readable_process_is_enough() {
-        let good = Inspection { version: None, thread_state: Ok("route".to_owned()), notes: Vec::new() };
-        let bad = Inspection { version: None, thread_state: Err("why".to_owned()), notes: Vec::new() };
+        let good = Inspection {
+            version: None,
+            thread_state: Ok("route".to_owned()),
+            notes: Vec::new(),
+            loops: None,
+        };
+        let bad =
+            Inspection { version: None, thread_state: Err("why".to_owned()), notes: Vec::new(), loops: None };
         assert_eq!(stacks(&[bad.clone(), good]), Sight::yes());
         assert_eq!(stacks(&[bad]), Sight::no("why".to_owned()));
         assert!(!stacks(&[]).yes);
@@ -232,6 +238,7 @@ no stacks of 4711: the version is not supported
             version: None,
             thread_state: Err("not looked at".to_owned()),
             notes: Vec::new(),
+            loops: None,
         };
         let instruments = Instruments { inspect: &inspect, load_programs: None };
         let (mut out, mut notes) = (Vec::new(), Vec::new());

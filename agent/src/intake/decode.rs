@@ -85,6 +85,11 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
                 empty: made.header.flags & wire::context::EMPTY != 0,
             })
         }
+        kind::WRITE_QUEUED => {
+            let (queued, _) = split::<wire::Queued>(record)?;
+            scope = queued.scope;
+            Body::Queued { connection: ConnectionId(queued.connection) }
+        }
         kind::STACK => stack(record)?,
         kind::NATIVE => {
             let (native, rest) = split::<wire::Native>(record)?;

@@ -74,6 +74,10 @@ pub enum Body<'a> {
         id: ExceptionId,
         frame: pyapm_wire::python::Frame,
     },
+    /// The thread has had a write on this connection put off; [`Event::scope`] says who asked for it.
+    Queued {
+        connection: ConnectionId,
+    },
     /// The reader hands on whole stacks, whatever parts they come in.
     Stack {
         stack: StackId,

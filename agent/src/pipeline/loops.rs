@@ -2,7 +2,8 @@
 //! and the places probed at which their interpreter makes contexts. Each file is probed once, however many workers
 //! map it. Processes without an event loop are left as they are.
 
-use crate::probes::{Probes, Tables, UprobeSite};
+use crate::binaries::Image;
+use crate::probes::{Probes, Tables, UprobeSite, find_site};
 use crate::python::{Births, ContextCode, Interpreter, Objects, ProcessMemory, contexts};
 use pyapm_model::line::Frame;
 use pyapm_wire::scope::Contexts;
@@ -16,6 +17,8 @@ const MAX_PROCESSES: usize = 4096;
 pub(super) struct EventLoops {
     /// Device and inode of the files.
     probed: HashSet<(u64, u64)>,
+    /// Of these, those in which writes that uvloop puts off are seen.
+    queues: HashSet<(u64, u64)>,
     seen: HashMap<u32, Seen>,
     /// Processes of which more can be known now.
     again: Vec<u32>,
@@ -90,6 +93,9 @@ impl EventLoops {
         }
         if contexts.on != 0 {
             self.probe(probes, &interpreter.contexts)?;
+            if switching.defers {
+                self.probe_queue(probes, &interpreter.contexts)?;
+            }
             if before.is_none_or(|before| before.contexts != contexts) {
                 if !tables.set_contexts(pid, contexts)? {
                     return Ok(()); // Not watched yet.
@@ -98,6 +104,17 @@ impl EventLoops {
             }
         }
         self.seen.insert(pid, Seen { modules, contexts });
+        Ok(())
+    }
+
+    fn probe_queue(&mut self, probes: &mut Probes, code: &ContextCode) -> anyhow::Result<()> {
+        let status = std::fs::metadata(&code.image)?;
+        if !self.queues.insert((status.dev(), status.ino())) {
+            return Ok(());
+        }
+        let site = find_site(&Image::open(&code.image)?, "PySet_Add")?;
+        probes.attach_queued(&UprobeSite { path: code.image.clone(), file_offset: site.file_offset })?;
+        tracing::info!(path = %code.image.display(), "writes that uvloop puts off are seen");
         Ok(())
     }
 

@@ -48,6 +48,8 @@ const CONTEXT_PROGRAMS: [&str; 2] = ["context_copied", "context_empty"];
 const OFF_CPU_TIMES: &str = "sched_switch_times";
 const OFF_CPU_STACKS: &str = "sched_switch";
 
+const QUEUED_PROGRAM: &str = "write_queued";
+
 /// Where a uprobe goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UprobeSite {
@@ -234,6 +236,25 @@ impl Probes {
             })
     }
 
+    /// Writes that uvloop puts off, told at this place (`PySet_Add`), in every process that maps the file.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program or the attachment.
+    pub fn attach_queued(&mut self, site: &UprobeSite) -> Result<(), ProbeError> {
+        let program: &mut UProbe = self.program(QUEUED_PROGRAM)?;
+        if program.fd().is_err() {
+            program.load().map_err(refused(QUEUED_PROGRAM))?;
+        }
+        program
+            .attach(site.file_offset, &site.path, UProbeScope::AllProcesses)
+            .map(|_kept_by_the_program| ())
+            .map_err(|source| ProbeError::Attach {
+                program: QUEUED_PROGRAM,
+                what: format!("`{}` at {:#x}", site.path.display(), site.file_offset),
+                source: Box::new(source),
+            })
+    }
+
     /// Has the kernel verify every program without attaching any.
     ///
     /// # Errors
@@ -251,7 +272,7 @@ impl Probes {
             let program: &mut RawTracePoint = self.program(name)?;
             program.load().map_err(refused(name))?;
         }
-        for name in CONTEXT_PROGRAMS {
+        for name in CONTEXT_PROGRAMS.into_iter().chain([QUEUED_PROGRAM]) {
             let program: &mut UProbe = self.program(name)?;
             program.load().map_err(refused(name))?;
         }

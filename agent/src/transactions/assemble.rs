@@ -114,7 +114,11 @@ impl Transactions {
         let thread = ThreadKey { pid: event.pid, tid: event.tid };
         let caller = |stack| Caller { time_ns: event.time_ns, thread, scope: event.scope, stack };
         match &event.body {
-            Body::Io(io) => self.io(&caller(stack), io, out),
+            Body::Io(io) => {
+                let caller = self.asker(caller(stack), io);
+                self.io(&caller, io, out);
+            }
+            Body::Queued { connection } => self.write_queued(&caller(stack), *connection),
             Body::Statement(statement) => self.statement(&caller(stack), statement),
             Body::Sample { stack: id, .. } => self.place_sample(&caller(stack), *id),
             Body::ConnectionOpened { connection, fd, peer, .. } => {

@@ -23,6 +23,7 @@ pub mod kind {
     pub const STACK: u16 = 9;
     pub const CONTEXT: u16 = 10;
     pub const NATIVE: u16 = 16;
+    pub const WRITE_QUEUED: u16 = 11;
     pub const TLS_SESSION: u16 = 22;
     /// A process, target or not, has become another program by exec: a bare [`super::Header`].
     pub const STARTED: u16 = 27;
@@ -310,6 +311,16 @@ pub struct Sleeper {
     pub record: OffCpu,
 }
 
+/// `WRITE_QUEUED`: the loop was told to write on this connection, and will do so later, on this thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Queued {
+    pub header: Header,
+    pub connection: u64,
+    /// Who asked for it.
+    pub scope: Scope,
+}
+
 /// Bytes of a statement's text that are captured at most.
 pub const STATEMENT_CAPTURE: u32 = 4096;
 
@@ -326,3 +337,4 @@ const _: () = assert!(size_of::<Context>() == 48);
 const _: () = assert!(size_of::<Native>() == 56);
 const _: () = assert!(size_of::<OffCpu>() == 112);
 const _: () = assert!(size_of::<Sleeper>() == 128);
+const _: () = assert!(size_of::<Queued>() == 56);

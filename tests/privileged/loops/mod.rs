@@ -1,3 +1,4 @@
 //! Threads that serve many requests: what the kernel half says of contexts, and whose the work is.
 
 mod births;
+mod requests;

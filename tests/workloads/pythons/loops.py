@@ -206,8 +206,33 @@ async def aiohttp_server():
     await asyncio.sleep(3600)
 
 
+def gevent_server():
+    from gevent import monkey
+
+    monkey.patch_all()
+    import gevent
+    from gevent.pywsgi import WSGIServer
+
+    def handle(environ, start_response):
+        pattern, number = parsed(environ["PATH_INFO"])
+        if pattern == "joined":
+            gevent.joinall([gevent.spawn(ask_blocking, number, what) for what in "abc"])
+        else:
+            blocking_handler(number)
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    server = WSGIServer(("127.0.0.1", CONFIG["port"]), handle, log=None, backlog=1024)
+    server.start()
+    print("ready", flush=True)
+    server.serve_forever()
+
+
 def main():
     server = CONFIG["server"]
+    if server == "gevent":
+        gevent_server()
+        return
     if CONFIG.get("loop") == "uvloop" and server in ("streams", "aiohttp"):
         import uvloop
 

@@ -1,5 +1,6 @@
 //! Virtual environments for the workloads, one per build of Python that is worth telling apart: a shared
-//! libpython, Debian's static executable, and 3.13. It installs no interpreter but the distribution's.
+//! libpython, Debian's static executable, and 3.13; and a folder of packages that are Python alone, for builds that
+//! have nothing else. It installs no interpreter but the distribution's.
 
 use crate::bpf::sources::hash_bytes;
 use crate::workspace;
@@ -30,8 +31,13 @@ enum Places {
 
 const SHOP: &str = "requirements.txt";
 const SERVERS: &str = "requirements-servers.txt";
+const LOOPS: &str = "requirements-loops.txt";
+const OLD: &str = "requirements-loops-old.txt";
+/// Installed into [`SITE`], without an environment.
+const PURE: &str = "requirements-loops-pure.txt";
+const SITE: &str = "site-loops";
 
-const BUILDS: [Build; 4] = [
+const BUILDS: [Build; 7] = [
     Build { name: "venv-3.11", version: "3.11", places: Places::Pyenv, requirements: SHOP, required: false },
     Build {
         name: "venv-debian-3.11",
@@ -47,6 +53,27 @@ const BUILDS: [Build; 4] = [
         places: Places::Any,
         requirements: SERVERS,
         required: true,
+    },
+    Build {
+        name: "loops-3.11",
+        version: "3.11",
+        places: Places::Pyenv,
+        requirements: LOOPS,
+        required: false,
+    },
+    Build {
+        name: "loops-old-3.11",
+        version: "3.11",
+        places: Places::Pyenv,
+        requirements: OLD,
+        required: false,
+    },
+    Build {
+        name: "loops-3.13",
+        version: "3.13",
+        places: Places::Pyenv,
+        requirements: LOOPS,
+        required: false,
     },
 ];
 
@@ -69,9 +96,7 @@ pub fn not_here() -> Vec<&'static str> {
 /// When the distribution's Python is missing, or pip fails.
 pub fn install() -> Result<()> {
     for build in &BUILDS {
-        let requirements = workspace::root().join("tests/workloads").join(build.requirements);
-        let text = std::fs::read(&requirements)
-            .with_context(|| format!("could not read `{}`", requirements.display()))?;
+        let (requirements, text) = required(build.requirements)?;
         let Some(interpreter) = build.find() else {
             anyhow::ensure!(!build.required, "no Python {} of the distribution", build.version);
             eprintln!("setup: no interpreter for {}: tests of it will say so and not run", build.name);
@@ -79,7 +104,37 @@ pub fn install() -> Result<()> {
         };
         environment(&folder().join(build.name), &interpreter, &requirements, &text)?;
     }
-    Ok(())
+    site(&folder().join(SITE))
+}
+
+/// A file of requirements, and what it says.
+fn required(name: &str) -> Result<(PathBuf, Vec<u8>)> {
+    let path = workspace::root().join("tests/workloads").join(name);
+    let text = std::fs::read(&path).with_context(|| format!("could not read `{}`", path.display()))?;
+    Ok((path, text))
+}
+
+/// Packages in a folder, for any Python that is told of it.
+fn site(folder: &Path) -> Result<()> {
+    let (requirements, text) = required(PURE)?;
+    let stamp = folder.join("requirements.sha256");
+    let wanted = hash_bytes(&text);
+    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    if folder.exists() {
+        std::fs::remove_dir_all(folder)
+            .with_context(|| format!("could not remove `{}`", folder.display()))?;
+    }
+    let pip = self::folder().join("venv-debian-3.11/bin/python");
+    workspace::run(
+        Command::new(pip)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"])
+            .arg(folder)
+            .arg("--requirement")
+            .arg(requirements),
+    )?;
+    std::fs::write(&stamp, wanted).with_context(|| format!("could not write `{}`", stamp.display()))
 }
 
 fn environment(folder: &Path, interpreter: &Path, requirements: &Path, text: &[u8]) -> Result<()> {

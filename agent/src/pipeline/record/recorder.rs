@@ -429,6 +429,7 @@ impl Taker<'_> {
             | Body::StackPart(_)
             | Body::Exception(_)
             | Body::ExceptionPassed { .. }
+            | Body::Queued { .. }
             | Body::Started
             | Body::Listens => {}
         }

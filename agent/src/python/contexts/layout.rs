@@ -73,7 +73,8 @@ pub struct Switching {
     pub asyncio: bool,
     /// gevent: greenlets that are requests. (SQLAlchemy's, inside a coroutine, are not.)
     pub greenlets: bool,
-    pub uvloop: bool,
+    /// A uvloop that puts writes off (before 0.23), or whose version could not be told.
+    pub defers: bool,
 }
 
 impl Objects<'_> {
@@ -86,8 +87,15 @@ impl Objects<'_> {
         Ok(Switching {
             asyncio: imported("asyncio")?,
             greenlets: imported("gevent")?,
-            uvloop: imported("uvloop")?,
+            defers: self.defers(interpreter)?,
         })
+    }
+
+    fn defers(&self, interpreter: u64) -> Result<bool, ObjectError> {
+        let Some(module) = self.module_dict(interpreter, "uvloop")? else { return Ok(false) };
+        let version = self.dict_get(module, "__version__")?;
+        let version = version.and_then(|version| self.string(version, 64).ok()).unwrap_or_default();
+        Ok(puts_writes_off(&version))
     }
 
     /// How many modules the process has imported.
@@ -197,11 +205,35 @@ pub fn contexts(
         work,
         always: [
             (code.copies.is_some(), flag::BIRTHS),
-            (switching.uvloop, flag::DEFERS),
+            (switching.defers, flag::DEFERS),
             (switching.greenlets, flag::GREENLETS),
         ]
         .into_iter()
         .filter_map(|(holds, flag)| holds.then_some(flag))
         .sum(),
     })
+}
+
+/// `0.22.1` does, `0.23.0` does not; what cannot be read may.
+fn puts_writes_off(version: &str) -> bool {
+    let mut numbers = version.split('.').map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < (0, 23),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_uvloop() {
+        for version in ["0.19.0", "0.22.1", "", "x", "0"] {
+            assert!(puts_writes_off(version), "{version}");
+        }
+        for version in ["0.23.0", "0.23.0rc1", "1.0"] {
+            assert!(!puts_writes_off(version), "{version}");
+        }
+    }
 }

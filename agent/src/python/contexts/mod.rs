@@ -3,11 +3,14 @@
 //!
 //! - [`births`]: the instructions at which the address of a new context lies in a register.
 //! - [`flow`]: the decoded function that they are found in.
+//! - [`explain`]: what of it works in a process, in words.
 //! - [`layout`]: what the kernel half needs to know of one process.
 
 mod births;
+mod explain;
 mod flow;
 mod layout;
 
 pub use births::{Births, of_copies, of_empty};
+pub use explain::event_loops;
 pub use layout::{ContextCode, Switching, contexts};

@@ -72,6 +72,22 @@ impl Ancestry {
         self.put(address, Node { made_ns: time_ns, parent, ..Node::default() })
     }
 
+    /// Has another name for a context: an address that no context can have, for what is to be remembered of it.
+    pub fn name(&mut self, address: u64, number: Number) {
+        if self.addresses.len() < MAX_ADDRESSES || self.addresses.contains_key(&address) {
+            self.addresses.insert(address, number);
+        }
+    }
+
+    #[must_use]
+    pub fn is_named(&self, address: u64) -> bool {
+        self.addresses.contains_key(&address)
+    }
+
+    pub fn forget_name(&mut self, address: u64) {
+        self.addresses.remove(&address);
+    }
+
     fn put(&mut self, address: u64, node: Node) -> Number {
         if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address) {
             // A process that really has so many is started on anew: what is asked of it is then not known for a while.
@@ -165,6 +181,12 @@ impl Ancestry {
             next = node.parent;
         }
         Learnt::Whose
+    }
+
+    /// This context was made no earlier than that.
+    #[must_use]
+    pub fn is_younger(&self, number: Number, began_ns: u64) -> bool {
+        self.nodes.get(&number).is_some_and(|node| node.made_ns >= began_ns)
     }
 
     /// The guess about this context, or about the nearest of its makers that is not older than `began_ns`.

@@ -99,9 +99,16 @@ pub struct Lineage<T> {
     threads: HashMap<u32, Thread>,
     greenlets: HashMap<(u32, u64), ConnectionId>,
     trust: Trust,
+    /// Whether every request has a context of its own.
+    one_each: Trust,
     waiting: VecDeque<(Waits, T)>,
     /// What has been told since it was last asked for.
     told: Vec<(T, Result<RequestId, Reason>)>,
+}
+
+/// Contexts are aligned to 16 bytes: an odd address is none's.
+fn name_of(connection: ConnectionId) -> u64 {
+    connection.0 << 1 | 1
 }
 
 impl<T> Default for Lineage<T> {
@@ -112,6 +119,7 @@ impl<T> Default for Lineage<T> {
             threads: HashMap::new(),
             greenlets: HashMap::new(),
             trust: Trust::default(),
+            one_each: Trust::default(),
             waiting: VecDeque::new(),
             told: Vec::new(),
         }
@@ -220,8 +228,20 @@ impl<T> Lineage<T> {
         if learnt == Learnt::ServesMany {
             self.trust = Trust::Refuted;
         }
-        self.ancestry.one_each = self.trust == Trust::Proven;
-        if learnt != Learnt::Nothing || self.trust != before {
+        let before = (before, self.ancestry.one_each);
+        self.ancestry.one_each = match (learnt, self.one_each) {
+            (Learnt::ServesMany, _) | (_, Trust::Refuted) => {
+                self.one_each = Trust::Refuted;
+                false
+            }
+            // The task of a connection is older than its second request.
+            _ if request.sequence > 0 && self.ancestry.is_younger(context, began_ns) => {
+                self.one_each = Trust::Proven;
+                true
+            }
+            (_, known) => known == Trust::Proven,
+        };
+        if learnt != Learnt::Nothing || (self.trust, self.ancestry.one_each) != before {
             self.tell_resolved();
         }
     }
@@ -241,6 +261,27 @@ impl<T> Lineage<T> {
         Some(self.threads.entry(tid).or_default())
     }
 
+    /// A write on this connection was put off: what is written there next is for whoever asks now.
+    pub fn queued(&mut self, scope: &Scope, connection: ConnectionId) {
+        if scope.context != 0 && scope.flags & flag::COROUTINE != 0 {
+            let context = self.ancestry.at(scope.context);
+            self.ancestry.name(name_of(connection), context);
+        } else {
+            self.ancestry.forget_name(name_of(connection));
+        }
+    }
+
+    /// Who writes on this connection, where writes are put off and none runs any more.
+    #[must_use]
+    pub fn writer(&self, scope: Scope, connection: ConnectionId) -> Scope {
+        let off = scope.flags & (flag::DEFERS | flag::COROUTINE | flag::STACK_CUT) == flag::DEFERS;
+        if off && self.ancestry.is_named(name_of(connection)) {
+            Scope { context: name_of(connection), flags: scope.flags | flag::COROUTINE, ..scope }
+        } else {
+            scope
+        }
+    }
+
     /// A request has ended, or its connection's answers can no longer be followed.
     pub fn ended(&mut self, began_ns: u64, request: RequestId) {
         self.served.ended(began_ns, request);
@@ -248,6 +289,7 @@ impl<T> Lineage<T> {
 
     pub fn closed(&mut self, connection: ConnectionId) {
         self.served.closed(connection);
+        self.ancestry.forget_name(name_of(connection));
         self.greenlets.retain(|_, served| *served != connection);
     }
 
@@ -287,12 +329,20 @@ impl<T> Lineage<T> {
             return Whose::Later(waits(0, true));
         }
         let context = self.ancestry.at(scope.context);
-        if let Some(connection) = self.ancestry.node(context).and_then(|node| node.connection) {
-            self.served.was_at_work(connection, time_ns);
-        }
         match self.ancestry.resolve(context, time_ns, &self.served) {
             Some(request) if undecided.is_none() => Whose::Request(request),
             _ => Whose::Later(waits(context, false)),
+        }
+    }
+
+    /// A call was made in this context: whatever serves its connection is at work still.
+    pub fn called(&mut self, time_ns: u64, scope: &Scope) {
+        if scope.flags & (flag::COROUTINE | flag::BIRTHS) != flag::COROUTINE | flag::BIRTHS {
+            return;
+        }
+        let context = self.ancestry.at(scope.context);
+        if let Some(connection) = self.ancestry.node(context).and_then(|node| node.connection) {
+            self.served.was_at_work(connection, time_ns);
         }
     }
 

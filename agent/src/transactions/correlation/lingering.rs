@@ -8,9 +8,9 @@ use crate::transactions::work::Work;
 use std::collections::{HashMap, VecDeque};
 
 /// How long a request is kept after its answer, at least.
-const LINGER_NS: u64 = 500_000_000;
+const LINGER_NS: u64 = 2_000_000_000;
 /// And at most, while something that it asked for is not answered.
-const LONGEST_NS: u64 = 5_000_000_000;
+const LONGEST_NS: u64 = 10_000_000_000;
 /// Requests that are kept at once; beyond that the oldest go at once.
 const MAX_LINGERING: usize = 16_384;
 

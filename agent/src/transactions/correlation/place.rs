@@ -3,7 +3,7 @@
 use super::lineage::{Lineage, Reason, Whose};
 use super::lingering::Answered;
 use crate::intake::Endpoint;
-use crate::intake::{ConnectionId, Context, ExceptionId, StackId};
+use crate::intake::{ConnectionId, Context, Direction, ExceptionId, Io, StackId};
 use crate::transactions::connection::Speaks;
 use crate::transactions::http::Ended;
 use crate::transactions::spans::{Asking, Caller, OpenSpan, RequestId, SpanId};
@@ -33,6 +33,21 @@ impl Transactions {
     pub(in crate::transactions) fn context_made(&mut self, caller: &Caller, made: &Context) {
         let lineage = self.lineages.entry(caller.thread.pid).or_default();
         lineage.made(caller.time_ns, caller.thread.tid, made);
+    }
+
+    /// A write was put off.
+    pub(in crate::transactions) fn write_queued(&mut self, caller: &Caller, connection: ConnectionId) {
+        let lineage = self.lineages.entry(caller.thread.pid).or_default();
+        lineage.queued(&caller.scope, connection);
+    }
+
+    /// Who makes a call on this connection: the one who asked for it, where writes are put off.
+    pub(in crate::transactions) fn asker(&self, caller: Caller, io: &Io<'_>) -> Caller {
+        if caller.scope.flags & flag::DEFERS == 0 || io.direction != Direction::Out {
+            return caller;
+        }
+        let Some(lineage) = self.lineages.get(&caller.thread.pid) else { return caller };
+        Caller { scope: lineage.writer(caller.scope, io.connection), ..caller }
     }
 
     /// Before bytes go out on a connection: its current request, to be handed to [`Self::moved`].
@@ -132,6 +147,9 @@ impl Transactions {
 
     /// A span for whoever runs there; `None` when that is nobody, or it has too many.
     pub(in crate::transactions) fn open_span(&mut self, caller: &Caller, asking: Asking) -> Option<SpanId> {
+        if let Some(lineage) = self.lineages.get_mut(&caller.thread.pid) {
+            lineage.called(caller.time_ns, &caller.scope);
+        }
         let whose = self.whose(caller);
         if let Whose::Nobodys(reason) = whose {
             self.counts.span_unplaced += 1;

@@ -1,0 +1,51 @@
+//! What of a process's event loops can be followed, and what not and why, in words.
+
+use super::Switching;
+use crate::python::memory::ProcessMemory;
+use crate::python::objects::Objects;
+use crate::python::runtime::Interpreter;
+
+/// `None` when the process has imported nothing that runs more than one request on a thread, or cannot be read;
+/// `Err` when only a part can be followed.
+#[must_use]
+pub fn event_loops(pid: u32, interpreter: &Interpreter) -> Option<Result<String, String>> {
+    let memory = ProcessMemory::new(pid);
+    let objects = Objects::new(&memory, &interpreter.offsets, interpreter.version.minor)?;
+    let main = objects.main_interpreter(interpreter.runtime_address).ok()?;
+    let switching = objects.switching(main).ok()?;
+    explain(interpreter, switching)
+}
+
+fn explain(interpreter: &Interpreter, switching: Switching) -> Option<Result<String, String>> {
+    let minor = interpreter.version.minor;
+    if switching.greenlets {
+        return Some(if minor >= 11 {
+            Err("gevent: calls are placed by the greenlet that serves the connection; those of greenlets that it spawns \
+                 are counted as not placed"
+                .to_owned())
+        } else {
+            Err("gevent: greenlets cannot be told apart before Python 3.11, so calls are counted as not placed".to_owned())
+        });
+    }
+    if !switching.asyncio {
+        return None;
+    }
+    let Some(copies) = &interpreter.contexts.copies else {
+        return Some(Err(
+            "asyncio: this build has no place to see contexts being copied; only what a request's own task \
+                         does is placed"
+                .to_owned(),
+        ));
+    };
+    let places = copies.file_offsets.len();
+    let seen = format!(
+        "asyncio: copies of contexts are seen at {places} place{}",
+        if places == 1 { "" } else { "s" }
+    );
+    Some(match minor {
+        11 | 13.. => Ok(format!("{seen}; pools are followed")),
+        _ => Err(format!(
+            "{seen}; `run_in_executor` is not followed in Python 3.{minor}, its calls are not placed"
+        )),
+    })
+}

@@ -1,0 +1,216 @@
+//! Whose is a call, when one thread serves 200 connections: what the application says in its payload against what pyapm
+//! says. Wrong is never; what could not be placed is counted, and seldom.
+
+use harness::interpreter::Interpreter;
+use harness::load::{Plan, Request, drive};
+use harness::loops::{Loops, Runner};
+use harness::pyapm::{Pyapm, Report};
+use pyapm_model::line::{Line, Transaction};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Calls of one request.
+const CALLS: u64 = 3;
+const CONNECTIONS: usize = 200;
+const REQUESTS: u64 = 1800;
+
+/// One after the other in turn; `after` is for servers with a task for each request.
+const PATTERNS: [&str; 8] =
+    ["plain", "gather", "group", "wait_for", "spawned", "to_thread", "blocking", "executor"];
+
+/// What is expected of one server.
+struct Case {
+    runner: Runner,
+    config: Value,
+    /// Each request has a task of its own, which may go on after the answer.
+    task_each: bool,
+    /// What `run_in_executor` hands to a pool can be followed in this version.
+    pools: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Placed {
+    requests: u64,
+    right: u64,
+    wrong: u64,
+}
+
+impl Placed {
+    fn share(&self) -> f64 {
+        100.0 * self.right as f64 / (self.requests * CALLS) as f64
+    }
+}
+
+/// `/PATTERN/NUMBER`
+fn asked(path: &str) -> Option<(&str, u64)> {
+    let (pattern, number) = path.strip_prefix('/')?.split_once('/')?;
+    Some((pattern, number.parse().ok()?))
+}
+
+/// The number in `/echo/NUMBER/...`
+fn called_for(path: &str) -> Option<u64> {
+    path.strip_prefix("/echo/")?.split('/').next()?.parse().ok()
+}
+
+fn transaction(line: &Line) -> Option<&Transaction> {
+    match line {
+        Line::Transaction(transaction) => Some(transaction),
+        _ => None,
+    }
+}
+
+/// Asks for what a pool works off until that can be followed: its objects are known once there have been some.
+fn warm_up(server: &Loops, attach: &mut Pyapm, case: &Case) {
+    let requests = vec![Request::get("/executor/0")];
+    for _ in 0..20 {
+        drive(&server.address, &Plan { requests: requests.clone(), total: 8, clients: 2 })
+            .without_failures()
+            .unwrap();
+        let before = attach.with_lines(<[Line]>::len);
+        attach.wait_for("the warm-up", |lines| lines.len() >= before.max(1) + 1).unwrap();
+        let whole = |line: &Line| {
+            transaction(line).is_some_and(|transaction| transaction.spans.len() as u64 == CALLS)
+        };
+        if !case.pools || attach.with_lines(|lines| lines.iter().any(whole)) {
+            return;
+        }
+    }
+    panic!("nothing that was handed to a pool is ever followed");
+}
+
+fn placed(report: &Report) -> BTreeMap<String, Placed> {
+    let mut placed: BTreeMap<String, Placed> = BTreeMap::new();
+    let mut numbers = BTreeSet::new();
+    for transaction in &report.transactions {
+        let path = transaction.path.as_deref().unwrap();
+        let (pattern, number) = asked(path).unwrap_or_else(|| panic!("{path}"));
+        if number == 0 {
+            continue;
+        }
+        assert!(numbers.insert(number), "{path} twice");
+        assert_eq!(transaction.status, Some(200), "{path}");
+        let placed = placed.entry(pattern.to_owned()).or_default();
+        placed.requests += 1;
+        let mut seen = BTreeSet::new();
+        for span in &transaction.spans {
+            let path = span.path.as_deref().unwrap();
+            assert_eq!(span.parent_span_id, transaction.span_id);
+            if called_for(path) == Some(number) {
+                assert!(seen.insert(path), "{path} twice");
+                placed.right += 1;
+            } else {
+                eprintln!("WRONG: {path} in /{pattern}/{number}");
+                placed.wrong += 1;
+            }
+        }
+    }
+    placed
+}
+
+fn holds(case: &Case) {
+    let server = Loops::start(&case.runner, case.config.clone()).unwrap();
+    let mut attach = Pyapm::attach(server.pid(), &[]).unwrap();
+    warm_up(&server, &mut attach, case);
+    let mut patterns = PATTERNS.to_vec();
+    if case.task_each {
+        patterns.push("after");
+    }
+    // A step that shares no divisor with the number of connections: each meets each pattern.
+    let requests: Vec<Request> = (1..=REQUESTS)
+        .map(|number| {
+            let pattern = patterns[number as usize % patterns.len()];
+            Request::get(&format!("/{pattern}/{number}"))
+        })
+        .collect();
+    let plan = Plan { requests, total: REQUESTS, clients: CONNECTIONS };
+    drive(&server.address, &plan).without_failures().unwrap();
+    let report = attach.stop().unwrap();
+    let placed = placed(&report);
+    eprintln!("{} under {}:", case.config, case.runner);
+    for (pattern, placed) in &placed {
+        eprintln!(
+            "  {pattern:10} {:6.2} % right, {} wrong of {}",
+            placed.share(),
+            placed.wrong,
+            placed.requests * CALLS
+        );
+    }
+    eprintln!("  not placed: {:?}", report.summary.incomplete);
+    assert_eq!(placed.values().map(|placed| placed.requests).sum::<u64>(), REQUESTS);
+    assert_eq!(report.summary.dropped.values().sum::<u64>(), 0);
+    for (pattern, placed) in &placed {
+        assert_eq!(placed.wrong, 0, "{pattern}");
+        let least = match pattern.as_str() {
+            "executor" if case.pools => 99.0,
+            "executor" => 0.0,
+            _ => 99.8,
+        };
+        assert!(placed.share() >= least, "{pattern}: {placed:?}\n{}", server.log());
+    }
+    // Each call is in a transaction, or counted as in none.
+    let right: u64 = placed.values().map(|placed| placed.right).sum();
+    let unplaced = report.summary.incomplete.get("span_unplaced").copied().unwrap_or(0);
+    assert!(right + unplaced >= REQUESTS * CALLS, "{right} + {unplaced}");
+}
+
+fn environment(name: &str, config: Value, task_each: bool) -> Case {
+    Case { runner: Runner::environment(name).unwrap(), config, task_each, pools: true }
+}
+
+#[test]
+fn uvicorn_on_asyncio() {
+    for name in ["loops-3.11", "loops-3.13"] {
+        holds(&environment(name, json!({"server": "uvicorn"}), true));
+    }
+}
+
+#[test]
+fn uvicorn_on_uvloop_with_a_variable_of_its_own() {
+    for name in ["loops-3.11", "loops-3.13"] {
+        let config = json!({"server": "uvicorn", "loop": "uvloop", "http": "httptools", "variable": true});
+        holds(&environment(name, config, true));
+    }
+}
+
+/// It writes nothing before the end of its turn, when no coroutine runs any more.
+#[test]
+fn uvicorn_on_a_uvloop_that_puts_writes_off() {
+    let config = json!({"server": "uvicorn", "loop": "uvloop", "http": "httptools"});
+    holds(&environment("loops-old-3.11", config, true));
+}
+
+#[test]
+fn uvicorn_with_a_middleware_that_runs_handlers_in_tasks() {
+    holds(&environment("loops-3.13", json!({"server": "uvicorn", "middleware": true}), true));
+}
+
+#[test]
+fn aiohttp() {
+    for name in ["loops-3.11", "loops-3.13"] {
+        holds(&environment(name, json!({"server": "aiohttp"}), false));
+    }
+    holds(&environment("loops-3.13", json!({"server": "aiohttp", "loop": "uvloop"}), false));
+}
+
+#[test]
+fn hypercorn() {
+    holds(&environment("loops-3.13", json!({"server": "hypercorn"}), true));
+}
+
+#[test]
+fn streams_and_eager_tasks() {
+    holds(&environment("loops-3.11", json!({"server": "streams"}), false));
+    holds(&environment("loops-3.13", json!({"server": "streams"}), false));
+    holds(&environment("loops-3.13", json!({"server": "streams", "eager": true}), false));
+}
+
+/// Debian's, with the interpreter in the executable, which is stripped, and in a library.
+#[test]
+fn every_build_of_the_distribution() {
+    let builds = Interpreter::all().unwrap();
+    for interpreter in builds.into_iter().filter(|build| build.root().is_some()) {
+        let pools = matches!(interpreter.minor, 11 | 13..);
+        let runner = Runner::Build(interpreter);
+        holds(&Case { runner, config: json!({"server": "uvicorn"}), task_each: true, pools });
+    }
+}
