@@ -1,6 +1,8 @@
 //! The owner of a recording's state: takes events from the ring, keeps who is recorded, names stacks when they are
 //! announced, and adds samples up. One thread, no locks.
 
+// Long because each kind of event is taken here, and they share the state that this file owns.
+
 use super::natives::Natives;
 use super::newcomers::Newcomers;
 use super::subject;
