@@ -8,13 +8,12 @@ use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{BLANK, StatementScratch, TARGETS, THREAD_SCRATCH};
 use crate::memory::{copy_user, opaque};
-use crate::stack;
+use crate::{scope, stack};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use pyapm_wire::count;
 use pyapm_wire::event::{STATEMENT_CAPTURE, Statement, kind, library};
-use pyapm_wire::scope::Scope;
 
 #[uprobe]
 fn mysql_query(context: ProbeContext) -> u32 {
@@ -35,6 +34,8 @@ fn mysql_query(context: ProbeContext) -> u32 {
     let mut header = header(kind::STATEMENT, 0);
     // SAFETY: `scratch` is this thread's own entry.
     let walked = stack::take(target, unsafe { &raw mut (*scratch).stack });
+    // SAFETY: as above.
+    let scope = scope::take(target, unsafe { &raw mut (*scratch).stack });
     let mut captured = opaque(length);
     if captured > u64::from(STATEMENT_CAPTURE) {
         captured = u64::from(STATEMENT_CAPTURE);
@@ -57,7 +58,7 @@ fn mysql_query(context: ProbeContext) -> u32 {
             library: library::MYSQL,
             stack_status: walked.status,
             padding: 0,
-            scope: Scope::default(),
+            scope,
         };
         emit::output((&raw const (*scratch).record).cast(), total);
     }

@@ -15,8 +15,7 @@ use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{Connection, HANDLED, HINTS, IO_SCRATCH, IoScratch, TARGETS, setting};
 use crate::memory::{copy_user, kernel, opaque, user};
-use crate::stack;
-use crate::tls;
+use crate::{scope, stack, tls};
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -260,6 +259,10 @@ pub(crate) fn moved<const ROOM: usize>(
         entry.manner = judge(call);
     }
     wanted(entry, call, offset);
+    if outbound || entry.manner == manner::REQUESTS {
+        // SAFETY: `scratch` is valid, and this copy's own.
+        record.scope = scope::take(target, unsafe { &raw mut (*scratch).stack });
+    }
     if outbound && entry.manner == manner::OTHER && call.no_stacks == 0 {
         // What a client sends: Python code is on its way through a driver just now.
         // SAFETY: `scratch` is valid, and this copy's own.

@@ -9,6 +9,9 @@ mod announce;
 #[cfg(target_arch = "bpf")]
 mod connection;
 #[cfg(target_arch = "bpf")]
+mod context;
+mod deep;
+#[cfg(target_arch = "bpf")]
 mod drivers;
 #[cfg(target_arch = "bpf")]
 mod emit;
@@ -26,6 +29,8 @@ mod memory;
 mod native;
 #[cfg(target_arch = "bpf")]
 mod sample;
+#[cfg(target_arch = "bpf")]
+mod scope;
 #[cfg(target_arch = "bpf")]
 mod stack;
 #[cfg(target_arch = "bpf")]

@@ -31,8 +31,47 @@ pub(crate) struct Walked {
 #[inline(always)]
 pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Walked {
     let status = walk(&target.layout, scratch);
-    // SAFETY: `scratch` is valid; `walk` has stored both there.
-    let (frames, hash) = unsafe { ((*scratch).record.frames, (*scratch).walk.hash) };
+    finish(target, scratch, status)
+}
+
+/// Counts what is missing, and sends the frames if need be.
+#[inline(always)]
+pub(crate) fn finish(target: &Target, scratch: *mut StackScratch, status: u16) -> Walked {
+    // SAFETY: `scratch` is valid; `walk` has stored the number there.
+    let frames = unsafe { (*scratch).walk.frames };
+    let walked = identify(target, unsafe { &raw const (*scratch).walk }, status);
+    if walked.stack == 0 || STACKS.get_ptr(walked.stack).is_some() {
+        return walked;
+    }
+    let length = opaque(size_of::<Stack>() as u64 + frames * size_of::<Frame>() as u64);
+    if length <= (size_of::<Stack>() + MAX_FRAMES * size_of::<Frame>()) as u64 {
+        // SAFETY: the frames lie directly behind the record in the scratch, and `length` stays inside.
+        let sent = unsafe {
+            (*scratch).record = Stack {
+                header: header(kind::STACK, length as usize),
+                stack: walked.stack,
+                frames: frames as u32,
+                stack_status: walked.status,
+                top_entries: (*scratch).walk.top_entries as u16,
+                before: 0,
+                kept: frames as u32,
+                left_out: 0,
+                padding_2: [0; 3],
+            };
+            emit::output((&raw const (*scratch).record).cast(), length)
+        };
+        if sent {
+            let _full_means_sent_again = STACKS.insert(walked.stack, 1, 0);
+        }
+    }
+    walked
+}
+
+/// The id of what was walked, with the counting of what it lacks.
+#[inline(always)]
+pub(crate) fn identify(target: &Target, walk: *const Walk, status: u16) -> Walked {
+    // SAFETY: `walk` is valid.
+    let (frames, hash) = unsafe { ((*walk).frames, (*walk).hash) };
     if status == status::UNREADABLE {
         emit::add(count::STACK_UNREADABLE, 1);
     }
@@ -44,52 +83,23 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Walked {
         emit::add(count::STACK_TRUNCATED, 1);
     }
     // The generation keeps two processes apart that had one pid, or one address space layout.
-    let stack = fold(hash ^ target.generation, u64::from(status)) | 1;
-    if STACKS.get_ptr(stack).is_none() {
-        let length = size_of::<Stack>() as u64 + u64::from(frames) * size_of::<Frame>() as u64;
-        let length = opaque(length);
-        if length <= (size_of::<Stack>() + MAX_FRAMES * size_of::<Frame>()) as u64 {
-            // SAFETY: the frames lie directly behind the record in the scratch, and `length` stays inside.
-            let sent = unsafe {
-                (*scratch).record = Stack {
-                    header: header(kind::STACK, length as usize),
-                    stack,
-                    frames,
-                    stack_status: status,
-                    top_entries: (*scratch).walk.top_entries as u16,
-                };
-                emit::output(scratch.cast(), length)
-            };
-            if sent {
-                let _full_means_sent_again = STACKS.insert(stack, 1, 0);
-            }
-        }
-    }
-    Walked { stack, status }
+    Walked { stack: fold(hash ^ target.generation, u64::from(status)) | 1, status }
 }
 
-/// Fills `scratch.frames`, innermost first, and leaves their number in `scratch.record.frames` and a hash
-/// over them in `scratch.hash`.
+/// Fills `scratch.frames`, innermost first, and leaves their number and a hash over them in `scratch.walk`. When it
+/// ends with `TRUNCATED`, it can be gone on with.
 #[inline(always)]
-fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
+pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
     // SAFETY: `scratch` is valid, here and below.
-    unsafe { (*scratch).record.frames = 0 };
+    unsafe { (*scratch).walk.frames = 0 };
     let tstate = match thread_state(layout) {
         Ok(tstate) => tstate,
         Err(status) => return status,
     };
-    let Some(mut first) = user::<u64>(tstate + u64::from(layout.tstate_frame)) else {
-        return status::UNREADABLE;
-    };
-    if layout.cframe_current != ABSENT {
-        let Some(current) = user::<u64>(first + u64::from(layout.cframe_current)) else {
-            return status::UNREADABLE;
-        };
-        first = current;
-    }
+    let Some(first) = first_frame(layout, tstate) else { return status::UNREADABLE };
     // SAFETY: as above.
+    let (walk, frames) = unsafe { (&raw mut (*scratch).walk, (&raw mut (*scratch).frames).cast::<Frame>()) };
     unsafe {
-        let walk = &raw mut (*scratch).walk;
         (*walk).cursor = first;
         (*walk).hash = HASH_START;
         (*walk).has_owner = all_ones_unless_absent(layout.frame_owner);
@@ -99,7 +109,7 @@ fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
     }
     // Every call from C may have put a shim between two frames, so allow for more steps than frames.
     for _ in 0..MAX_FRAMES + MAX_FRAMES / 2 {
-        match step(layout, scratch) {
+        match step(layout, walk, frames, MAX_FRAMES, |index| index) {
             Step::Next => {}
             Step::End(status) => return status,
         }
@@ -107,17 +117,33 @@ fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
     status::TRUNCATED
 }
 
-enum Step {
+/// The innermost frame of a thread; 0 when it has none.
+#[inline(always)]
+pub(crate) fn first_frame(layout: &Layout, tstate: u64) -> Option<u64> {
+    let first = user::<u64>(tstate + u64::from(layout.tstate_frame))?;
+    if layout.cframe_current == ABSENT {
+        return Some(first);
+    }
+    user::<u64>(first + u64::from(layout.cframe_current))
+}
+
+pub(crate) enum Step {
     Next,
     End(u16),
 }
 
-/// Takes the frame under the cursor, and moves on to its caller.
+/// Takes the frame under the cursor, and moves on to its caller. The frame that is the `index`th goes where
+/// `place(index)` says; all places are below `room`.
 #[inline(always)]
-fn step(layout: &Layout, scratch: *mut StackScratch) -> Step {
+pub(crate) fn step(
+    layout: &Layout,
+    walk: *mut Walk,
+    frames: *mut Frame,
+    room: usize,
+    place: impl Fn(u64) -> u64,
+) -> Step {
     let tag_mask = !u64::from(layout.tag_mask);
-    // SAFETY: `scratch` is valid, here and below.
-    let walk = unsafe { &raw mut (*scratch).walk };
+    // SAFETY: `walk` and `frames` are valid, here and below.
     let address = unsafe { (*walk).cursor } & tag_mask;
     if address == 0 {
         return Step::End(status::COMPLETE);
@@ -130,27 +156,33 @@ fn step(layout: &Layout, scratch: *mut StackScratch) -> Step {
         return Step::End(status::UNREADABLE);
     }
     // SAFETY: as above.
-    unsafe { (*walk).cursor = field::<u64, FRAME_BYTES>(frame, layout.frame_previous) };
-    // SAFETY: as above.
-    let index = opaque(u64::from(unsafe { (*scratch).record.frames }));
-    let frames = unsafe { &raw mut (*scratch).frames }.cast::<Frame>();
+    let previous = unsafe { field::<u64, FRAME_BYTES>(frame, layout.frame_previous) };
+    let index = unsafe { (*walk).frames };
     let owner = u64::from(unsafe { field::<u8, FRAME_BYTES>(frame, layout.frame_owner) });
     if owner & unsafe { (*walk).has_owner } >= FIRST_FOREIGN_OWNER {
         // The frame before this one was entered through it; with none before, one that has ended was.
-        let before = index.wrapping_sub(1);
-        // SAFETY: as above, and `before` is below the length of `frames` where it is used.
+        // SAFETY: as above.
         unsafe {
+            (*walk).cursor = previous;
             (*walk).hash = fold((*walk).hash, ENTRIES);
-            if before < MAX_FRAMES as u64 {
+        }
+        if index == 0 {
+            // SAFETY: as above.
+            unsafe { (*walk).top_entries += 1 };
+            return Step::Next;
+        }
+        let before = opaque(place(index.wrapping_sub(1)));
+        if before < room as u64 {
+            // SAFETY: `before` is below the length of `frames`.
+            unsafe {
                 let code = (*frames.add(before as usize)).code;
                 (*frames.add(before as usize)).code = code + u64::from(code & ENTRIES != ENTRIES);
-            } else {
-                (*walk).top_entries += 1;
             }
         }
         return Step::Next;
     }
-    if index >= MAX_FRAMES as u64 {
+    let at = opaque(place(index));
+    if at >= room as u64 {
         return Step::End(status::TRUNCATED);
     }
     // SAFETY: as above.
@@ -169,12 +201,13 @@ fn step(layout: &Layout, scratch: *mut StackScratch) -> Step {
         return Step::End(status::UNREADABLE);
     };
     let code = code & !ENTRIES | entered;
-    // SAFETY: `index` is below the length of `frames`.
+    // SAFETY: `at` is below the length of `frames`.
     unsafe {
-        frames.add(index as usize).write(Frame { code, instruction, identity });
-        let place = u64::from(instruction as u32) << 32 | u64::from(identity);
-        (*walk).hash = fold(fold((*walk).hash, code), place);
-        (*scratch).record.frames = index as u32 + 1;
+        frames.add(at as usize).write(Frame { code, instruction, identity });
+        let rest = u64::from(instruction as u32) << 32 | u64::from(identity);
+        (*walk).hash = fold(fold((*walk).hash, code), rest);
+        (*walk).frames = index + 1;
+        (*walk).cursor = previous;
     }
     Step::Next
 }
@@ -261,7 +294,7 @@ pub(crate) fn frame_identity(layout: &Layout, code: u64) -> u32 {
 /// # Safety
 /// `object` is valid for reads of `SIZE + 8` bytes, and aligned to 8.
 #[inline(always)]
-unsafe fn field<T: Copy, const SIZE: usize>(object: *const u8, offset: u32) -> T {
+pub(crate) unsafe fn field<T: Copy, const SIZE: usize>(object: *const u8, offset: u32) -> T {
     // Aligned, as C lays structs out: an unaligned read would be made of single bytes.
     let offset = opaque(u64::from(offset)) & (SIZE - align_of::<T>()) as u64;
     // SAFETY: the offset is below `SIZE` and aligned like `T`, which has at most 8 bytes; `object` is
@@ -275,7 +308,7 @@ fn all_ones_unless_absent(offset: u32) -> u64 {
 }
 
 #[inline(always)]
-fn fold(hash: u64, value: u64) -> u64 {
+pub(crate) fn fold(hash: u64, value: u64) -> u64 {
     let mixed = (hash ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     mixed ^ (mixed >> 29)
 }

@@ -5,6 +5,7 @@
 mod application;
 mod dump;
 mod input;
+mod loops;
 mod losses;
 mod pythons;
 mod record;

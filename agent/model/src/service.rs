@@ -3,6 +3,7 @@
 //! The protocol is JSON, one object a line each way. A client sends one [`Request`]; the service answers with
 //! [`Response`]s. Names are append-only, as those of [`crate::line`].
 
+use crate::metric::Metrics;
 use crate::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -42,8 +43,11 @@ pub enum ApplicationState {
 /// One application at one moment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct State {
-    pub info: ApplicationInfo,
+    pub info: Arc<ApplicationInfo>,
     pub snapshot: Snapshot,
+    /// Totals since the start. Not sent over the socket.
+    #[serde(skip)]
+    pub metrics: Arc<Metrics>,
 }
 
 /// Everything at one moment.
@@ -97,14 +101,25 @@ pub struct ProbeCost {
 
 /// What a client of the socket asks for.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum Request {
     /// Answered by one [`Response::Applications`].
     Applications,
     /// Answered by one [`Response::Health`].
     Health,
-    /// Answered by a [`Response::Snapshot`] each second, until the client leaves.
-    Watch { application: u32 },
+    /// Answered by a [`Response::Snapshot`] each second, until the client leaves or the application is forgotten.
+    Watch(Watch),
+}
+
+/// Which application is meant: the one that fits all that is given; without anything, the only one.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Watch {
+    /// Its number.
+    pub application: Option<u32>,
+    pub name: Option<String>,
+    /// Any of its processes.
+    pub pid: Option<u32>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]

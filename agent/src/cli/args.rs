@@ -1,10 +1,15 @@
 //! The command line as it is written. With `recording`, which has the
 //! flags of `record`, the only file that knows clap: what leaves it are checked options.
 
-use super::options::{AttachOptions, DoctorOptions, DumpOptions, Format, PsOptions, RecordOptions};
+use super::configuration::{self, ConfigRequest};
+use super::options::{
+    AttachOptions, DoctorOptions, DumpOptions, Format, PsOptions, RecordOptions, RunOptions, TopOptions,
+};
 use super::recording::Record;
+use crate::transactions::sql;
 use clap::{CommandFactory as _, Parser as _};
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 const DAY_SECONDS: f64 = 86_400.0;
@@ -17,6 +22,9 @@ pub(super) enum Request {
     Attach(AttachOptions),
     Dump(DumpOptions),
     Record(RecordOptions),
+    Run(RunOptions),
+    Top(TopOptions),
+    Config(ConfigRequest),
     Ps(PsOptions),
     Doctor(DoctorOptions),
     /// Text for stdout: a completion script.
@@ -57,6 +65,10 @@ pub(super) fn try_parse(
         Command::Attach(attach) => Request::Attach(attach.checked(terminal)),
         Command::Dump(dump) => Request::Dump(dump.checked()),
         Command::Record(record) => Request::Record(record.checked(&mut Arguments::command())?),
+        Command::Run(run) => Request::Run(RunOptions { config: configuration::to_start_with(run.config) }),
+        Command::Top(top) => Request::Top(top.checked(terminal)),
+        Command::Config(Config::Init { output }) => Request::Config(ConfigRequest::Init(output)),
+        Command::Config(Config::Check { file }) => Request::Config(ConfigRequest::Check(file)),
         Command::Ps(ps) => Request::Ps(PsOptions { json: ps.json }),
         Command::Doctor(doctor) => Request::Doctor(DoctorOptions { pid: doctor.pid, json: doctor.json }),
         Command::Completions { shell } => {
@@ -86,6 +98,13 @@ struct Arguments {
 enum Command {
     /// Watch one running application: its requests, SQL and Python stacks.
     Attach(Attach),
+    /// Run as a service: watch all applications that the configuration names, as they come and go.
+    Run(Run),
+    /// Look at an application that the service watches.
+    Top(Top),
+    /// Write a configuration file with every key, or check one.
+    #[command(subcommand)]
+    Config(Config),
     /// Write what every thread of a process is doing now, with its Python stack.
     Dump(DumpArguments),
     /// Record where the time of Python processes goes, into a flame graph or another profile.
@@ -122,6 +141,11 @@ struct Attach {
     /// Size of the buffer between kernel and daemon: a power of two.
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = ring_bytes, hide = true)]
     ring_bytes: u32,
+
+    /// How much of SQL statements is told: nothing, operation and table, the text without its values, or the
+    /// text as it was sent, with everything that is in it.
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = SqlArgument::Digest)]
+    sql: SqlArgument,
 }
 
 impl Attach {
@@ -137,9 +161,76 @@ impl Attach {
             duration: self.duration,
             rate_hz: self.rate,
             ring_bytes: self.ring_bytes,
+            sql: match self.sql {
+                SqlArgument::Off => sql::Mode::Off,
+                SqlArgument::Operation => sql::Mode::Operation,
+                SqlArgument::Digest => sql::Mode::Digest,
+                SqlArgument::Verbatim => sql::Mode::Verbatim,
+            },
             color: terminal.stdout_color,
         }
     }
+}
+
+#[derive(clap::Args, Debug)]
+struct Run {
+    /// The configuration [default: /etc/pyapm/pyapm.toml where it is there, else every default].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(clap::Args, Debug)]
+struct Top {
+    /// The application, by its name or number [default: the only one].
+    #[arg(long, value_name = "NAME")]
+    application: Option<String>,
+
+    /// Any process of the application.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    pid: Option<u32>,
+
+    /// Only write which applications the service watches.
+    #[arg(long)]
+    list: bool,
+
+    /// The service's socket.
+    #[arg(long, value_name = "PATH", default_value = "/run/pyapm/pyapm.sock")]
+    socket: PathBuf,
+}
+
+impl Top {
+    fn checked(self, terminal: Terminal) -> TopOptions {
+        TopOptions {
+            socket: self.socket,
+            application: self.application,
+            pid: self.pid,
+            list: self.list,
+            color: terminal.stdout_color,
+        }
+    }
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Config {
+    /// Write a file with every key and its default, commented out.
+    Init {
+        /// To this file, which must not be there yet [default: to stdout].
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Say what is wrong with a file, and where.
+    Check {
+        #[arg(default_value = configuration::DEFAULT_PATH)]
+        file: PathBuf,
+    },
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum SqlArgument {
+    Off,
+    Operation,
+    Digest,
+    Verbatim,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,15 +332,18 @@ mod tests {
             duration: None,
             rate_hz: 99,
             ring_bytes: 8 << 20,
+            sql: sql::Mode::Digest,
             color: true,
         };
         assert_eq!(request("attach --pid 42"), Request::Attach(defaults.clone()));
-        let line = "attach --pid 42 --format json --duration 0.5 --rate 1 --ring-bytes 4096 -vv";
+        let line =
+            "attach --pid 42 --format json --duration 0.5 --rate 1 --ring-bytes 4096 --sql operation -vv";
         let options = AttachOptions {
             format: Format::Json,
             duration: Some(Duration::from_millis(500)),
             rate_hz: 1,
             ring_bytes: 4096,
+            sql: sql::Mode::Operation,
             ..defaults
         };
         assert_eq!(call(line).unwrap(), Call { verbosity: 2, request: Request::Attach(options) });

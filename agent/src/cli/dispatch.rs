@@ -3,7 +3,7 @@
 
 use super::args::{self, Request, Terminal};
 use super::inspect::{Inspection, Instruments};
-use super::{doctor, failure, ps};
+use super::{configuration, doctor, failure, ps};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
@@ -15,7 +15,9 @@ pub fn main() -> ExitCode {
         Ok(call) => call,
         Err(code) => return ExitCode::from(code),
     };
-    crate::telemetry::start_logging(call.verbosity, takes_color(io::stderr().is_terminal()));
+    // A service says what it does, unasked.
+    let verbosity = call.verbosity.max(u8::from(matches!(call.request, Request::Run(_))));
+    crate::telemetry::start_logging(verbosity, takes_color(io::stderr().is_terminal()));
     match run(call.request) {
         Ok(code) => code,
         Err(error) if failure::is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -41,6 +43,18 @@ fn run(request: Request) -> anyhow::Result<ExitCode> {
         Request::Record(options) => {
             let code = crate::pipeline::record(&options)?;
             Ok(ExitCode::from(code))
+        }
+        Request::Run(options) => {
+            crate::pipeline::run(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Request::Top(options) => {
+            crate::pipeline::top(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Request::Config(request) => {
+            configuration::run(&request, &mut io::stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
         }
         Request::Ps(options) => {
             ps::run(options, &instruments, &mut io::stdout().lock(), &mut io::stderr().lock())?;

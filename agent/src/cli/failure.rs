@@ -1,6 +1,8 @@
 //! How a failure is told: `error:` with the chain of its reasons, `hint:` with what to try, and which exit
 //! code it gives.
 
+use crate::config::ConfigError;
+use crate::exports::socket::ConnectionError;
 use crate::host::Obstacles;
 use crate::targets::TargetError;
 use std::io::{self, Write};
@@ -18,6 +20,14 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// One line for what failed and why, one for each hint. Control characters, which a process may have put into
 /// its own name, are not passed on to the terminal.
 pub(super) fn write_failure(error: &anyhow::Error, out: &mut dyn Write) -> io::Result<()> {
+    for cause in error.chain() {
+        if let Some(ConfigError::Wrong { path, problems }) = cause.downcast_ref() {
+            for problem in problems {
+                writeln!(out, "error: {}", tame(&format!("{}:{problem}", path.display())))?;
+            }
+            return Ok(());
+        }
+    }
     let mut parts: Vec<String> = Vec::new();
     for cause in error.chain().map(ToString::to_string) {
         // Some errors repeat their source in their own text.
@@ -44,6 +54,12 @@ fn hints(error: &anyhow::Error) -> Vec<String> {
         }
         if let Some(Obstacles(obstacles)) = cause.downcast_ref() {
             hints.extend(obstacles.iter().map(|obstacle| obstacle.remedy.to_owned()));
+        }
+        if let Some(ConnectionError::Connect { .. }) = cause.downcast_ref() {
+            hints.push(
+                "start it with `systemctl start pyapm`, or look at one application with `pyapm attach`"
+                    .to_owned(),
+            );
         }
         if let Some(Advice { hint, .. }) = cause.downcast_ref() {
             hints.push(hint.clone());
@@ -95,6 +111,16 @@ mod tests {
             told(&error.into()),
             "error: cannot attach: no root: reasons; no BTF: reasons\nhint: sudo\nhint: upgrade\n"
         );
+    }
+
+    #[test]
+    fn each_problem_of_a_configuration_has_its_line() {
+        let problems = crate::config::parse("[service]\nx = 1\ny = 2\n").unwrap_err();
+        let error = ConfigError::Wrong { path: "/a.toml".into(), problems };
+        let told = told(&anyhow::Error::new(error));
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(lines[0].starts_with("error: /a.toml:2:1: unknown key `x`"), "{told}");
+        assert!(lines.len() == 2 && lines[1].starts_with("error: /a.toml:3:1: unknown key `y`"), "{told}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod args;
 mod checks;
+mod configuration;
 mod dispatch;
 mod doctor;
 mod failure;
@@ -15,5 +16,6 @@ pub use dispatch::main;
 pub use failure::Advice;
 pub use inspect::{Inspection, Instruments};
 pub use options::{
-    AttachOptions, Destination, DoctorOptions, DumpOptions, Format, PsOptions, RecordOptions, Subject,
+    AttachOptions, Destination, DoctorOptions, DumpOptions, Format, PsOptions, RecordOptions, RunOptions,
+    Subject, TopOptions,
 };

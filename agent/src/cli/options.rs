@@ -2,6 +2,7 @@
 
 use crate::outputs::profile;
 use crate::profile::Mode;
+use crate::transactions::sql;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub struct AttachOptions {
     pub rate_hz: u32,
     /// Size of the ring between kernel and daemon: a power of two, 64 KiB to 1 GiB.
     pub ring_bytes: u32,
+    /// How much of SQL statements is told.
+    pub sql: sql::Mode,
     /// Colours are wanted: stdout is a terminal and `NO_COLOR` is not set.
     pub color: bool,
 }
@@ -82,6 +85,26 @@ pub struct DumpOptions {
     pub json: bool,
     /// Names and values of local variables too: they may be secret.
     pub locals: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOptions {
+    /// `None`: there is none, and everything is as by default.
+    pub config: Option<PathBuf>,
+}
+
+/// The live view of an application that the service watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopOptions {
+    pub socket: PathBuf,
+    /// By name or number.
+    pub application: Option<String>,
+    /// Any of its processes.
+    pub pid: Option<u32>,
+    /// Only write which applications there are.
+    pub list: bool,
+    /// As for [`AttachOptions`].
+    pub color: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,9 @@ mod collection;
 mod discovery;
 mod file;
 mod init;
+mod otlp;
 mod patterns;
+mod prometheus;
 mod section;
 mod service;
 
@@ -18,7 +20,9 @@ pub use collection::Collection;
 pub use discovery::{Discovery, Rule};
 pub use file::{ConfigError, Problem, load, parse};
 pub use init::init;
+pub use otlp::Otlp;
 pub use patterns::Patterns;
+pub use prometheus::Prometheus;
 pub use section::{Checked, Described, Key, Wrong};
 pub use service::Service;
 
@@ -29,4 +33,6 @@ sections! {
     discovery: Discovery,
     collection: Collection,
     budget: Budget,
+    prometheus: Prometheus,
+    otlp: Otlp,
 }

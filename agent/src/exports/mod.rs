@@ -11,6 +11,10 @@
 //! 4. `pipeline/run/exports.rs`: one arm that spawns it. An export whose section changes at a reload is ended
 //!    (its future is dropped) and started anew with a new subscriber; the others are not touched.
 
+pub mod http;
+pub mod otlp;
+pub mod prometheus;
 mod publish;
+pub mod socket;
 
 pub use publish::{LINES, Live, Overviews, Published, Publisher, Subscriber};

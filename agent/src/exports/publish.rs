@@ -200,7 +200,13 @@ impl Overviews {
         Arc::clone(&self.receiver.borrow())
     }
 
-    /// Waits for the next one; `None` when none will follow. Cancel safe.
+    /// Waits for one that is made from now on; `None` when none will follow. Cancel safe.
+    pub async fn fresh(&mut self) -> Option<Arc<Overview>> {
+        self.receiver.mark_unchanged();
+        self.next().await
+    }
+
+    /// Waits for one that this reader has not had; `None` when none will follow. Cancel safe.
     pub async fn next(&mut self) -> Option<Arc<Overview>> {
         self.receiver.changed().await.ok()?;
         Some(Arc::clone(&self.receiver.borrow_and_update()))

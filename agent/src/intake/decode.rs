@@ -2,11 +2,12 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Direction, Endpoint, Event, Io, Library, Native, StackId, StackStatus, Statement,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, Gap, Io, Library, Native, StackId, StackPart,
+    StackStatus, Statement,
 };
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
-use pyapm_wire::python::{ENTRIES, Frame, status};
+use pyapm_wire::python::{ENTRIES, Frame, INNER_FRAMES, status};
 use pyapm_wire::scope::Scope;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -67,6 +68,15 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             scope = sample.scope;
             Body::Sample { stack: stack_id(sample.stack), status: stack_status(sample.stack_status)? }
         }
+        kind::CONTEXT => {
+            let (made, _) = split::<wire::Context>(record)?;
+            Body::Context(Context {
+                context: made.context,
+                parent: made.parent,
+                grandparent: made.grandparent,
+                empty: made.header.flags & wire::context::EMPTY != 0,
+            })
+        }
         kind::STACK => stack(record)?,
         kind::NATIVE => {
             let (native, rest) = split::<wire::Native>(record)?;
@@ -117,23 +127,24 @@ fn statement<'a>(
 }
 
 fn stack(record: &[u8]) -> Result<Body<'_>, DecodeError> {
-    let (stack, rest) = split::<wire::Stack>(record)?;
-    let bytes = (stack.frames as usize).saturating_mul(size_of::<Frame>());
+    let (fixed, rest) = split::<wire::Stack>(record)?;
+    let bytes = (fixed.frames as usize).saturating_mul(size_of::<Frame>());
     let (frames, _) = take(rest, u32::try_from(bytes).unwrap_or(u32::MAX), record)?;
+    let stack = stack_id(fixed.stack).ok_or(DecodeError::Short(record.len()))?;
     let frames = frames.chunks_exact(size_of::<Frame>()).map(bytemuck::pod_read_unaligned::<Frame>);
-    // Of each frame between it and its caller; those before the innermost come first.
-    let entries = std::iter::once(u64::from(stack.top_entries))
-        .chain(frames.clone().map(|frame| frame.code & ENTRIES))
-        .take(frames.len())
-        .map(|entries| u8::try_from(entries).unwrap_or(u8::MAX))
-        .collect();
-    Ok(Body::Stack {
-        stack: stack_id(stack.stack).ok_or(DecodeError::Short(record.len()))?,
-        // What the kernel half adds to the code object's address is not part of it.
-        frames: frames.map(|frame| Frame { code: frame.code & !ENTRIES, ..frame }).collect(),
-        entries,
-        status: stack_status(stack.stack_status)?,
-    })
+    let entries: Vec<u8> =
+        frames.clone().map(|frame| u8::try_from(frame.code & ENTRIES).unwrap_or(u8::MAX)).collect();
+    // What the kernel half adds to the code object's address is not part of it.
+    let frames = frames.map(|frame| Frame { code: frame.code & !ENTRIES, ..frame }).collect();
+    let status = stack_status(fixed.stack_status)?;
+    let gap = (fixed.left_out > 0).then_some(Gap { after: INNER_FRAMES, frames: fixed.left_out });
+    let top_entries = u8::try_from(fixed.top_entries).unwrap_or(u8::MAX);
+    let (before, kept) = (fixed.before as usize, fixed.kept as usize);
+    let part = StackPart { stack, frames, entries, top_entries, before, kept, gap, status };
+    if fixed.before == 0 && fixed.kept == fixed.frames {
+        return Ok(part.whole());
+    }
+    Ok(Body::StackPart(part))
 }
 
 /// The fixed part at the start, and what follows it.
@@ -203,6 +214,7 @@ mod tests {
             header: header(kind::STACK),
             stack: 11,
             frames: 2,
+            kept: 2,
             top_entries: 1,
             ..wire::Stack::zeroed()
         };
@@ -214,6 +226,7 @@ mod tests {
                 stack: StackId(11),
                 frames: vec![frame, frame],
                 entries: vec![1, 2],
+                gap: None,
                 status: StackStatus::Complete,
             }
         );

@@ -57,16 +57,58 @@ pub enum Body<'a> {
         stack: Option<StackId>,
         status: StackStatus,
     },
+    Context(Context),
     /// Directly before the sample that it belongs to.
     Native(Native<'a>),
+    /// The reader hands on whole stacks, whatever parts they come in.
     Stack {
         stack: StackId,
+        /// Innermost first.
         frames: Vec<pyapm_wire::python::Frame>,
         /// For each frame, how often C code called the interpreter between it and the frame that it called (of the
         /// innermost one: calls whose frames have ended already), at most 3.
         entries: Vec<u8>,
+        gap: Option<Gap>,
         status: StackStatus,
     },
+    /// One of several records that a deep stack comes in.
+    StackPart(StackPart),
+}
+
+/// Frames that are missing in the middle of a stack, which was too deep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gap {
+    /// Frames before it.
+    pub after: usize,
+    /// Frames that are missing.
+    pub frames: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackPart {
+    pub stack: StackId,
+    pub frames: Vec<pyapm_wire::python::Frame>,
+    /// For each frame, how often C code called the interpreter between it and its caller.
+    pub entries: Vec<u8>,
+    /// The same inward of the whole stack's innermost frame.
+    pub top_entries: u8,
+    /// Frames in the parts before this one.
+    pub before: usize,
+    /// Frames in all parts.
+    pub kept: usize,
+    pub gap: Option<Gap>,
+    pub status: StackStatus,
+}
+
+impl StackPart {
+    /// All of its stack, when this part is the only one, or all others have been added to it.
+    pub(super) fn whole(self) -> Body<'static> {
+        let mut entries = self.entries;
+        // From "between a frame and its caller" to "between a frame and the one that it called".
+        entries.insert(0, self.top_entries);
+        entries.truncate(self.frames.len());
+        Body::Stack { stack: self.stack, frames: self.frames, entries, gap: self.gap, status: self.status }
+    }
 }
 
 /// One end of a connection.
@@ -129,6 +171,18 @@ pub struct Io<'a> {
     /// Of an outgoing call; `None` when it was not taken, see `status`.
     pub stack: Option<StackId>,
     pub status: StackStatus,
+}
+
+/// The thread has made a `PyContext`: whatever was known of its address was of another one. Addresses in the target,
+/// good for comparing only; 0 for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    pub context: u64,
+    /// The thread's current one; the new one is a copy of it, unless `empty`.
+    pub parent: u64,
+    /// The one that was current before `parent` was entered.
+    pub grandparent: u64,
+    pub empty: bool,
 }
 
 /// A database client library was asked to run a statement; it has not been sent yet.

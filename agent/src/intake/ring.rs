@@ -2,7 +2,8 @@
 //! is given back.
 
 use super::decode::decode;
-use super::event::Event;
+use super::event::{Body, Event};
+use super::parts::Parts;
 use aya::maps::{MapData, RingBuf};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -13,17 +14,20 @@ pub struct Delivered {
     pub decoded: u64,
     /// Records that arrived and made no sense.
     pub undecodable: u64,
+    /// Of all of them, without the ring's own headers.
+    pub bytes: u64,
 }
 
 pub struct Reader {
     ring: RingBuf<MapData>,
     delivered: Delivered,
+    parts: Parts,
 }
 
 impl Reader {
     #[must_use]
     pub fn new(ring: RingBuf<MapData>) -> Self {
-        Self { ring, delivered: Delivered::default() }
+        Self { ring, delivered: Delivered::default(), parts: Parts::default() }
     }
 
     /// Hands on what is there, at most `limit` records; the number of records taken.
@@ -32,10 +36,18 @@ impl Reader {
         while taken < limit {
             let Some(record) = self.ring.next() else { break };
             taken += 1;
+            self.delivered.bytes += record.len() as u64;
             match decode(&record) {
                 Ok(event) => {
                     self.delivered.decoded += 1;
-                    take(&event);
+                    match &event.body {
+                        Body::StackPart(part) => {
+                            if let Some(body) = self.parts.add(event.tid, part) {
+                                take(&Event { body, ..event });
+                            }
+                        }
+                        _ => take(&event),
+                    }
                 }
                 Err(error) => {
                     self.delivered.undecodable += 1;

@@ -1,7 +1,7 @@
 //! The loop around the engine: timer, ring, signals, outputs.
 
 use super::engine::{Engine, Lines};
-use super::start::start;
+use super::start::{random_seed, start};
 use super::stop::Stop;
 use crate::cli::{AttachOptions, Format};
 use crate::outputs::json::{JsonLines, Reading};
@@ -47,7 +47,13 @@ pub fn attach(options: &AttachOptions) -> anyhow::Result<()> {
 async fn run(options: &AttachOptions) -> anyhow::Result<()> {
     // Signals first: from here on an interrupt ends the run in order.
     let mut stop = Stop::listen()?;
-    let (mut engine, id) = start(options.pid, options.rate_hz, options.ring_bytes, random_seed()?)?;
+    let (mut engine, id) = start(
+        options.pid,
+        options.rate_hz,
+        options.ring_bytes,
+        random_seed().context("cannot read `/dev/urandom`")?,
+        options.sql,
+    )?;
     let attached = Line::Attached(Attached {
         application: engine.instance(id).map(|one| one.application.name.clone()).unwrap_or_default(),
         pids: engine.members(id),
@@ -106,14 +112,6 @@ enum End {
     Told,
     /// Nothing of the application lives any more.
     ApplicationEnded,
-}
-
-/// Trace and span ids grow from this.
-fn random_seed() -> anyhow::Result<u64> {
-    let mut bytes = [0; 8];
-    let mut file = std::fs::File::open("/dev/urandom").context("cannot read `/dev/urandom`")?;
-    std::io::Read::read_exact(&mut file, &mut bytes).context("cannot read `/dev/urandom`")?;
-    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// What the user sees.

@@ -4,20 +4,26 @@
 //! any subject itself.
 
 mod adopt;
+mod announced;
 mod instance;
 mod losses;
 mod pending;
+mod vitals;
 
+pub(super) use announced::Announcement;
 pub(super) use instance::{Instance, Said};
 
 use super::clock;
 use super::drivers::Drivers;
+use super::loops::EventLoops;
 use crate::intake::{Body, Event, Reader, StackId};
 use crate::probes::{Logs, Probes, Tables};
 use crate::python::{Inspector, Interpreter, ProcessMemory};
 use crate::symbols::{self, Symbols};
 use crate::targets::{ApplicationId, Discovery, Registry};
-use crate::transactions::Clock;
+use crate::transactions::{Clock, sql};
+use announced::Announced;
+use losses::Retired;
 use pending::{MAX_PENDING, Pending};
 use pyapm_model::line::{Frame, Worker};
 use pyapm_wire::connection::Hint;
@@ -54,10 +60,13 @@ pub(super) struct Engine {
     attached: bool,
     /// On-CPU samples per second and CPU.
     rate_hz: u32,
+    /// How much of statements is told.
+    pub(super) sql: sql::Mode,
     /// Of the programs that are gone.
     skipped: Vec<(String, u64)>,
     logs: Option<Logs>,
     drivers: Drivers,
+    loops: EventLoops,
     pending: Vec<Pending>,
     /// Rounds of housekeeping.
     turns: usize,
@@ -67,14 +76,22 @@ pub(super) struct Engine {
     stacks_unknown: u64,
     /// Events of processes that are part of no application that is known.
     processes_unknown: u64,
+    announced: Announced,
+    retired: Retired,
+    /// Most bytes that one turn took from the ring.
+    peak_bytes: u64,
+    /// There is one application and there never will be another: every event is its.
+    is_single: bool,
 }
 
 impl Engine {
-    /// Over a kernel half that is loaded and attached to nothing. `seed` is random.
+    /// Over a kernel half that is loaded and attached to nothing. `seed` is random; `is_single` says that it will ever
+    /// serve one application.
     pub(super) fn new(
         mut probes: Probes,
         rate_hz: u32,
         seed: u64,
+        is_single: bool,
     ) -> Result<Self, crate::probes::ProbeError> {
         Ok(Self {
             instances: BTreeMap::new(),
@@ -92,13 +109,19 @@ impl Engine {
             probes: Some(probes),
             attached: false,
             rate_hz,
+            sql: sql::Mode::default(),
             skipped: Vec::new(),
             drivers: Drivers::default(),
+            loops: EventLoops::default(),
             pending: Vec::new(),
             turns: 0,
             started_ns: clock::monotonic_ns(),
             stacks_unknown: 0,
             processes_unknown: 0,
+            announced: Announced::default(),
+            retired: Retired::default(),
+            peak_bytes: 0,
+            is_single,
         })
     }
 
@@ -111,21 +134,27 @@ impl Engine {
     pub(super) fn turn(&mut self, lines: &mut Lines) -> bool {
         // The reader is taken apart from the rest, which every event changes.
         let Self { reader, .. } = self;
-        let mut events = 0;
+        let before = reader.delivered().bytes;
         let mut rooms = Rooms {
             instances: &mut self.instances,
             registry: &mut self.registry,
             symbols: &mut self.symbols,
             interpreters: &mut self.interpreters,
+            loops: &mut self.loops,
             clock: self.clock,
             tables: &mut self.tables,
             pending: &mut self.pending,
             stacks_unknown: &mut self.stacks_unknown,
             processes_unknown: &mut self.processes_unknown,
+            announced: &mut self.announced,
+            is_single: self.is_single,
             lines,
         };
-        events += reader.drain(TURN, |event| rooms.take(event));
+        let events = reader.drain(TURN, |event| rooms.take(event));
+        rooms.advance();
         rooms.finish();
+        self.peak_bytes = self.peak_bytes.max(self.reader.delivered().bytes - before);
+        self.look_again();
         events == TURN
     }
 
@@ -156,6 +185,19 @@ impl Engine {
             let since_ns = self.registry.get(pid).map_or(0, |watched| watched.since_ns.max(self.started_ns));
             if now.saturating_sub(since_ns) < YOUNG_NS || in_turn == Some(pid) {
                 self.drivers.follow(probes, pid);
+                if let Some(interpreter) = self.interpreters.get(&pid) {
+                    self.loops.follow(probes, &mut self.tables, pid, interpreter);
+                }
+            }
+        }
+    }
+
+    /// Processes whose stacks have shown that more can be followed.
+    fn look_again(&mut self) {
+        let Some(probes) = &mut self.probes else { return };
+        for pid in self.loops.again() {
+            if let Some(interpreter) = self.interpreters.get(&pid) {
+                self.loops.follow(probes, &mut self.tables, pid, interpreter);
             }
         }
     }
@@ -175,6 +217,11 @@ impl Engine {
         self.instances.get(&application)
     }
 
+    /// By number, ascending.
+    pub(super) fn applications(&self) -> Vec<ApplicationId> {
+        self.instances.keys().copied().collect()
+    }
+
     pub(super) fn instance_mut(&mut self, application: ApplicationId) -> Option<&mut Instance> {
         self.instances.get_mut(&application)
     }
@@ -190,6 +237,10 @@ impl Engine {
         while self.turn(lines) {}
         // A program that was still running on another CPU may have written after the drain began.
         while self.turn(lines) {}
+        for instance in self.instances.values_mut() {
+            instance.transactions.finish(&mut instance.output);
+        }
+        while self.turn(lines) {}
     }
 
     fn skipped(&self) -> Vec<(String, u64)> {
@@ -203,16 +254,30 @@ struct Rooms<'a> {
     registry: &'a mut Registry,
     symbols: &'a mut Symbols,
     interpreters: &'a mut HashMap<u32, Arc<Interpreter>>,
+    loops: &'a mut EventLoops,
     clock: Clock,
     tables: &'a mut Tables,
     pending: &'a mut Vec<Pending>,
     stacks_unknown: &'a mut u64,
     processes_unknown: &'a mut u64,
+    announced: &'a mut Announced,
+    is_single: bool,
     lines: &'a mut Lines,
 }
 
 impl Rooms<'_> {
+    /// What only time tells.
+    fn advance(&mut self) {
+        let now = clock::monotonic_ns();
+        for instance in self.instances.values_mut() {
+            instance.transactions.advance(now, &mut instance.output);
+        }
+    }
+
     fn take(&mut self, event: &Event<'_>) {
+        if self.announced.take(event) {
+            return;
+        }
         let Some(application) = self.application(event) else {
             *self.processes_unknown += 1;
             return;
@@ -220,10 +285,12 @@ impl Rooms<'_> {
         let mut stack = None;
         match &event.body {
             Body::Fork { child } => self.fork(application, event, *child),
-            Body::Stack { stack, frames, .. } => {
+            Body::Stack { stack, frames, gap, .. } => {
                 if let Some(interpreter) = self.interpreters.get(&event.pid).cloned() {
                     let memory = ProcessMemory::new(event.pid);
-                    let frames = self.symbols.resolve(event.pid, &interpreter, &memory, frames);
+                    let frames =
+                        self.symbols.resolve_with_gap(event.pid, &interpreter, &memory, frames, *gap);
+                    self.loops.met(event.pid, &frames);
                     self.symbols.announce(event.pid, *stack, frames);
                 }
                 return;
@@ -250,13 +317,13 @@ impl Rooms<'_> {
         }
     }
 
-    /// Whose event it is. The record of a fork may have been lost: with one application there is no doubt whose
-    /// the child is, else its parent is looked up.
+    /// Whose event it is. The record of a fork may have been lost: where there is one application only, there is no
+    /// doubt whose the child is, else its parent is looked up.
     fn application(&mut self, event: &Event<'_>) -> Option<ApplicationId> {
         if let Some(known) = self.registry.application_at(event.pid, event.time_ns) {
             return Some(known);
         }
-        if self.instances.len() == 1 {
+        if self.is_single {
             return self.instances.keys().next().copied();
         }
         let parent = self.registry.get(parent_of(event.pid)?)?.application;
@@ -309,6 +376,7 @@ impl Rooms<'_> {
     fn forget(&mut self, pid: u32) {
         self.symbols.forget(pid);
         self.interpreters.remove(&pid);
+        self.loops.forget(pid);
     }
 
     fn notices(&mut self, application: ApplicationId, notices: impl IntoIterator<Item = Worker>) {

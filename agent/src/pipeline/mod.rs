@@ -5,6 +5,8 @@
 //! engine    one owner of all state: ring -> events -> names -> transactions -> store
 //! attach    the loop around the engine: timer, ring, signals, outputs, view
 //! dump      what all threads are doing now: one look, without an engine
+//! run       the service: as attach, for all applications that the rules name, told to exports
+//! top       the view of what the service watches, over its socket
 //! record    lifecycle and samples alone -> names -> a profile -> a file
 //! ```
 //!
@@ -16,13 +18,18 @@ mod clock;
 mod drivers;
 mod dump;
 mod engine;
+mod loops;
 mod record;
+mod run;
 mod snapshot;
 mod start;
 mod stop;
 mod tls;
+mod top;
 
 pub use attach::attach;
 pub use dump::dump;
 pub use record::record;
+pub use run::run;
 pub use start::{StartError, try_load};
+pub use top::top;

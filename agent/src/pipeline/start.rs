@@ -6,6 +6,7 @@ use crate::host::{Btf, BtfError, Facts, Obstacles, Plan, settings};
 use crate::probes::{ProbeError, Probes, Setup};
 use crate::python::{Inspector, Interpreter, PythonError};
 use crate::targets::{ApplicationId, TargetError};
+use crate::transactions::sql::Mode;
 use pyapm_wire::python::Layout;
 use pyapm_wire::settings::{IO_COPIES, Settings};
 use std::collections::HashMap;
@@ -23,6 +24,17 @@ pub enum StartError {
     Probe(#[from] ProbeError),
     #[error("cannot read the kernel's type information (BTF)")]
     Btf(#[from] BtfError),
+    #[error("cannot read `/dev/urandom`")]
+    Random(#[source] std::io::Error),
+    #[error("cannot wait for the ring buffer")]
+    Ring(#[source] std::io::Error),
+}
+
+/// Trace and span ids grow from this.
+pub(super) fn random_seed() -> std::io::Result<u64> {
+    let mut bytes = [0; 8];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// Probes on, for the application that this process is of.
@@ -31,8 +43,10 @@ pub(super) fn start(
     rate_hz: u32,
     ring_bytes: u32,
     seed: u64,
+    sql: Mode,
 ) -> Result<(Engine, ApplicationId), StartError> {
-    let mut engine = Engine::new(load(ring_bytes, false)?, rate_hz, seed)?;
+    let mut engine = Engine::new(load(ring_bytes, false)?, rate_hz, seed, true)?;
+    engine.sql = sql;
     let application = engine.discovery.application(pid)?;
     // The process that was asked for decides whether this interpreter can be watched at all.
     let first = engine.inspector.inspect(pid)?;

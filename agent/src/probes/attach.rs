@@ -42,6 +42,9 @@ const IO_CALLS: [&str; 12] = [
     "dup3",
 ];
 
+/// What reports new contexts: copies, and empty ones.
+const CONTEXT_PROGRAMS: [&str; 2] = ["context_copied", "context_empty"];
+
 /// Where a uprobe goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UprobeSite {
@@ -100,11 +103,14 @@ impl Probes {
             move |source| ProbeError::Attach { program: PROGRAM, what, source: Box::new(source) }
         };
         let program: &mut PerfEvent = self.program(PROGRAM)?;
-        program.load().map_err(refused(PROGRAM))?;
+        if program.fd().is_err() {
+            program.load().map_err(refused(PROGRAM))?;
+        }
         let cpus =
             online_cpus().map_err(|(what, source)| ProbeError::Cpus { what: what.to_owned(), source })?;
+        let mut links = Vec::new();
         for cpu in cpus {
-            program
+            let link = program
                 .attach(
                     PerfEventConfig::Software(SoftwareEvent::CpuClock),
                     PerfEventScope::AllProcessesOneCpu { cpu },
@@ -112,8 +118,28 @@ impl Probes {
                     false,
                 )
                 .map_err(failed(format!("the clock of CPU {cpu} at {rate_hz} Hz")))?;
+            links.push(link);
         }
+        self.clocks = links;
         Ok(())
+    }
+
+    /// Samples at another rate from now on; nothing happens where none are taken.
+    ///
+    /// # Errors
+    /// As [`Self::attach_lifecycle`]. There are no samples then.
+    pub fn resample(&mut self, rate_hz: u32) -> Result<(), ProbeError> {
+        const PROGRAM: &str = "cpu_sample";
+        if self.clocks.is_empty() {
+            return Ok(());
+        }
+        let clocks = std::mem::take(&mut self.clocks);
+        let program: &mut PerfEvent = self.program(PROGRAM)?;
+        for link in clocks {
+            // What is not there any more takes no samples.
+            let _gone_already = program.detach(link);
+        }
+        self.attach_sampling(rate_hz)
     }
 
     /// Loads the program behind the MySQL client's entry points, so that it can be attached later.
@@ -166,6 +192,26 @@ impl Probes {
             })
     }
 
+    /// New contexts at this place, in every process that maps the file: copies of the current one, or empty ones.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program or the attachment.
+    pub fn attach_contexts(&mut self, site: &UprobeSite, empty: bool) -> Result<(), ProbeError> {
+        let name = if empty { CONTEXT_PROGRAMS[1] } else { CONTEXT_PROGRAMS[0] };
+        let program: &mut UProbe = self.program(name)?;
+        if program.fd().is_err() {
+            program.load().map_err(refused(name))?;
+        }
+        program
+            .attach(site.file_offset, &site.path, UProbeScope::AllProcesses)
+            .map(|_kept_by_the_program| ())
+            .map_err(|source| ProbeError::Attach {
+                program: name,
+                what: format!("`{}` at {:#x}", site.path.display(), site.file_offset),
+                source: Box::new(source),
+            })
+    }
+
     /// Has the kernel verify every program without attaching any.
     ///
     /// # Errors
@@ -179,6 +225,10 @@ impl Probes {
         }
         let program: &mut PerfEvent = self.program("cpu_sample")?;
         program.load().map_err(refused("cpu_sample"))?;
+        for name in CONTEXT_PROGRAMS {
+            let program: &mut UProbe = self.program(name)?;
+            program.load().map_err(refused(name))?;
+        }
         self.load_mysql()?;
         self.load_tls()?;
         self.load_exceptions()

@@ -5,7 +5,6 @@ use super::Tables;
 use super::mapped::Mapped;
 use super::tracefs::TraceFs;
 use aya::maps::{HashMap, Map, MapData, RingBuf};
-use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use pyapm_wire::connection::{HINT_SLOTS, Hint};
 use pyapm_wire::count;
@@ -92,6 +91,10 @@ pub struct Probes {
     pub(super) tracepoints: Vec<OwnedFd>,
     pub(super) ebpf: Ebpf,
     pub(super) io_copies: u32,
+    /// The sampling program on each CPU.
+    pub(super) clocks: Vec<aya::programs::perf_event::PerfEventLinkId>,
+    /// While it is held, the kernel counts what programs cost.
+    pub(super) costs: Option<OwnedFd>,
     /// Opened when the first tracepoint is attached.
     pub(super) tracefs: Option<TraceFs>,
 }
@@ -106,15 +109,27 @@ impl Probes {
         settings.wakeup_bytes = ring_bytes / 4;
         settings.native = setup.native.into();
         let bytes = bytemuck::bytes_of(&settings);
+        // Those that may yet be plugged in too.
+        let cpus = aya::util::nr_cpus()
+            .map_err(|(what, source)| ProbeError::Cpus { what: what.to_owned(), source })?;
+        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX).max(1);
         let mut loader = EbpfLoader::new();
-        loader.override_global("SETTINGS", bytes, true).map_max_entries("RING", ring_bytes);
+        loader
+            .override_global("SETTINGS", bytes, true)
+            .map_max_entries("RING", ring_bytes)
+            .map_max_entries("SAMPLE_SCRATCH", cpus);
         if setup.native {
-            let cpus =
-                nr_cpus().map_err(|(what, source)| ProbeError::Cpus { what: what.to_owned(), source })?;
-            loader.map_max_entries("NATIVE_SCRATCH", u32::try_from(cpus).unwrap_or(u32::MAX));
+            loader.map_max_entries("NATIVE_SCRATCH", cpus);
         }
         let ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
-        Ok(Self { tracepoints: Vec::new(), ebpf, io_copies: settings.io_copies, tracefs: None })
+        Ok(Self {
+            tracepoints: Vec::new(),
+            ebpf,
+            io_copies: settings.io_copies,
+            clocks: Vec::new(),
+            costs: None,
+            tracefs: None,
+        })
     }
 
     /// How often the kernel did not run a program because one was already active on that CPU (Linux 5.12
@@ -131,6 +146,33 @@ impl Probes {
                 Some((name.to_owned(), value.trim().parse().ok()?))
             })
             .collect()
+    }
+
+    /// Has the kernel count hits and time of all programs (Linux 5.8), or no longer.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub fn count_costs(&mut self, count: bool) -> std::io::Result<()> {
+        if !count {
+            self.costs = None;
+        } else if self.costs.is_none() {
+            let costs = aya::sys::enable_stats(aya::sys::Stats::RunTime).map_err(|error| error.io_error)?;
+            self.costs = Some(costs);
+        }
+        Ok(())
+    }
+
+    /// Hits and nanoseconds of each program since they are counted; empty while they are not.
+    #[must_use]
+    pub fn costs(&self) -> Vec<(String, u64, u64)> {
+        if self.costs.is_none() {
+            return Vec::new();
+        }
+        let programs = self.ebpf.programs().filter_map(|(name, program)| {
+            let info = program.info().ok()?;
+            Some((name.to_owned(), info.run_count(), u64::try_from(info.run_time().as_nanos()).ok()?))
+        });
+        programs.filter(|(_, hits, _)| *hits > 0).collect()
     }
 
     /// The ring's reading end. Once only.

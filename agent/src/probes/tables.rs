@@ -5,6 +5,7 @@ use super::mapped::Mapped;
 use aya::maps::{HashMap, MapData, MapError};
 use pyapm_wire::connection::{Hint, hint_slot};
 use pyapm_wire::count;
+use pyapm_wire::scope::Contexts;
 use pyapm_wire::target::Target;
 use std::sync::atomic::Ordering;
 
@@ -63,6 +64,26 @@ impl Tables {
                 Ok(())
             }
             other => other.map_err(|source| ProbeError::Map { map: "TARGETS", source }),
+        }
+    }
+
+    /// Says what is to be read of a watched process's contexts; `false` if it is not watched.
+    ///
+    /// Between reading the entry and writing it back the process may run another program: then it is followed with
+    /// what was true of the one before, until userspace has heard of it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_contexts(&mut self, pid: u32, contexts: Contexts) -> Result<bool, ProbeError> {
+        /// `BPF_EXIST` of the kernel's `include/uapi/linux/bpf.h`.
+        const ONLY_OLD: u64 = 2;
+        let Ok(Plain(target)) = self.targets.get(&pid, 0) else { return Ok(false) };
+        match self.targets.insert(pid, Plain(Target { contexts, ..target }), ONLY_OLD) {
+            Ok(()) => Ok(true),
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+                Ok(false)
+            }
+            Err(source) => Err(ProbeError::Map { map: "TARGETS", source }),
         }
     }
 

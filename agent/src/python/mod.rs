@@ -7,6 +7,7 @@
 
 mod asyncio_debug;
 mod code;
+mod contexts;
 mod dwarf;
 mod error;
 mod gil;
@@ -34,6 +35,7 @@ mod version;
 
 pub use asyncio_debug::AsyncioOffsets;
 pub use code::{Code, read_code};
+pub use contexts::{Births, ContextCode, Switching, contexts};
 pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;
 pub use gil::Gil;

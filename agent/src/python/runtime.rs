@@ -1,6 +1,7 @@
 //! From a pid to everything that is needed to read its Python stacks. It looks once and keeps nothing but
 //! the tables of files that it has seen; the process is only read.
 
+use super::contexts::ContextCode;
 use super::error::PythonError;
 use super::identity::IdentityPlaces;
 use super::jit::{JIT_NOTE, may_be_compiled};
@@ -48,6 +49,8 @@ pub struct Interpreter {
     pub raising: Option<Raising>,
     /// How a thread's state is found, in words.
     pub thread_state_route: String,
+    /// Where it makes contexts.
+    pub contexts: ContextCode,
     /// What is unusual about it, each a sentence.
     pub notes: Vec<String>,
 }
@@ -131,6 +134,7 @@ fn understand(
         offsets_source,
         raising,
         thread_state_route,
+        contexts: ContextCode::of(&located.image, located.bias),
         notes,
     })
 }

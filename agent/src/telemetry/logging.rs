@@ -3,7 +3,11 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{self, Format, Full, format};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 /// Overrides the level, in the syntax of `tracing_subscriber::EnvFilter`: `pyapm=debug`.
 pub const LOG_VARIABLE: &str = "PYAPM_LOG";
@@ -12,13 +16,49 @@ pub const LOG_VARIABLE: &str = "PYAPM_LOG";
 /// whether stderr takes colours. A second start changes nothing: the first subscriber stays.
 pub fn start_logging(verbosity: u8, color: bool) {
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level(verbosity)));
-    let subscriber = tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| LogWriter)
         .with_ansi(color)
-        .with_target(verbosity > 1)
-        .finish();
-    let _already_started = tracing::subscriber::set_global_default(subscriber);
+        .with_target(verbosity > 1);
+    let _already_started = if is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) {
+        let format = Journal(format().without_time().with_level(false).with_target(verbosity > 1));
+        tracing::subscriber::set_global_default(lines.event_format(format).finish())
+    } else {
+        tracing::subscriber::set_global_default(lines.finish())
+    };
+}
+
+/// Whether stderr is the journal: systemd says by this variable which file the journal's is, as `device:inode`
+/// (`systemd.exec(5)`).
+fn is_journal(stream: Option<&str>) -> bool {
+    let Ok(stderr) = nix::sys::stat::fstat(std::io::stderr()) else { return false };
+    stream == Some(&format!("{}:{}", stderr.st_dev, stderr.st_ino))
+}
+
+/// Lines as the journal takes them: it has the time itself, and the priority in front (`sd-daemon(3)`).
+struct Journal(Format<Full, ()>);
+
+impl<S, N> FormatEvent<S, N> for Journal
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: format::Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let priority = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        write!(writer, "<{priority}>")?;
+        self.0.format_event(context, writer, event)
+    }
 }
 
 /// Log lines held back while the view owns the terminal; the oldest go first when they are too many.
@@ -83,6 +123,13 @@ fn level(verbosity: u8) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_journal_is_told_from_other_files() {
+        let stderr = nix::sys::stat::fstat(std::io::stderr()).unwrap();
+        assert!(is_journal(Some(&format!("{}:{}", stderr.st_dev, stderr.st_ino))));
+        assert!(!is_journal(Some("8:1")) && !is_journal(None));
+    }
 
     #[test]
     fn levels_are_valid_filters() {

@@ -5,6 +5,7 @@
 
 use super::clients::Calls;
 use super::connection::{Connection, Speaks};
+use super::correlation::{Lineages, Lingering};
 use super::finish::Finisher;
 use super::http::{Ended, Exchange, Sink};
 use super::ids::Ids;
@@ -12,10 +13,10 @@ use super::name::{self, Names};
 use super::spans::{Caller, Spans};
 use super::sql::Statements;
 use super::thread::{Thread, ThreadKey};
-use super::tls::Tls;
+use super::tls::{Session, Tls};
 use super::work::Work;
 use super::{Clock, Counts, Limits, Output, Settings};
-use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io, StackId};
+use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io};
 use pyapm_model::line::{Frame, Outcome};
 use pyapm_model::snapshot::{Active, Doing};
 use std::collections::HashMap;
@@ -33,32 +34,36 @@ pub struct Transactions {
     /// Which connection a client library's handle sends on.
     pub(super) handles: HashMap<(u32, u64), ConnectionId>,
     pub(super) statements: Statements,
-    finisher: Finisher,
+    pub(super) finisher: Finisher,
     pub(super) counts: Counts,
     /// Exchanges open over all connections.
-    open: usize,
+    pub(super) open: usize,
     /// Kept between events so that ending an exchange allocates nothing.
-    ended: Vec<Ended<Work>>,
+    pub(super) ended: Vec<Ended<Work>>,
     pub(super) calls: Calls,
+    pub(super) lineages: Lineages,
+    pub(super) lingering: Lingering,
 }
 
 impl Transactions {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings { application, clock, seed, limits } = settings;
+        let Settings { application, clock, seed, limits, sql } = settings;
         Self {
             limits,
             connections: HashMap::new(),
             descriptors: HashMap::new(),
             threads: HashMap::new(),
             handles: HashMap::new(),
-            statements: Statements::new(limits.statements),
+            statements: Statements::new(limits.statements, sql),
             finisher: Finisher { application, clock, ids: Ids::new(seed), names: Names::new(limits.names) },
             counts: Counts::default(),
             open: 0,
             ended: Vec::new(),
             calls: Calls::new(),
             spans: Spans::default(),
+            lineages: Lineages::new(),
+            lingering: Lingering::default(),
         }
     }
 
@@ -86,7 +91,7 @@ impl Transactions {
         match &event.body {
             Body::Io(io) => self.io(&caller(stack), io, out),
             Body::Statement(statement) => self.statement(&caller(stack), statement),
-            Body::Sample { stack: id, .. } => self.sample(&caller(stack), *id),
+            Body::Sample { stack: id, .. } => self.place_sample(&caller(stack), *id),
             Body::ConnectionOpened { connection, fd, peer, .. } => {
                 self.opened(event.time_ns, event.pid, *connection, *fd, *peer, out);
             }
@@ -97,7 +102,13 @@ impl Transactions {
                 self.tls_session(event.pid, *session, *carrier);
             }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
-            Body::Fork { .. } | Body::Stack { .. } | Body::Native(_) | Body::Started | Body::Listens => {}
+            Body::Context(made) => self.context_made(&caller(stack), made),
+            Body::Fork { .. }
+            | Body::Stack { .. }
+            | Body::StackPart(_)
+            | Body::Native(_)
+            | Body::Started
+            | Body::Listens => {}
         }
     }
 
@@ -149,9 +160,10 @@ impl Transactions {
 
     pub(super) fn closed(&mut self, time_ns: u64, id: ConnectionId, outcome: Outcome, out: &mut Output) {
         let Some(mut connection) = self.connections.remove(&id) else { return };
+        self.connection_gone(connection.pid, id);
         match connection.tls {
             Tls::Carrier { session: Some(session) } => self.closed(time_ns, session, outcome, out),
-            Tls::Session { carrier: Some(carrier) } => self.session_ended(carrier),
+            Tls::Session(Session { carrier: Some(carrier), .. }) => self.session_ended(carrier),
             _ => {}
         }
         if let Some(fd) = connection.fd
@@ -193,6 +205,7 @@ impl Transactions {
         for id in http.into_iter().chain(rest) {
             self.closed(time_ns, id, Outcome::WorkerExited, out);
         }
+        self.forget_lineage(pid, out);
         self.threads.retain(|thread, _| thread.pid != pid);
         self.handles.retain(|(owner, _), _| *owner != pid);
         self.descriptors.retain(|(owner, _), _| *owner != pid);
@@ -209,6 +222,13 @@ impl Transactions {
         if let Some(asked) = self.threads.get_mut(&thread).and_then(|thread| thread.asked.as_mut()) {
             asked.moved = true;
         }
+        let (current, latest) = (self.current(io.connection), self.latest(io.connection));
+        if io.direction == Direction::Out
+            && io.moved > 0
+            && let Some(current) = current
+        {
+            self.answers(caller, current);
+        }
         let (room, room_here) =
             (self.limits.active.saturating_sub(self.open), self.limits.active_per_connection);
         let Some(connection) = self.connections.get_mut(&io.connection) else { return };
@@ -216,6 +236,13 @@ impl Transactions {
         let lost = connection.io(time_ns, io, &mut sink);
         self.open += room - sink.room;
         out.hints.extend(connection.hint());
+        if io.direction == Direction::In && io.moved > 0 {
+            match &connection.speaks {
+                Speaks::Http(_) => self.was_read(caller, io.connection, latest),
+                _ => self.was_read_elsewhere(caller),
+            }
+        }
+        let Some(connection) = self.connections.get_mut(&io.connection) else { return };
         if let Tls::Carrier { session } = connection.tls {
             if let Some(session) = session.filter(|_| io.moved == 0) {
                 self.carrier_ended(caller, session, io, out);
@@ -255,21 +282,9 @@ impl Transactions {
                     }
                 }
             }
-            Speaks::Mysql(_) if io.direction == Direction::In => self.receive(time_ns, io, lost),
+            Speaks::Mysql(_) if io.direction == Direction::In && lost.is_some() => self.receive(time_ns, io),
             Speaks::Client(_) => self.client(caller, io, lost),
             _ => {}
-        }
-    }
-
-    fn sample(&mut self, caller: &Caller, id: Option<StackId>) {
-        let most = self.limits.stacks_per_transaction;
-        let exchange = self.owner(caller.thread, caller.scope).and_then(|owner| self.request(owner));
-        let Some(exchange) = exchange else {
-            self.counts.sample_unplaced += 1;
-            return;
-        };
-        if !exchange.work.sample(id, caller.stack.clone(), most) {
-            self.counts.samples_overflow += 1;
         }
     }
 
@@ -292,19 +307,11 @@ impl Transactions {
     fn deliver_from(&mut self, id: ConnectionId, out: &mut Output) {
         let Some(connection) = self.connections.get(&id) else { return };
         let (pid, peer) = (connection.pid, connection.peer);
-        self.deliver_as(pid, peer, out);
+        self.deliver_as(id, pid, peer, out);
     }
 
     fn deliver(&mut self, connection: &Connection, out: &mut Output) {
-        self.deliver_as(connection.pid, connection.peer, out);
-    }
-
-    fn deliver_as(&mut self, pid: u32, peer: Option<Endpoint>, out: &mut Output) {
-        self.open = self.open.saturating_sub(self.ended.len());
-        for ended in self.ended.drain(..) {
-            let open = ended.exchange.work.spans.iter().filter_map(|id| self.spans.take(*id)).collect();
-            out.finished.push(self.finisher.finish(ended, open, pid, peer, &mut self.counts));
-        }
+        self.deliver_as(connection.id, connection.pid, connection.peer, out);
     }
 
     fn in_flight(&self, pid: u32, exchange: &Exchange<Work>, now_ns: u64) -> Active {

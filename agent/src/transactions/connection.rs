@@ -1,8 +1,7 @@
 //! One connection of a target: what it speaks, told by its bytes, and how much of them is still wanted.
 
 use super::clients::detect;
-use super::http::{Likeness, Part, Server, Sink, is_mysql, request_likeness};
-use super::mysql::Reply;
+use super::http::{Likeness, Part, Server, Sink, request_likeness};
 use super::settings::Hint;
 use super::spans::{Client, SpanId};
 use super::thread::ThreadKey;
@@ -18,8 +17,8 @@ const MOST_MISSES_IN: u8 = 8;
 const MOST_MISSES_OUT: u8 = 64;
 /// A hint is worth its system call from so many bytes on.
 const WORTH_SKIPPING: u64 = 16 * 1024;
-/// What is wanted of each call on a database connection: the reply's first packet, the statement's header.
-const WANT_DATABASE: (u32, u32) = (256, 64);
+/// What is wanted of each call on a database connection that cannot be read: enough to see that it cannot.
+const WANT_DATABASE: (u32, u32) = (0, 64);
 
 #[derive(Debug)]
 pub enum Speaks {
@@ -31,6 +30,7 @@ pub enum Speaks {
         misses_out: u8,
     },
     Http(Box<Server<Work>>),
+    /// A database whose bytes cannot be read: what its client library is called with is all there is.
     Mysql(Database),
     Client(Client),
     /// Not followed.
@@ -48,9 +48,7 @@ pub struct Database {
 #[derive(Clone, Copy, Debug)]
 pub struct Live {
     pub span: Option<SpanId>,
-    pub reply: Reply,
-    /// The bytes are encrypted or compressed: a reply's time is known, its content is not.
-    pub opaque: bool,
+    /// Bytes have come back.
     pub replied: bool,
 }
 
@@ -134,10 +132,6 @@ impl Connection {
             return;
         }
         let outbound = io.direction == Direction::Out;
-        if is_mysql(io.head, io.moved, outbound) && start.is_empty() {
-            self.speaks = Speaks::Mysql(Database::default());
-            return;
-        }
         if start.is_empty()
             && let Some(protocol) = detect(io.head, io.moved, io.direction, io.offset == 0)
         {
@@ -222,7 +216,7 @@ impl Connection {
                 let wants = client.protocol.wants();
                 let ahead =
                     (skip(self.in_at, wants.indifferent_received), skip(self.out_at, wants.indifferent_sent));
-                (ahead, (wants.received, wants.sent), wants.stacks)
+                (ahead, (wants.received, wants.sent), wants.stacks && !client.sites_known)
             }
             Speaks::Nothing => ((0, 0), (0, 0), false),
         };

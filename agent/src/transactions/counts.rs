@@ -23,6 +23,16 @@ pub struct Counts {
     pub head_unfinished: u64,
     /// Statements outside any transaction, or on a thread that serves several at once.
     pub span_unplaced: u64,
+    /// Calls whose request had been given out by the time it was told.
+    pub span_late: u64,
+    /// Calls and samples on an event loop's thread outside of every coroutine.
+    pub unplaced_outside_coroutines: u64,
+    /// Calls and samples of threads and greenlets that work in no request's context.
+    pub unplaced_no_context: u64,
+    /// Calls and samples of which no answer told in time whose they are.
+    pub unplaced_never_answered: u64,
+    /// Calls and samples of which too many waited to be told.
+    pub unplaced_overflow: u64,
     /// Statement events that were the same library call seen twice.
     pub statement_nested: u64,
     /// Calls of one connection, or statements prepared on it, beyond what is followed at once.
@@ -59,6 +69,11 @@ impl Counts {
             ("stray_output", self.stray_output),
             ("head_unfinished", self.head_unfinished),
             ("span_unplaced", self.span_unplaced),
+            ("span_late", self.span_late),
+            ("unplaced_outside_coroutines", self.unplaced_outside_coroutines),
+            ("unplaced_no_context", self.unplaced_no_context),
+            ("unplaced_never_answered", self.unplaced_never_answered),
+            ("unplaced_overflow", self.unplaced_overflow),
             ("statement_nested", self.statement_nested),
             ("calls_overflow", self.calls_overflow),
             ("spans_overflow", self.spans_overflow),

@@ -136,7 +136,7 @@ impl Asked {
                     Purpose::Prepare => format!("PREPARE {}", statement.name),
                 },
                 db_system: Some(system.to_owned()),
-                db_query: Some(text),
+                db_query: statement.shown.then_some(text),
                 ..Self::default()
             },
             Asking::Command { kind: SpanKind::Messaging, system, name, target } => Self {

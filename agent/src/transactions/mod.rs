@@ -6,14 +6,12 @@
 //!
 //! - [`http`]: where the messages of a connection begin and end.
 //! - [`clients`]: what the process asks of others, by protocol.
-//! - [`mysql`]: what a database server answered first.
 //! - [`sql`]: statements without their values.
 //! - [`Transactions`]: puts them together.
 
 pub mod callsite;
 pub mod clients;
 pub mod http;
-pub mod mysql;
 pub mod name;
 pub mod sql;
 

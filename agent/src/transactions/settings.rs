@@ -1,5 +1,6 @@
 //! What [`super::Transactions`] is given and what it gives back. Plain data.
 
+use super::sql::Mode;
 use crate::intake::ConnectionId;
 use pyapm_model::line::Transaction;
 
@@ -11,6 +12,8 @@ pub struct Settings {
     /// From the operating system's random source: trace and span ids grow from it.
     pub seed: u64,
     pub limits: Limits,
+    /// How much of statements is told.
+    pub sql: Mode,
 }
 
 /// How event times become wall-clock times.

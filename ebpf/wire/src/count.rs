@@ -31,6 +31,10 @@ pub const EXCEPTIONS_SUPPRESSED: u32 = 13;
 /// Frames that exceptions reached: what the probe costs. Not a loss.
 pub const EXCEPTION_HITS: u32 = 14;
 
+/// New contexts whose address was not in the register that it was expected in: not reported.
+pub const CONTEXT_UNVERIFIED: u32 = 11;
+/// Scopes without all that was to be read (a page was absent, or there is no thread state).
+pub const SCOPE_UNREADABLE: u32 = 12;
 /// Calls into a TLS library whose end was not seen, because the thread began another: what they moved is lost.
 pub const TLS_UNFINISHED: u32 = 22;
 /// Calls into a TLS library that claim to have moved more than they had.
@@ -62,6 +66,8 @@ pub const NAMES: [&str; SLOTS as usize] = {
     names[SCRATCH_FULL as usize] = "scratch_full";
     names[SAMPLE_NOT_PYTHON as usize] = "sample_not_python";
     names[REGISTERS_UNKNOWN as usize] = "registers_unknown";
+    names[CONTEXT_UNVERIFIED as usize] = "context_unverified";
+    names[SCOPE_UNREADABLE as usize] = "scope_unreadable";
     names[NATIVE_REGISTERS_UNKNOWN as usize] = "native_registers_unknown";
     names[NATIVE_STACK_CUT as usize] = "native_stack_cut";
     names[TLS_UNFINISHED as usize] = "tls_unfinished";

@@ -21,6 +21,7 @@ pub mod kind {
     pub const STATEMENT: u16 = 7;
     pub const SAMPLE: u16 = 8;
     pub const STACK: u16 = 9;
+    pub const CONTEXT: u16 = 10;
     pub const NATIVE: u16 = 16;
     pub const TLS_SESSION: u16 = 22;
     /// A process, target or not, has become another program by exec: a bare [`super::Header`].
@@ -179,19 +180,50 @@ pub struct Sample {
     pub scope: Scope,
 }
 
-/// `STACK`: the frames behind a stack id that this thread is about to use. `frames` of
+/// `STACK`: the frames behind a stack id that this thread is about to use, or a part of them. `frames` of
 /// [`crate::python::Frame`] follow, innermost first.
+///
+/// The parts of one stack come in order, with no other `STACK` of this thread between them. A part that found no
+/// room in the ring ends them, and its stack counts as not sent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Stack {
     pub header: Header,
-    /// Hash of the frames and of the target's generation; never 0.
+    /// Hash of all frames of the stack, those left out included, and of the target's generation; never 0.
     pub stack: u64,
+    /// Frames that follow.
     pub frames: u32,
     /// One of [`crate::python::status`].
     pub stack_status: u16,
     /// Calls of the interpreter, inward of the innermost frame, whose last frame has ended.
     pub top_entries: u16,
+    /// Frames of this stack in the parts before this one.
+    pub before: u32,
+    /// Frames of this stack in all its parts.
+    pub kept: u32,
+    /// Frames that are in none of them, behind the first [`crate::python::INNER_FRAMES`].
+    pub left_out: u32,
+    pub padding_2: [u32; 3],
+}
+
+/// Flags of a `CONTEXT` record.
+pub mod context {
+    /// Made empty; otherwise a copy of the current one.
+    pub const EMPTY: u16 = 1;
+}
+
+/// `CONTEXT`: a new `PyContext` has been made by this thread. Whatever was known of its address before was of
+/// another one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Context {
+    pub header: Header,
+    /// Address of the new one.
+    pub context: u64,
+    /// The thread's current one; 0 when it has none.
+    pub parent: u64,
+    /// The one that was current before `parent` was entered; 0 when there was none.
+    pub grandparent: u64,
 }
 
 /// Flags of a `NATIVE` record.
@@ -227,5 +259,6 @@ const _: () = assert!(size_of::<TlsSession>() == 40);
 const _: () = assert!(size_of::<Io>() == 96);
 const _: () = assert!(size_of::<Statement>() == 80);
 const _: () = assert!(size_of::<Sample>() == 64);
-const _: () = assert!(size_of::<Stack>() == 40);
+const _: () = assert!(size_of::<Stack>() == 64);
+const _: () = assert!(size_of::<Context>() == 48);
 const _: () = assert!(size_of::<Native>() == 56);

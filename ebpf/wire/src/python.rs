@@ -107,14 +107,24 @@ pub mod status {
     pub const NO_FRAME: u16 = 3;
     /// A page of the target was not readable; the frames up to there are kept.
     pub const UNREADABLE: u16 = 4;
-    /// More frames than one stack holds; the innermost are kept.
+    /// The stack goes on: beyond [`super::MAX_FRAMES`] frames, of which the innermost are kept, or for samples
+    /// beyond [`super::MAX_STEPS`] steps.
     pub const TRUNCATED: u16 = 5;
     /// No stack was wanted here.
     pub const NOT_ASKED: u16 = 6;
 }
 
-/// Frames that one stack holds.
+/// Frames that a stack holds which is taken anywhere but in the sampling program.
 pub const MAX_FRAMES: usize = 256;
+/// Frames that a sample's stack holds. A deeper one keeps its two ends: the innermost [`INNER_FRAMES`], and nearly as
+/// many of the outermost as are left of these.
+pub const DEEP_FRAMES: usize = 4096;
+/// Innermost frames that are kept of a stack of more than [`DEEP_FRAMES`].
+pub const INNER_FRAMES: usize = 3072;
+/// Steps after which a walk gives up: a step is a frame of Python's, or one of the interpreter's own.
+pub const MAX_STEPS: usize = 32_768;
+/// Most frames that one record carries.
+pub const PART_FRAMES: usize = 512;
 
 const _: () = assert!(size_of::<Layout>() == 88);
 const _: () = assert!(size_of::<Frame>() == 16);

@@ -2,6 +2,7 @@
 
 use crate::exception::ExceptionLayout;
 use crate::python::Layout;
+use crate::scope::Contexts;
 use bytemuck::{Pod, Zeroable};
 
 /// Value of the map `TARGETS`, keyed by tgid (initial pid namespace).
@@ -17,9 +18,10 @@ pub struct Target {
     /// are followed at once. 0: it is a target no longer; userspace decides.
     pub follow_exec: u32,
     pub padding: u32,
+    pub contexts: Contexts,
 }
 
 /// Processes that can be targets at once.
 pub const MAX_TARGETS: u32 = 4096;
 
-const _: () = assert!(size_of::<Target>() == 184);
+const _: () = assert!(size_of::<Target>() == 288);

@@ -3,6 +3,7 @@
 
 mod sampler;
 
+mod depth;
 mod flutter;
 mod jit;
 mod lines;

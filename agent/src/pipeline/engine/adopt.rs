@@ -1,9 +1,10 @@
 //! An application comes under watch, while the engine may serve others already. What can fail, fails here.
 
-use super::{Engine, Instance};
+use super::{Engine, Instance, Lines, Said};
 use crate::pipeline::clock;
 use crate::pipeline::start::{StartError, layout_of};
 use crate::targets::{Application, ApplicationId};
+use pyapm_model::line::Line;
 use pyapm_wire::target::Target;
 
 impl Engine {
@@ -15,8 +16,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Has starts and listeners of the whole host announced from now on.
+    pub(in crate::pipeline) fn announce(&mut self) -> Result<(), StartError> {
+        if let Some(probes) = &mut self.probes {
+            probes.attach_announcements()?;
+        }
+        Ok(())
+    }
+
     /// Begins to watch an application. Its members may have become others since it was found: it is looked up
-    /// again once its first processes are watched.
+    /// again once its first processes are watched. One that has ended under the same name goes on as this one.
     ///
     /// # Errors
     /// When its master has gone, or the kernel refuses; nothing of it is watched then.
@@ -31,16 +40,62 @@ impl Engine {
                 self.interpreters.remove(&member.key.pid);
             }
         }
-        let application = watched?;
-        let id = ApplicationId(self.next);
-        self.next = self.next.wrapping_add(1);
+        let application = Application { name: application.name.clone(), ..watched? };
+        let ended = self.ended_as(&application.name);
+        let id = ended.unwrap_or(ApplicationId(self.next));
         for member in &application.members {
             let _already_reported = self.registry.add(id, member.key.pid, member.is_master, 0);
         }
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.application = application;
+            return Ok(id);
+        }
+        self.next = self.next.wrapping_add(1);
         let seed = self.seed.wrapping_add(u64::from(id.0) << 32);
-        let instance = Instance::new(id, application, self.clock, seed, clock::monotonic_ns());
+        let instance = Instance::new(id, application, self.clock, seed, clock::monotonic_ns(), self.sql);
         self.instances.insert(id, instance);
         Ok(id)
+    }
+
+    fn ended_as(&self, name: &str) -> Option<ApplicationId> {
+        let mut named = self.instances.values().filter(|instance| instance.application.name == name);
+        named.find(|instance| !self.is_alive(instance.id)).map(|instance| instance.id)
+    }
+
+    /// Begins to watch one more process of an application: one that was spawned, not forked.
+    pub(in crate::pipeline) fn join(&mut self, application: ApplicationId, pid: u32, lines: &mut Lines) {
+        let now = clock::monotonic_ns();
+        if let Some(probes) = &mut self.probes {
+            self.drivers.follow(probes, pid);
+        }
+        let layout = layout_of(pid, &mut self.inspector, &mut self.interpreters);
+        let target = Target { layout, generation: now, ..Target::default() };
+        if let Err(error) = self.tables.watch(pid, target, true) {
+            tracing::error!(pid, "a spawned worker is not followed: {error}");
+            return;
+        }
+        let notice = self.registry.add(application, pid, false, now);
+        lines.extend(notice.map(|worker| Said { application, line: Line::Worker(worker) }));
+    }
+
+    /// Watches an application no longer, though it lives. Its transactions in flight are not reported.
+    pub(in crate::pipeline) fn release(&mut self, application: ApplicationId) {
+        let now = clock::monotonic_ns();
+        for pid in self.registry.members(application) {
+            self.tables.unwatch(pid);
+            let _nobody_is_told = self.registry.exit(pid, now);
+            self.symbols.forget(pid);
+            self.interpreters.remove(&pid);
+        }
+        self.pending.retain(|pending| pending.application != application);
+        self.forget_application(application);
+    }
+
+    /// Lets go of an application that has ended. Its counts stay in the sums.
+    pub(in crate::pipeline) fn forget_application(&mut self, application: ApplicationId) {
+        if let Some(instance) = self.instances.remove(&application) {
+            self.retired.add(&instance);
+        }
     }
 
     fn watch_all(&mut self, application: &Application) -> Result<Application, StartError> {
@@ -69,7 +124,11 @@ impl Engine {
     fn follow_libraries_of(&mut self, application: &Application) {
         let Some(probes) = &mut self.probes else { return };
         for member in &application.members {
-            self.drivers.follow(probes, member.key.pid);
+            let pid = member.key.pid;
+            self.drivers.follow(probes, pid);
+            if let Some(interpreter) = self.interpreters.get(&pid) {
+                self.loops.follow(probes, &mut self.tables, pid, interpreter);
+            }
         }
     }
 

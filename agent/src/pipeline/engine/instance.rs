@@ -4,6 +4,7 @@
 use super::Lines;
 use crate::store::Store;
 use crate::targets::{Application, ApplicationId, UsageMeter};
+use crate::transactions::sql::Mode;
 use crate::transactions::{Clock, Limits, Output, Settings, Transactions};
 use pyapm_model::line::{Line, Worker};
 
@@ -29,9 +30,10 @@ impl Instance {
         clock: Clock,
         seed: u64,
         now_ns: u64,
+        sql: Mode,
     ) -> Self {
         let name = application.name.clone();
-        let settings = Settings { application: name, clock, seed, limits: Limits::default() };
+        let settings = Settings { application: name, clock, seed, limits: Limits::default(), sql };
         Self {
             id,
             application,

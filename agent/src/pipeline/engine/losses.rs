@@ -8,15 +8,35 @@ use pyapm_model::snapshot::Losses;
 use pyapm_wire::count;
 use std::collections::BTreeMap;
 
+/// Of applications that were let go.
+#[derive(Debug, Default)]
+pub(super) struct Retired {
+    written: u64,
+    incomplete: BTreeMap<String, u64>,
+}
+
+impl Retired {
+    pub(super) fn add(&mut self, instance: &Instance) {
+        self.written += instance.written;
+        add(&mut self.incomplete, instance.transactions.counts());
+        self.incomplete.remove("transactions");
+        self.incomplete.retain(|_, value| *value != 0);
+    }
+}
+
 impl Engine {
     /// The last line, over all applications.
     pub(in crate::pipeline) fn summary(&self) -> Summary {
-        let losses = self.losses(self.instances.values());
+        let mut losses = self.losses(self.instances.values());
+        for (name, value) in &self.retired.incomplete {
+            *losses.incomplete.entry(name.clone()).or_default() += value;
+        }
         Summary {
             seen: losses.seen,
             delivered: losses.delivered,
             dropped: losses.dropped,
-            transactions: self.instances.values().map(|instance| instance.written).sum(),
+            transactions: self.retired.written
+                + self.instances.values().map(|instance| instance.written).sum::<u64>(),
             incomplete: losses.incomplete,
         }
     }
@@ -38,6 +58,7 @@ impl Engine {
             .collect();
         incomplete.insert("stacks_unknown".to_owned(), self.stacks_unknown);
         incomplete.insert("processes_unknown".to_owned(), self.processes_unknown);
+        incomplete.insert("announcements_missed".to_owned(), self.announced.missed);
         incomplete.extend(self.symbols.counts().named().map(|(name, value)| (name.to_owned(), value)));
         for instance in instances {
             add(&mut incomplete, instance.transactions.counts());

@@ -7,7 +7,7 @@ use super::natives::Natives;
 use super::newcomers::Newcomers;
 use super::subject;
 use crate::binaries::mappings;
-use crate::intake::{Body, Event, Reader, StackId, StackStatus};
+use crate::intake::{Body, Event, Gap, Reader, StackId, StackStatus};
 use crate::native::PythonStack;
 use crate::pipeline::clock::monotonic_ns;
 use crate::probes::{Counts, Logs, Probes, Tables};
@@ -360,8 +360,8 @@ impl Taker<'_> {
                 self.newcomers.remove(event.pid);
                 self.symbols.forget(event.pid);
             }
-            Body::Stack { stack, frames, entries, status } => {
-                self.announced(event.pid, *stack, frames, entries, *status);
+            Body::Stack { stack, frames, entries, gap, status } => {
+                self.announced(event.pid, *stack, (frames.as_slice(), entries.as_slice()), *gap, *status);
             }
             Body::Sample { stack, status } => self.sample(event, *stack, *status),
             Body::Native(native) => {
@@ -375,6 +375,8 @@ impl Taker<'_> {
             | Body::TlsSession { .. }
             | Body::Io(_)
             | Body::Statement(_)
+            | Body::Context(_)
+            | Body::StackPart(_)
             | Body::Started
             | Body::Listens => {}
         }
@@ -431,20 +433,20 @@ impl Taker<'_> {
         &mut self,
         pid: u32,
         stack: StackId,
-        frames: &[pyapm_wire::python::Frame],
-        entries: &[u8],
+        (frames, entries): (&[pyapm_wire::python::Frame], &[u8]),
+        gap: Option<Gap>,
         status: StackStatus,
     ) {
         *self.has_news = true;
         let Some(interpreter) = self.interpreter(pid) else { return };
         let memory = ProcessMemory::new(pid);
-        let named = self.symbols.resolve(pid, &interpreter, &memory, frames);
+        let named = self.symbols.resolve_with_gap(pid, &interpreter, &memory, frames, gap);
         if let Some(natives) = &mut self.natives {
             let names = frames.iter().map(|frame| {
                 let one = self.symbols.resolve(pid, &interpreter, &memory, std::slice::from_ref(frame));
                 one.first().cloned()
             });
-            let is_whole = status == StackStatus::Complete;
+            let is_whole = status == StackStatus::Complete && gap.is_none();
             natives.announced(pid, stack, PythonStack::new(names, entries, is_whole));
         }
         let cut = match status {

@@ -5,8 +5,9 @@ use super::dict::Item;
 use super::layout::{Managed, Objects};
 use crate::python::strings::ObjectError;
 
-/// `PyTypeObject.tp_basicsize` and `tp_dictoffset`.
+/// `PyTypeObject.tp_basicsize`, `tp_dict` and `tp_dictoffset`.
 const TP_BASICSIZE: u64 = 32;
+const TP_DICT: u64 = 264;
 const TP_DICTOFFSET: u64 = 288;
 /// `Py_TPFLAGS_INLINE_VALUES` (3.13 on) and `Py_TPFLAGS_MANAGED_DICT` (3.11 on) of `Include/object.h`.
 const INLINE_VALUES: u64 = 1 << 2;
@@ -67,6 +68,37 @@ impl Objects<'_> {
                 self.shared(class.address, values)
             }
         }
+    }
+
+    /// The dict of a class that was made by a `class` statement.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn class_dict(&self, class: u64) -> Result<u64, ObjectError> {
+        Ok(self.memory.read_u64(class.wrapping_add(TP_DICT))?)
+    }
+
+    /// Bytes of an instance of this class, without what lies behind it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn instance_size(&self, class: u64) -> Result<u64, ObjectError> {
+        Ok(self.memory.read_u64(class.wrapping_add(TP_BASICSIZE))?)
+    }
+
+    /// The place of this name among the values of an instance that shares its keys with its class; `None` when
+    /// no instance has had it yet.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn shared_key(&self, class: u64, name: &str) -> Result<Option<u32>, ObjectError> {
+        let keys = self.memory.read_u64(class.wrapping_add(u64::from(self.layout.type_cached_keys)))?;
+        if keys == 0 {
+            return Ok(None);
+        }
+        let keys = self.key_names(keys)?;
+        let place = keys.iter().position(|key| *key != 0 && self.is_string(*key, name));
+        Ok(place.and_then(|place| u32::try_from(place).ok()))
     }
 
     fn dict_or_nothing(&self, dict: u64) -> Result<Vec<Item>, ObjectError> {

@@ -88,6 +88,15 @@ impl Objects<'_> {
         Ok(items)
     }
 
+    /// Addresses of a table's keys, in the order of their values.
+    pub(super) fn key_names(&self, keys: u64) -> Result<Vec<u64>, ObjectError> {
+        let table = self.table(keys)?;
+        let (stride, key_at) = if table.with_hash { (24, 8) } else { (16, 0) };
+        let bytes = self.block(table.entries, table.count, stride)?;
+        let count = u32::try_from(table.count).unwrap_or(0);
+        Ok((0..count).map(|index| u64_at(&bytes, index * stride + key_at).unwrap_or(0)).collect())
+    }
+
     fn table(&self, keys: u64) -> Result<Table, ObjectError> {
         let wrong = ObjectError::Unexpected { address: keys, expected: "a table of dict keys" };
         let head = self.memory.read_bytes(keys, 40)?;

@@ -14,6 +14,9 @@ pub trait Protocol: std::fmt::Debug + Send {
     /// Bytes that it received, as [`Self::sent`].
     fn received(&mut self, part: Part<'_>, first: bool, calls: &mut Calls);
 
+    /// What the other side is: `db.system.name` or `messaging.system` of the OpenTelemetry conventions; `http`.
+    fn system(&self) -> &'static str;
+
     /// How much of the bytes to come is of use.
     fn wants(&self) -> Wants;
 
@@ -46,6 +49,8 @@ pub enum Call {
     Began { tag: u64, operation: Operation },
     /// Some of its answer has come.
     Answering { tag: u64 },
+    /// Its answer has begun, and is no error; how long it is, is not known yet.
+    Accepted { tag: u64 },
     /// It has been answered to the end, or never will be.
     Ended { tag: u64, result: CallResult },
     /// No call: the parser has lost its place in the stream.
@@ -99,6 +104,8 @@ pub enum Purpose {
 pub struct CallResult {
     /// Number, SQLSTATE or class of the error, as the protocol tells it; `None` for success.
     pub error: Option<String>,
+    /// SQLSTATE, where `error` is something else.
+    pub sqlstate: Option<String>,
     /// Status code of an HTTP response.
     pub status: Option<u16>,
     /// Rows that came back.

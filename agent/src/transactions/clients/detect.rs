@@ -2,6 +2,7 @@
 
 use super::Protocol;
 use super::http::Http;
+use super::mysql::{self, Mysql};
 use super::postgresql::{self, Postgresql};
 use super::redis::{self, Redis};
 use crate::intake::Direction;
@@ -12,9 +13,10 @@ use crate::transactions::http::{Likeness, request_likeness};
 #[must_use]
 pub fn detect(head: &[u8], moved: u32, direction: Direction, opening: bool) -> Option<Box<dyn Protocol>> {
     let moved = u64::from(moved);
-    // Clients ask first in all of these; what a server says shows too little of what it is.
     if direction == Direction::In {
-        return None;
+        // In all other protocols the client speaks first.
+        let greeted = opening && mysql::begins(head, moved);
+        return greeted.then(|| Box::new(Mysql::opening()) as Box<dyn Protocol>);
     }
     if request_likeness(head) == Likeness::Yes {
         return Some(Box::new(Http::default()));
@@ -27,6 +29,9 @@ pub fn detect(head: &[u8], moved: u32, direction: Direction, opening: bool) -> O
     }
     if postgresql::continues(head, moved) {
         return Some(Box::new(Postgresql::in_the_middle()));
+    }
+    if mysql::continues(head, moved) {
+        return Some(Box::new(Mysql::in_the_middle()));
     }
     None
 }

@@ -44,6 +44,10 @@ impl Protocol for Http {
         }
     }
 
+    fn system(&self) -> &'static str {
+        "http"
+    }
+
     fn closed(&mut self, calls: &mut Calls) {
         self.step(calls, |server, sink| server.finish(0, Outcome::Aborted, true, sink));
     }

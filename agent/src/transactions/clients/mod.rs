@@ -14,6 +14,7 @@ mod calls;
 mod detect;
 mod frames;
 mod http;
+mod mysql;
 mod postgresql;
 mod redis;
 
@@ -22,3 +23,4 @@ mod tests;
 
 pub use calls::{Call, CallResult, Calls, Operation, Protocol, Purpose, Wants};
 pub use detect::detect;
+pub use mysql::{Mysql, carries_statement};

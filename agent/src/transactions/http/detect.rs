@@ -47,18 +47,6 @@ pub fn response_likeness(bytes: &[u8]) -> Likeness {
     prefix_likeness(bytes, b"HTTP/1.")
 }
 
-/// A packet of the MySQL protocol as a client sees it at the start of a connection or of a command:
-/// inbound the server's greeting (protocol 10), outbound a command, each alone and with sequence number 0.
-#[must_use]
-pub fn is_mysql(head: &[u8], moved: u32, outbound: bool) -> bool {
-    /// Highest command number of MySQL 8 (`COM_CLONE`); MariaDB's `COM_STMT_BULK_EXECUTE` is 0xfa.
-    const LAST_COMMAND: u8 = 0x20;
-    let [l0, l1, l2, 0, first, ..] = head else { return false };
-    let length = u32::from_le_bytes([*l0, *l1, *l2, 0]);
-    let alone = length.checked_add(4) == Some(moved);
-    alone && if outbound { (1..=LAST_COMMAND).contains(first) || *first == 0xfa } else { *first == 10 }
-}
-
 fn prefix_likeness(bytes: &[u8], prefix: &[u8]) -> Likeness {
     let common = bytes.len().min(prefix.len());
     match bytes[..common] == prefix[..common] {
@@ -102,14 +90,5 @@ mod tests {
             assert_eq!(request_likeness(bytes), expected, "{}", String::from_utf8_lossy(bytes));
         }
         assert_eq!(request_likeness(&[b'A'; 40]), Likeness::No);
-    }
-
-    #[test]
-    fn mysql_packets() {
-        assert!(is_mysql(b"\x09\0\0\0\x03SELECT 1", 13, true));
-        assert!(is_mysql(b"\x4a\0\0\0\x0a5.5.5", 0x4e, false));
-        assert!(!is_mysql(b"\x4a\0\0\x02\x0a5.5.5", 0x4e, false));
-        assert!(!is_mysql(b"*1\r\n$4\r\nPING\r\n", 14, true));
-        assert!(!is_mysql(b"", 0, true));
     }
 }

@@ -10,6 +10,6 @@ mod outbound;
 mod server;
 
 pub use body::{Body, Progress};
-pub use detect::{Likeness, is_mysql, request_likeness, response_likeness};
+pub use detect::{Likeness, request_likeness, response_likeness};
 pub use head::{Framing, RequestHead, ResponseHead, parse_request, parse_response};
 pub use server::{Ended, Exchange, Part, Server, Sink};

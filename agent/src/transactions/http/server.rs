@@ -113,6 +113,12 @@ impl<W: Default> Server<W> {
         self.open.front_mut()
     }
 
+    /// Number of the latest request; `None` before any.
+    #[must_use]
+    pub fn latest(&self) -> Option<u64> {
+        self.next_sequence.checked_sub(1)
+    }
+
     /// An open exchange by its number.
     pub fn exchange(&mut self, sequence: u64) -> Option<&mut Exchange<W>> {
         let first = self.open.front()?.sequence;

@@ -7,6 +7,7 @@ use crate::transactions::Transactions;
 use crate::transactions::clients::{Call, CallResult, Calls, Operation, Protocol};
 use crate::transactions::connection::{Speaks, parts};
 use crate::transactions::http::Part;
+use crate::transactions::sql::Dialect;
 use crate::transactions::thread::ThreadKey;
 use pyapm_model::line::Frame;
 use pyapm_wire::scope::Scope;
@@ -22,6 +23,8 @@ pub struct Client {
     pub protocol: Box<dyn Protocol>,
     /// Tags of calls that are not answered, oldest first, and their spans: `None` for a call that is nobody's.
     open: VecDeque<(u64, Option<SpanId>)>,
+    /// Its client library tells where its calls are made, before they are on the wire.
+    pub sites_known: bool,
 }
 
 /// Who makes a call, and when.
@@ -36,7 +39,12 @@ pub struct Caller {
 impl Client {
     #[must_use]
     pub fn new(protocol: Box<dyn Protocol>) -> Self {
-        Self { protocol, open: VecDeque::new() }
+        Self { protocol, open: VecDeque::new(), sites_known: false }
+    }
+
+    #[must_use]
+    pub fn is_opaque(&self) -> bool {
+        self.protocol.is_opaque()
     }
 
     fn feed(&mut self, io: &Io<'_>, lost: u64, calls: &mut Calls) {
@@ -115,6 +123,16 @@ impl Transactions {
                         end(span, caller.time_ns, result);
                     }
                 }
+                Call::Accepted { tag } => {
+                    let span = self.client_of(connection).and_then(|client| {
+                        let index = client.position(tag)?;
+                        client.open.get(index)?.1
+                    });
+                    if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
+                        span.some_answer(caller.time_ns);
+                        span.answer = Answer::Read(CallResult::default());
+                    }
+                }
                 Call::Lost => self.counts.framing_lost += 1,
                 Call::Overflow => self.counts.calls_overflow += 1,
             }
@@ -122,10 +140,38 @@ impl Transactions {
     }
 
     fn call_began(&mut self, caller: &Caller, connection: ConnectionId, tag: u64, operation: Operation) {
-        let asking = match operation {
+        let adopted = match &operation {
+            Operation::Statement { system, text_len, .. } => {
+                self.adopt(caller.thread, connection, system, *text_len)
+            }
+            _ => None,
+        };
+        let span = match adopted {
+            Some(span) => span,
+            None => {
+                let asking = self.asking(operation);
+                self.open_span(caller, asking)
+            }
+        };
+        let peer = self.connections.get(&connection).and_then(|connection| connection.peer);
+        if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
+            span.server = peer;
+            span.last_io_ns = caller.time_ns;
+        }
+        let Some(client) = self.client_of(connection) else { return };
+        client.sites_known = adopted.is_some();
+        if client.open.len() >= MOST_OPEN {
+            client.open.pop_front();
+        }
+        client.open.push_back((tag, span));
+    }
+
+    fn asking(&mut self, operation: Operation) -> Asking {
+        match operation {
             Operation::Statement { system, text, text_len, purpose } => {
-                let key = self.statements.key(&text, text_len);
-                let (statement, fresh) = self.statements.get(key, &text, text_len);
+                let dialect = Dialect::of(system);
+                let key = self.statements.key(&text, text_len, dialect);
+                let (statement, fresh) = self.statements.get(key, &text, text_len, dialect);
                 self.counts.sql_scanned += u64::from(fresh && statement.scanned);
                 Asking::Statement { system, statement, purpose }
             }
@@ -133,38 +179,7 @@ impl Transactions {
                 Asking::Command { kind, system, name, target }
             }
             Operation::Http { method, path } => Asking::Http { method, path },
-        };
-        let span = self.open_span(caller, asking);
-        let peer = self.connections.get(&connection).and_then(|connection| connection.peer);
-        if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
-            span.server = peer;
         }
-        let Some(client) = self.client_of(connection) else { return };
-        if client.open.len() >= MOST_OPEN {
-            client.open.pop_front();
-        }
-        client.open.push_back((tag, span));
-    }
-
-    /// A span for whoever runs there; `None` when that is nobody, or it has too many.
-    pub(super) fn open_span(&mut self, caller: &Caller, asking: Asking) -> Option<SpanId> {
-        let Some(owner) = self.owner(caller.thread, caller.scope) else {
-            self.counts.span_unplaced += 1;
-            return None;
-        };
-        let most = self.limits.spans_per_transaction;
-        let work = &mut self.request(owner)?.work;
-        if work.spans.len() >= most {
-            self.counts.spans_overflow += 1;
-            return None;
-        }
-        let mut span = OpenSpan::new(asking, caller.time_ns);
-        span.stack.clone_from(&caller.stack);
-        let id = self.spans.open(span);
-        if let Some(exchange) = self.request(owner) {
-            exchange.work.spans.push(id);
-        }
-        Some(id)
     }
 
     fn client_of(&mut self, id: ConnectionId) -> Option<&mut Client> {

@@ -1,14 +1,17 @@
 //! Statements: the thread asks, the first packet that carries it binds the library's handle to a
 //! connection, and what comes back on that connection until the next command is the reply.
 
-use super::{Answer, Asking, Caller, SpanId};
-use crate::intake::{Io, Statement as StatementEvent};
+use super::{Answer, Asking, Caller, Client, SpanId};
+use crate::intake::{ConnectionId, Io, Statement as StatementEvent};
 use crate::transactions::Transactions;
-use crate::transactions::clients::{CallResult, Purpose};
+use crate::transactions::clients::{Mysql, Purpose, carries_statement};
 use crate::transactions::connection::{Database, Live, Speaks};
 use crate::transactions::http::{Likeness, request_likeness};
-use crate::transactions::mysql::{Reply, Verdict, carries_statement};
+use crate::transactions::sql::Dialect;
 use crate::transactions::thread::{Asked, ThreadKey};
+
+/// Of the statements that drivers tell.
+const SYSTEM: &str = "mysql";
 
 impl Transactions {
     /// Outbound bytes of a thread: they may be the statement it has asked for.
@@ -16,8 +19,19 @@ impl Transactions {
         let Some(asked) = self.threads.get_mut(&thread).and_then(|thread| thread.asked.as_mut()) else {
             return self.send_unasked(io);
         };
+        let here = asked.connection == Some(io.connection);
+        if here
+            && carries_statement(io.head, asked.text_len)
+            && let Some(connection) = self.connections.get_mut(&io.connection)
+            && matches!(connection.speaks, Speaks::Mysql(_))
+        {
+            // It has gone out enciphered before; this is the plaintext.
+            asked.connection = None;
+            connection.speaks = Speaks::Client(Client::new(Box::new(Mysql::in_the_middle())));
+            return;
+        }
         if asked.connection.is_some() {
-            let (here, span) = (asked.connection == Some(io.connection), asked.span);
+            let span = asked.span;
             self.send_unasked(io);
             if here
                 && let Some(span) = span.and_then(|span| self.spans.get_mut(span))
@@ -29,21 +43,27 @@ impl Transactions {
         }
         let known = self.handles.get(&(thread.pid, asked.handle));
         let Some(connection) = self.connections.get_mut(&io.connection) else { return };
-        if matches!(connection.speaks, Speaks::Http(_) | Speaks::Client(_)) {
-            return;
+        match &connection.speaks {
+            Speaks::Http(_) => return,
+            // What is on the wire says it itself, and takes up what was asked for.
+            Speaks::Client(client) if !(client.is_opaque() && client.protocol.system() == SYSTEM) => return,
+            Speaks::Client(_) | Speaks::Undecided { .. } | Speaks::Mysql(_) | Speaks::Nothing => {}
         }
         let carries = carries_statement(io.head, asked.text_len);
+        if carries {
+            connection.speaks = Speaks::Client(Client::new(Box::new(Mysql::in_the_middle())));
+            return;
+        }
         // Encrypted and compressed statements, and those of which nothing was captured, are known by the
         // handle, or by being the first thing that the thread sends after asking.
         let plausible = known == Some(&io.connection)
             || (known.is_none() && (io.head.is_empty() || is_wrapped(io.head, io.moved)));
-        if !carries && (!plausible || request_likeness(io.head) == Likeness::Yes) {
+        if !plausible || request_likeness(io.head) == Likeness::Yes {
             return self.send_unasked(io);
         }
         asked.connection = Some(io.connection);
         let (handle, span, peer) = (asked.handle, asked.span, connection.peer);
-        let opaque = !carries && !io.head.is_empty();
-        let live = Live { span, reply: Reply::default(), opaque, replied: false };
+        let live = Live { span, replied: false };
         let database = match &mut connection.speaks {
             Speaks::Mysql(database) => database,
             other => {
@@ -73,19 +93,13 @@ impl Transactions {
         };
         let Some(live) = &mut database.live else { return };
         if live.replied {
-            if !live.opaque && live.reply.verdict() == Verdict::LocalInfile {
-                // The file's bytes; the statement's own reply comes after them.
-                live.reply = Reply::default();
-                live.replied = false;
-            } else {
-                database.live = None;
-            }
+            database.live = None;
         }
     }
 
     pub(in crate::transactions) fn statement(&mut self, caller: &Caller, statement: &StatementEvent<'_>) {
         let thread = caller.thread;
-        let key = self.statements.key(statement.text, statement.text_len);
+        let key = self.statements.key(statement.text, statement.text_len, Dialect::of(SYSTEM));
         let Some(state) = self.thread(thread) else { return };
         let asked = state.asked.take();
         if let Some(before) = asked
@@ -107,6 +121,23 @@ impl Transactions {
         }
     }
 
+    /// The span of the statement that this thread has asked for, when it is the one that is now on the wire:
+    /// one call is one span. `None` when it asked for nothing, `Some(None)` when the call is nobody's.
+    pub(super) fn adopt(
+        &mut self,
+        thread: ThreadKey,
+        connection: ConnectionId,
+        system: &'static str,
+        text_len: u32,
+    ) -> Option<Option<SpanId>> {
+        let asked = self.threads.get_mut(&thread)?.asked.as_mut()?;
+        if system != SYSTEM || asked.connection.is_some() || asked.text_len != text_len {
+            return None;
+        }
+        asked.connection = Some(connection);
+        Some(asked.span)
+    }
+
     /// Nothing that comes now belongs to this statement.
     fn detach(&mut self, asked: Asked) {
         if let Some(id) = asked.connection
@@ -126,55 +157,28 @@ impl Transactions {
         key: u64,
         statement: &StatementEvent<'_>,
     ) -> Option<SpanId> {
-        let (normalised, fresh) = self.statements.get(key, statement.text, statement.text_len);
+        let (normalised, fresh) =
+            self.statements.get(key, statement.text, statement.text_len, Dialect::of(SYSTEM));
         self.counts.sql_scanned += u64::from(fresh && normalised.scanned);
         self.open_span(
             caller,
-            Asking::Statement { system: "mysql", statement: normalised, purpose: Purpose::Run },
+            Asking::Statement { system: SYSTEM, statement: normalised, purpose: Purpose::Run },
         )
     }
 
-    /// Inbound bytes on a database connection: the reply to its latest statement, when it has one. `lost`
-    /// bytes went before them; `None` when the record was not used.
-    pub(in crate::transactions) fn receive(&mut self, time_ns: u64, io: &Io<'_>, lost: Option<u64>) {
+    /// Inbound bytes on a database connection: the reply to its latest statement, when it has one.
+    pub(in crate::transactions) fn receive(&mut self, time_ns: u64, io: &Io<'_>) {
         let connection = self.connections.get_mut(&io.connection).map(|connection| &mut connection.speaks);
-        let (Some(Speaks::Mysql(database)), Some(lost)) = (connection, lost) else { return };
-        let Some((span, verdict)) = read_reply(database, io, lost) else { return };
-        if let Some(span) = self.spans.get_mut(span) {
+        let Some(Speaks::Mysql(Database { live: Some(live), .. })) = connection else { return };
+        live.replied |= io.moved > 0;
+        if let Some(span) = live.span.and_then(|span| self.spans.get_mut(span)) {
             if io.moved > 0 {
-                span.last_io_ns = time_ns;
-                span.first_answer_ns.get_or_insert(time_ns);
-                span.answer = answer(verdict);
+                span.some_answer(time_ns);
             } else {
                 // The server has gone, and its reply with it.
                 span.closed = true;
             }
         }
-    }
-}
-
-/// One inbound call on a database connection: the span it is for, and what the reply says so far.
-fn read_reply(database: &mut Database, io: &Io<'_>, lost: u64) -> Option<(SpanId, Verdict)> {
-    let live = database.live.as_mut()?;
-    let mut verdict = Verdict::Unknown;
-    if !live.opaque {
-        if lost > 0 {
-            live.reply.lose();
-        }
-        live.reply.read(io.head, u64::from(io.moved));
-        verdict = live.reply.verdict();
-    }
-    live.replied |= io.moved > 0;
-    Some((live.span?, verdict))
-}
-
-fn answer(verdict: Verdict) -> Answer {
-    match verdict {
-        Verdict::Error(number) => {
-            Answer::Read(CallResult { error: Some(number.to_string()), ..CallResult::default() })
-        }
-        Verdict::Ok | Verdict::Rows => Answer::Read(CallResult::default()),
-        Verdict::LocalInfile | Verdict::Unseen | Verdict::Unknown => Answer::Unread,
     }
 }
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 pub enum Lexeme<'a> {
     /// Keyword or bare identifier.
     Word(Cow<'a, str>),
-    /// Identifier in backticks, which are part of the text.
+    /// Identifier in backticks or double quotes, which are part of the text.
     Quoted(Cow<'a, str>),
     Literal,
     Symbol(Cow<'a, str>),
@@ -24,12 +24,12 @@ impl Lexeme<'_> {
         matches!(self, Self::Symbol(text) if text == symbol)
     }
 
-    /// The identifier that this is, without backticks.
+    /// The identifier that this is, without its quotes.
     #[must_use]
     pub fn identifier(&self) -> Option<&str> {
         match self {
             Self::Word(word) => Some(word),
-            Self::Quoted(text) => Some(text.trim_matches('`')),
+            Self::Quoted(text) => Some(text.trim_matches(['`', '"'])),
             Self::Literal | Self::Symbol(_) => None,
         }
     }

@@ -4,6 +4,7 @@
 //! trusted, by a scanner of our own that never fails; one renderer then writes the normal form. Nothing
 //! here parses SQL: broken statements are normalised like any other.
 
+mod dialect;
 mod lexeme;
 mod render;
 mod scan;
@@ -11,7 +12,8 @@ mod statements;
 mod summary;
 mod tokens;
 
-pub use statements::{Normalised, Statements, normalise};
+pub use dialect::Dialect;
+pub use statements::{Mode, Normalised, Statements, normalise};
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ const BEFORE_VALUE: [&str; 24] = [
 pub fn simplify(lexemes: &mut Lexemes<'_>) {
     let list = std::mem::take(&mut lexemes.list);
     let savepoints = names_savepoint(&list);
+    let cursors = Cursors::of(&list);
     for lexeme in list {
         let done = &mut lexemes.list;
         match &lexeme {
@@ -39,9 +40,48 @@ pub fn simplify(lexemes: &mut Lexemes<'_>) {
             {
                 done.push(Lexeme::Literal);
             }
+            Lexeme::Word(_) | Lexeme::Quoted(_) if cursors.names(done, &lexeme) => done.push(Lexeme::Literal),
             _ => done.push(lexeme),
         }
     }
+}
+
+/// Where a statement names a cursor, whose name is made up like a savepoint's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cursors {
+    None,
+    /// `DECLARE name`, `CLOSE name`.
+    Second,
+    /// `FETCH ... FROM name`.
+    AfterFrom,
+}
+
+impl Cursors {
+    fn of(list: &[Lexeme<'_>]) -> Self {
+        match list.first() {
+            Some(first) if first.is_word("DECLARE") || first.is_word("CLOSE") => Self::Second,
+            Some(first) if first.is_word("FETCH") || first.is_word("MOVE") => Self::AfterFrom,
+            _ => Self::None,
+        }
+    }
+
+    fn names(self, before: &[Lexeme<'_>], lexeme: &Lexeme<'_>) -> bool {
+        match self {
+            Self::None => false,
+            Self::Second => before.len() == 1 && !lexeme.is_word("ALL"),
+            Self::AfterFrom => before.last().is_some_and(|last| last.is_word("FROM") || last.is_word("IN")),
+        }
+    }
+}
+
+/// A number that is the same for a statement however its names are quoted and its letters written: MySQL's
+/// `` `Users` ``, PostgreSQL's `"users"` and a bare `users` are one. FNV-1a (Fowler, Noll, Vo), stable over
+/// versions and machines.
+#[must_use]
+pub fn digest(rendered: &str) -> u64 {
+    rendered.bytes().filter(|byte| !matches!(byte, b'`' | b'"')).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 fn names_savepoint(list: &[Lexeme<'_>]) -> bool {
@@ -115,7 +155,8 @@ fn spaced(before: Option<&Lexeme<'_>>, lexeme: &Lexeme<'_>) -> bool {
     let Some(before) = before else { return false };
     match (before, lexeme) {
         (_, Lexeme::Symbol(symbol)) if matches!(&**symbol, "," | ")" | "." | ";") => false,
-        (Lexeme::Symbol(symbol), _) if matches!(&**symbol, "(" | "." | "@" | "@@") => false,
+        (Lexeme::Symbol(symbol), _) if matches!(&**symbol, "(" | "." | "@" | "@@" | "::") => false,
+        (_, Lexeme::Symbol(symbol)) if symbol == "::" => false,
         // A function's name and its arguments; keywords keep their blank.
         (Lexeme::Word(word), Lexeme::Symbol(symbol)) if symbol == "(" => {
             BEFORE_PARENTHESIS.iter().any(|known| word.eq_ignore_ascii_case(known))
@@ -126,7 +167,7 @@ fn spaced(before: Option<&Lexeme<'_>>, lexeme: &Lexeme<'_>) -> bool {
 
 /// Whether the list ends in a table's name, whose columns may follow in parentheses.
 fn names_table(list: &[Lexeme<'_>]) -> bool {
-    let before = ["INTO", "TABLE", "EXISTS", "REFERENCES", "ON", "INSERT", "REPLACE", "IGNORE", "VIEW"];
+    let before = ["INTO", "TABLE", "EXISTS", "REFERENCES", "ON", "INSERT", "REPLACE", "IGNORE", "VIEW", "COPY"];
     let name = match list {
         [start @ .., Lexeme::Word(_) | Lexeme::Quoted(_), dot, Lexeme::Word(_)] if dot.is_symbol(".") => {
             start

@@ -6,16 +6,25 @@
 //! first `\'` on, and it shows: a backslash outside of strings, a word stuck to a closing quote, or a
 //! string that never ends. Each of these makes the scan keep only what came before.
 
+use super::dialect::Dialect;
 use super::lexeme::{Lexeme, Lexemes};
 use std::borrow::Cow;
 
 /// Operators of more than one character, longest first.
-const OPERATORS: [&str; 13] =
-    ["<=>", "->>", "<=", ">=", "<>", "!=", ":=", "||", "&&", "<<", ">>", "->", "@@"];
+const OPERATORS: [&str; 14] =
+    ["<=>", "::", "->>", "<=", ">=", "<>", "!=", ":=", "||", "&&", "<<", ">>", "->", "@@"];
 
 /// Cuts `text` into lexemes. `whole` is false when the text goes on beyond what was captured.
-pub fn lexemes(text: &str, whole: bool) -> Lexemes<'_> {
-    let mut scan = Scan { text, at: 0, list: Vec::new(), first_string: None, first_escaped: None };
+pub fn lexemes(text: &str, whole: bool, dialect: Dialect) -> Lexemes<'_> {
+    let mut scan = Scan {
+        text,
+        dialect,
+        at: 0,
+        list: Vec::new(),
+        first_string: None,
+        first_escaped: None,
+        escape_string: false,
+    };
     let ended = scan.run();
     let Scan { mut list, first_string, first_escaped, .. } = scan;
     let keep = match ended {
@@ -44,11 +53,14 @@ enum End {
 
 struct Scan<'a> {
     text: &'a str,
+    dialect: Dialect,
     at: usize,
     list: Vec<Lexeme<'a>>,
     /// Index in `list` of the first string, and of the first that holds a backslash before a quote.
     first_string: Option<usize>,
     first_escaped: Option<usize>,
+    /// The string that follows is one of `E'...'`.
+    escape_string: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -78,9 +90,20 @@ impl<'a> Scan<'a> {
                         .and_then(|rest| rest.find("*/"))
                         .map_or(self.text.len(), |end| self.at + 2 + end + 2);
                 }
-                '#' => self.skip_line(),
+                '#' if self.dialect == Dialect::Mysql => self.skip_line(),
                 '-' if bytes.starts_with(b"--") && bytes.get(2).is_none_or(u8::is_ascii_whitespace) => {
                     self.skip_line();
+                }
+                '"' if self.dialect.quotes_names() => {
+                    if !self.quoted('"') {
+                        return End::Suspicious;
+                    }
+                }
+                '$' if self.dialect == Dialect::Postgresql && self.dollar_tag().is_some() => {
+                    if !self.dollar_string() {
+                        return End::InString;
+                    }
+                    after_string = true;
                 }
                 '\'' | '"' => {
                     if !self.string(next) {
@@ -89,7 +112,7 @@ impl<'a> Scan<'a> {
                     after_string = true;
                 }
                 '`' => {
-                    if !self.quoted() {
+                    if !self.quoted('`') {
                         return End::Suspicious;
                     }
                 }
@@ -132,6 +155,7 @@ impl<'a> Scan<'a> {
         self.list.push(Lexeme::Literal);
         let quote = quote as u8;
         let bytes = self.text.as_bytes();
+        let escapes = self.dialect.escapes() || std::mem::take(&mut self.escape_string);
         let mut at = self.at + 1;
         while let Some(byte) = bytes.get(at) {
             match *byte {
@@ -139,7 +163,7 @@ impl<'a> Scan<'a> {
                     if matches!(bytes.get(at + 1), Some(b'\'' | b'"')) {
                         self.first_escaped.get_or_insert(index);
                     }
-                    at += 2;
+                    at += if escapes { 2 } else { 1 };
                 }
                 byte if byte == quote && bytes.get(at + 1) == Some(&quote) => at += 2,
                 byte if byte == quote => {
@@ -153,15 +177,38 @@ impl<'a> Scan<'a> {
         false
     }
 
-    /// An identifier in backticks; whether it ended.
-    fn quoted(&mut self) -> bool {
+    /// The tag at the start of a string between dollars: `$$`, `$tag$`.
+    fn dollar_tag(&self) -> Option<&'a str> {
+        let rest = self.rest();
+        let end = rest.get(1..)?.find('$')? + 2;
+        let tag = rest.get(..end)?;
+        let name = &tag[1..end - 1];
+        let valid = !name.starts_with(|first: char| first.is_ascii_digit())
+            && name.chars().all(|next| next.is_alphanumeric() || next == '_');
+        valid.then_some(tag)
+    }
+
+    /// A string between dollars; whether it ended.
+    fn dollar_string(&mut self) -> bool {
+        let Some(tag) = self.dollar_tag() else { return false };
+        self.first_string.get_or_insert(self.list.len());
+        self.list.push(Lexeme::Literal);
+        let from = self.at + tag.len();
+        let end = self.text.get(from..).and_then(|rest| rest.find(tag));
+        self.at = end.map_or(self.text.len(), |end| from + end + tag.len());
+        end.is_some()
+    }
+
+    /// An identifier in quotes of its own; whether it ended.
+    fn quoted(&mut self, quote: char) -> bool {
+        let quote = quote as u8;
         let bytes = self.text.as_bytes();
         let mut at = self.at + 1;
         loop {
             match bytes.get(at) {
                 None => return false,
-                Some(b'`') if bytes.get(at + 1) == Some(&b'`') => at += 2,
-                Some(b'`') => break,
+                Some(byte) if *byte == quote && bytes.get(at + 1) == Some(&quote) => at += 2,
+                Some(byte) if *byte == quote => break,
                 Some(_) => at += 1,
             }
         }
@@ -216,8 +263,10 @@ impl<'a> Scan<'a> {
             return;
         }
         let quote_follows = matches!(rest.as_bytes().get(length), Some(b'\'' | b'"'));
-        let introducer =
-            word.starts_with('_') || ["x", "b", "n"].contains(&word.to_ascii_lowercase().as_str());
+        let letter = word.to_ascii_lowercase();
+        let escape = self.dialect == Dialect::Postgresql && quote_follows && letter == "e";
+        self.escape_string = escape;
+        let introducer = escape || word.starts_with('_') || ["x", "b", "n"].contains(&letter.as_str());
         if !(quote_follows && introducer) {
             self.list.push(Lexeme::Word(Cow::Borrowed(word)));
         }

@@ -8,7 +8,7 @@ const LONGEST_TABLE: usize = 80;
 const DEEPEST: usize = 8;
 
 /// Operations by which statements are named; anything else is `OTHER`.
-const OPERATIONS: [&str; 42] = [
+const OPERATIONS: [&str; 62] = [
     "SELECT",
     "INSERT",
     "UPDATE",
@@ -51,6 +51,26 @@ const OPERATIONS: [&str; 42] = [
     "XA",
     "TABLE",
     "VALUES",
+    "COPY",
+    "FETCH",
+    "MOVE",
+    "DECLARE",
+    "CLOSE",
+    "LISTEN",
+    "UNLISTEN",
+    "NOTIFY",
+    "VACUUM",
+    "PRAGMA",
+    "ATTACH",
+    "DETACH",
+    "DISCARD",
+    "RESET",
+    "MERGE",
+    "REINDEX",
+    "ABORT",
+    "END",
+    "CLUSTER",
+    "COMMENT",
 ];
 
 /// `SELECT users`, `COMMIT`, `SET autocommit`.
@@ -94,11 +114,23 @@ fn object(operation: &str, list: &[Lexeme<'_>]) -> Option<String> {
             table(list.get(from + 1..)?)
         }
         "INSERT" | "REPLACE" => {
-            let skipped = ["LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "IGNORE", "INTO"];
+            let skipped = [
+                "LOW_PRIORITY",
+                "DELAYED",
+                "HIGH_PRIORITY",
+                "IGNORE",
+                "INTO",
+                "OR",
+                "ROLLBACK",
+                "ABORT",
+                "FAIL",
+                "REPLACE",
+            ];
             table(without(list, &skipped))
         }
-        "UPDATE" => table(without(list, &["LOW_PRIORITY", "IGNORE"])),
-        "CALL" | "USE" | "DESCRIBE" | "DESC" => table(list),
+        "UPDATE" => table(without(list, &["LOW_PRIORITY", "IGNORE", "ONLY"])),
+        "CALL" | "USE" | "DESCRIBE" | "DESC" | "COPY" | "LISTEN" | "NOTIFY" | "PRAGMA" => table(list),
+        "MERGE" => table(without(list, &["INTO", "ONLY"])),
         "CREATE" | "ALTER" | "DROP" | "TRUNCATE" => {
             let kinds = ["TABLE", "INDEX", "VIEW", "DATABASE", "SCHEMA"];
             let kind = list.iter().take(6).position(|lexeme| kinds.iter().any(|kind| lexeme.is_word(kind)));

@@ -1,15 +1,17 @@
 //! Normal forms, and that no value ever survives.
 
+use super::dialect::Dialect;
+use super::statements::Mode;
 use super::{Normalised, Statements, normalise, render, scan, tokens};
 use std::collections::HashSet;
 
 fn normal(text: &str) -> Normalised {
-    normalise(text.as_bytes(), u32::try_from(text.len()).unwrap())
+    normalise(text.as_bytes(), u32::try_from(text.len()).unwrap(), Dialect::Mysql)
 }
 
 /// As if so many more bytes had not been captured.
 fn cut(text: &str) -> Normalised {
-    normalise(text.as_bytes(), u32::try_from(text.len()).unwrap() + 1_000)
+    normalise(text.as_bytes(), u32::try_from(text.len()).unwrap() + 1_000, Dialect::Mysql)
 }
 
 /// Statement, normal form, name.
@@ -92,10 +94,11 @@ fn table() {
 #[test]
 fn both_readings_agree() {
     for (text, expected, _) in TABLE {
-        let mut lexemes = scan::lexemes(text, true);
+        let mut lexemes = scan::lexemes(text, true, Dialect::Mysql);
         render::simplify(&mut lexemes);
         assert_eq!(render::render(&lexemes), *expected, "scanned: {text}");
-        let mut lexemes = tokens::lexemes(text).unwrap_or_else(|| panic!("tokenizer refuses {text}"));
+        let mut lexemes =
+            tokens::lexemes(text, Dialect::Mysql).unwrap_or_else(|| panic!("tokenizer refuses {text}"));
         render::simplify(&mut lexemes);
         assert_eq!(render::render(&lexemes), *expected, "tokenized: {text}");
     }
@@ -251,13 +254,16 @@ fn noise_never_panics() {
             }
         }
         let length = u32::try_from(text.len()).unwrap();
-        let _ = normalise(&text, length);
-        let _ = normalise(&text, length + 1);
-        let _ = normalise(&text, 0);
+        for dialect in [Dialect::Mysql, Dialect::Postgresql, Dialect::Sqlite] {
+            let _ = normalise(&text, length, dialect);
+            let _ = normalise(&text, length + 1, dialect);
+            let _ = normalise(&text, 0, dialect);
+        }
     }
-    let _ = normalise(format!("SELECT {}", "a FROM (SELECT ".repeat(4_000)).as_bytes(), 60_007);
-    let _ = normalise("SELECT a FROM ".repeat(5_000).as_bytes(), 70_000);
-    let _ = normalise("(".repeat(60_000).as_bytes(), 60_000);
+    let _ =
+        normalise(format!("SELECT {}", "a FROM (SELECT ".repeat(4_000)).as_bytes(), 60_007, Dialect::Mysql);
+    let _ = normalise("SELECT a FROM ".repeat(5_000).as_bytes(), 70_000, Dialect::Mysql);
+    let _ = normalise("(".repeat(60_000).as_bytes(), 60_000, Dialect::Mysql);
 }
 
 #[test]
@@ -274,15 +280,155 @@ fn long_texts_are_bounded() {
 
 #[test]
 fn remembered_up_to_a_bound() {
-    let mut statements = Statements::new(100);
+    let mut statements = Statements::new(100, Mode::Digest);
     for id in 0..10_000u32 {
         let text = format!("SELECT {id}");
         let length = u32::try_from(text.len()).unwrap();
-        let key = statements.key(text.as_bytes(), length);
-        let (normalised, _) = statements.get(key, text.as_bytes(), length);
+        let key = statements.key(text.as_bytes(), length, Dialect::Mysql);
+        let (normalised, _) = statements.get(key, text.as_bytes(), length, Dialect::Mysql);
         assert_eq!(normalised.text, "SELECT ?");
         assert!(statements.len() <= 101);
-        let (_, fresh) = statements.get(key, text.as_bytes(), length);
+        let (_, fresh) = statements.get(key, text.as_bytes(), length, Dialect::Mysql);
         assert!(!fresh);
     }
+}
+
+/// PostgreSQL's and SQLite's: statement, normal form, name.
+const OTHERS: &[(Dialect, &str, &str, &str)] = &[
+    (
+        Dialect::Postgresql,
+        r#"SELECT "u"."id" FROM "shop_user" "u" WHERE "u"."name" = 'secret' AND a = $1 AND b = E'it\'s secret'"#,
+        r#"SELECT "u"."id" FROM "shop_user" "u" WHERE "u"."name" = ? AND a = ? AND b = ?"#,
+        "SELECT shop_user",
+    ),
+    (
+        Dialect::Postgresql,
+        "SELECT 'x\\' FROM t WHERE a = 'secret'",
+        "SELECT ? FROM t WHERE a = ?",
+        "SELECT t",
+    ),
+    (Dialect::Postgresql, "SELECT '1'::int, b::text FROM t", "SELECT ?::int, b::text FROM t", "SELECT t"),
+    (Dialect::Postgresql, "SELECT $tag$secret$tag$, $$secret$$ FROM t", "SELECT ?, ? FROM t", "SELECT t"),
+    (
+        Dialect::Postgresql,
+        "SELECT a->>'secret', b @> '{}' FROM t",
+        "SELECT a ->> ?, b @> ? FROM t",
+        "SELECT t",
+    ),
+    (Dialect::Postgresql, "COPY t (a) FROM STDIN", "COPY t (a) FROM STDIN", "COPY t"),
+    (
+        Dialect::Postgresql,
+        r#"DECLARE "_django_curs_140_sync_1" NO SCROLL CURSOR WITH HOLD FOR SELECT a FROM t"#,
+        "DECLARE ? NO SCROLL CURSOR WITH HOLD FOR SELECT a FROM t",
+        "DECLARE",
+    ),
+    (Dialect::Postgresql, r#"FETCH FORWARD 2 FROM "srv_7""#, "FETCH FORWARD ? FROM ?", "FETCH"),
+    (
+        Dialect::Postgresql,
+        "INSERT INTO t VALUES ($1, $2), ($3, $4)",
+        "INSERT INTO t VALUES (?, ?)",
+        "INSERT t",
+    ),
+    (
+        Dialect::Sqlite,
+        r#"INSERT OR REPLACE INTO "t" ("a") VALUES (?1), (:name), (@other)"#,
+        r#"INSERT OR REPLACE INTO "t" ("a") VALUES (?)"#,
+        "INSERT t",
+    ),
+    (
+        Dialect::Sqlite,
+        r#"SELECT "a" FROM [t] WHERE b = x'41'"#,
+        r#"SELECT "a" FROM [t] WHERE b = ?"#,
+        "SELECT",
+    ),
+    (Dialect::Sqlite, "PRAGMA table_info(users)", "PRAGMA table_info(users)", "PRAGMA table_info"),
+];
+
+#[test]
+fn other_dialects() {
+    for (dialect, text, expected, name) in OTHERS {
+        let got = normalise(text.as_bytes(), u32::try_from(text.len()).unwrap(), *dialect);
+        assert_eq!((got.text.as_str(), got.name.as_str()), (*expected, *name), "{text}");
+        // Cut anywhere, by the scanner then, no value comes through.
+        for end in 0..text.len() {
+            let part = normalise(&text.as_bytes()[..end], u32::try_from(text.len()).unwrap(), *dialect);
+            assert!(!part.text.contains("secret"), "{}: {}", &text[..end], part.text);
+        }
+    }
+}
+
+#[test]
+fn one_digest_in_all_dialects() {
+    let digest =
+        |text: &str, dialect| normalise(text.as_bytes(), u32::try_from(text.len()).unwrap(), dialect).digest;
+    let expected = digest("SELECT `u`.`id` FROM `u` WHERE `u`.`id` IN (1, 2)", Dialect::Mysql);
+    for (text, dialect) in [
+        (r#"SELECT "u"."id" FROM "u" WHERE "u"."id" IN ($1)"#, Dialect::Postgresql),
+        (r#"select "u"."id" from "u" where "u"."id" in (?, ?, ?)"#, Dialect::Sqlite),
+        ("select u.id\nfrom u where u.id in (%s)".replace("%s", "7").as_str(), Dialect::Postgresql),
+    ] {
+        assert_eq!(digest(text, dialect), expected, "{text}");
+    }
+    assert_ne!(digest("SELECT `u`.`no` FROM `u` WHERE `u`.`id` IN (1)", Dialect::Mysql), expected);
+}
+
+#[test]
+fn modes() {
+    let text = b"SELECT a FROM t WHERE b = 'secret\x1b'";
+    let length = u32::try_from(text.len()).unwrap();
+    let of = |mode| {
+        let mut statements = Statements::new(10, mode);
+        let key = statements.key(text, length, Dialect::Mysql);
+        let normalised = statements.get(key, text, length, Dialect::Mysql).0;
+        (normalised.text.clone(), normalised.name.clone(), normalised.shown)
+    };
+    assert_eq!(of(Mode::Off), ("SQL".into(), "SQL".into(), false));
+    assert_eq!(of(Mode::Operation), ("SELECT t".into(), "SELECT t".into(), false));
+    assert_eq!(of(Mode::Digest), ("SELECT a FROM t WHERE b = ?".into(), "SELECT t".into(), true));
+    assert_eq!(of(Mode::Verbatim), ("SELECT a FROM t WHERE b = 'secret '".into(), "SELECT t".into(), true));
+}    (Dialect::Sqlite, "PRAGMA table_info(users)", "PRAGMA table_info(users)", "PRAGMA table_info"),
+];
+
+#[test]
+fn other_dialects() {
+    for (dialect, text, expected, name) in OTHERS {
+        let got = normalise(text.as_bytes(), u32::try_from(text.len()).unwrap(), *dialect);
+        assert_eq!((got.text.as_str(), got.name.as_str()), (*expected, *name), "{text}");
+        // Cut anywhere, by the scanner then, no value comes through.
+        for end in 0..text.len() {
+            let part = normalise(&text.as_bytes()[..end], u32::try_from(text.len()).unwrap(), *dialect);
+            assert!(!part.text.contains("secret"), "{}: {}", &text[..end], part.text);
+        }
+    }
+}
+
+#[test]
+fn one_digest_in_all_dialects() {
+    let digest =
+        |text: &str, dialect| normalise(text.as_bytes(), u32::try_from(text.len()).unwrap(), dialect).digest;
+    let expected = digest("SELECT `u`.`id` FROM `u` WHERE `u`.`id` IN (1, 2)", Dialect::Mysql);
+    for (text, dialect) in [
+        (r#"SELECT "u"."id" FROM "u" WHERE "u"."id" IN ($1)"#, Dialect::Postgresql),
+        (r#"select "u"."id" from "u" where "u"."id" in (?, ?, ?)"#, Dialect::Sqlite),
+        ("select u.id\nfrom u where u.id in (%s)".replace("%s", "7").as_str(), Dialect::Postgresql),
+    ] {
+        assert_eq!(digest(text, dialect), expected, "{text}");
+    }
+    assert_ne!(digest("SELECT `u`.`no` FROM `u` WHERE `u`.`id` IN (1)", Dialect::Mysql), expected);
+}
+
+#[test]
+fn modes() {
+    let text = b"SELECT a FROM t WHERE b = 'secret\x1b'";
+    let length = u32::try_from(text.len()).unwrap();
+    let of = |mode| {
+        let mut statements = Statements::new(10, mode);
+        let key = statements.key(text, length, Dialect::Mysql);
+        let normalised = statements.get(key, text, length, Dialect::Mysql).0;
+        (normalised.text.clone(), normalised.name.clone(), normalised.shown)
+    };
+    assert_eq!(of(Mode::Off), ("SQL".into(), "SQL".into(), false));
+    assert_eq!(of(Mode::Operation), ("SELECT t".into(), "SELECT t".into(), false));
+    assert_eq!(of(Mode::Digest), ("SELECT a FROM t WHERE b = ?".into(), "SELECT t".into(), true));
+    assert_eq!(of(Mode::Verbatim), ("SELECT a FROM t WHERE b = 'secret '".into(), "SELECT t".into(), true));
 }

@@ -1,15 +1,20 @@
-//! Lexemes by sqlparser's tokenizer, in MySQL's dialect.
+//! Lexemes by sqlparser's tokenizer, in the statement's dialect.
 
+use super::dialect::Dialect;
 use super::lexeme::{Lexeme, Lexemes};
-use sqlparser::dialect::MySqlDialect;
+use sqlparser::dialect::{self, MySqlDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::tokenizer::{Token, Tokenizer};
 use std::borrow::Cow;
 
 /// `None` when the tokenizer refuses the text, or when its reading shows that strings may have been cut
 /// in the wrong places (another `sql_mode` than the tokenizer believes in): see `scan`.
-pub fn lexemes(text: &str) -> Option<Lexemes<'static>> {
-    let dialect = MySqlDialect {};
-    let tokens = Tokenizer::new(&dialect, text).with_unescape(false).tokenize().ok()?;
+pub fn lexemes(text: &str, dialect: Dialect) -> Option<Lexemes<'static>> {
+    let rules: &dyn dialect::Dialect = match dialect {
+        Dialect::Mysql => &MySqlDialect {},
+        Dialect::Postgresql => &PostgreSqlDialect {},
+        Dialect::Sqlite => &SQLiteDialect {},
+    };
+    let tokens = Tokenizer::new(rules, text).with_unescape(false).tokenize().ok()?;
     let mut list = Vec::with_capacity(tokens.len());
     let mut after_string = false;
     for token in tokens {
@@ -23,6 +28,10 @@ pub fn lexemes(text: &str) -> Option<Lexemes<'static>> {
                 Some('`') => {
                     let name = word.value.replace(char::is_control, " ");
                     Lexeme::Quoted(Cow::Owned(format!("`{name}`")))
+                }
+                Some('"') if dialect.quotes_names() => {
+                    let name = word.value.replace(char::is_control, " ");
+                    Lexeme::Quoted(Cow::Owned(format!("\"{name}\"")))
                 }
                 Some(_) => return None,
                 // Such as `2024abc` or `0X1F`: rather a value too many than one that leaks.
@@ -52,7 +61,16 @@ pub fn lexemes(text: &str) -> Option<Lexemes<'static>> {
                 after_string = true;
                 continue;
             }
-            // Kinds of strings that MySQL does not have: the scanner knows better what this is.
+            Token::DollarQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+                if dialect == Dialect::Postgresql =>
+            {
+                list.push(Lexeme::Literal);
+                after_string = true;
+                continue;
+            }
+            // Kinds of strings that the dialect does not have: the scanner knows better what this is.
             Token::TripleSingleQuotedString(_)
             | Token::TripleDoubleQuotedString(_)
             | Token::DollarQuotedString(_)

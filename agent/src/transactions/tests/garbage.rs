@@ -22,7 +22,7 @@ const FRAGMENTS: [&[u8]; 24] = [
     b"5\r\nhello\r\n",
     b"0\r\n\r\n",
     b"\x09\0\0\0\x03SELECT 1",
-    b"\x2c\0\0\x01\xff\x7a\x04#42S02",
+    b"\x09\0\0\x01\xff\x7a\x04#42S02",
     b"\xff\xff\xff\xff\xff\xff",
     b"\x17\x03\x03\0\x10",
     b"SELECT 'a\\' FROM `b",

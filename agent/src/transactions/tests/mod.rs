@@ -9,6 +9,7 @@ mod places;
 mod spans;
 mod tls;
 
+use super::sql::Mode;
 use super::{Clock, Limits, Output, Settings, Transactions};
 use crate::intake::{
     Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
@@ -42,7 +43,7 @@ impl Player {
 
     pub fn with(limits: Limits) -> Self {
         let clock = Clock { monotonic_to_wall_offset_ns: OFFSET };
-        let settings = Settings { application: "shop".into(), clock, seed: 1, limits };
+        let settings = Settings { application: "shop".into(), clock, seed: 1, limits, sql: Mode::Digest };
         Self {
             transactions: Transactions::new(settings),
             out: Output::default(),
@@ -206,7 +207,7 @@ pub fn command(text: &str) -> Vec<u8> {
 
 pub const ROWS: &[u8] = b"\x01\0\0\x01\x03\x27\0\0\x02\x03def";
 pub const OK: &[u8] = b"\x07\0\0\x01\0\0\0\x02\0\0\0";
-pub const ERROR_1146: &[u8] = b"\x2c\0\0\x01\xff\x7a\x04#42S02Table 'shop.nosuch' doesn't exist";
+pub const ERROR_1146: &[u8] = b"\x2a\0\0\x01\xff\x7a\x04#42S02Table 'shop.nosuch' doesn't exist";
 
 pub fn frames(files: &[(&str, &str, u32)]) -> Arc<[Frame]> {
     files

@@ -161,7 +161,7 @@ fn connection_made_before_the_request_and_its_hint() {
     player
         .read(DB, b"\x4a\0\0\0\x0a5.5.5-10.11.6-MariaDB....................................................");
     let hint = player.out.hints.iter().find(|hint| hint.connection.0 == DB).copied();
-    assert_eq!(hint.map(|hint| (hint.want_in, hint.want_out)), Some((256, 64)));
+    assert_eq!(hint.map(|hint| (hint.want_in, hint.want_out)), Some((8192, 4096)));
     player.query("SET autocommit=0", OK, None);
     assert_eq!(player.transactions.counts().span_unplaced, 1);
     player.read(WEB, GET);
@@ -190,7 +190,7 @@ fn local_infile_waits_for_the_second_reply() {
     let mut player = serving();
     player.query("LOAD DATA LOCAL INFILE 'x' INTO TABLE t", b"\x05\0\0\x01\xfb/tmp", None);
     player.write(DB, b"\x03\0\0\x02a,b\0\0\0\x03");
-    player.read(DB, b"\x2c\0\0\x04\xff\x7a\x04#42S02");
+    player.read(DB, b"\x09\0\0\x04\xff\x7a\x04#42S02");
     let span = &answered(&mut player).spans[0];
     assert_eq!(span.error_type.as_deref(), Some("1146"));
     assert_eq!(span.duration_ns, 4_000);

@@ -8,6 +8,8 @@ use crate::transactions::http::Part;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+/// `db.system.name`.
+pub(super) const SYSTEM: &str = "postgresql";
 /// Calls in flight on one connection.
 pub(super) const MOST_WAITING: usize = 4096;
 /// Prepared statements, and open portals, that are remembered for one connection.
@@ -195,6 +197,10 @@ impl Protocol for Postgresql {
 
     fn closed(&mut self, calls: &mut Calls) {
         self.state.abandon(calls);
+    }
+
+    fn system(&self) -> &'static str {
+        SYSTEM
     }
 
     fn is_opaque(&self) -> bool {

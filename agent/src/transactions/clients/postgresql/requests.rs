@@ -1,6 +1,6 @@
 //! What a client's messages ask for.
 
-use super::client::{MOST_NAMED, MOST_WAITING, State, Text, Waiting, What};
+use super::client::{MOST_NAMED, MOST_WAITING, SYSTEM, State, Text, Waiting, What};
 use super::messages::string;
 use crate::transactions::clients::calls::Purpose;
 use crate::transactions::clients::frames::Frame;
@@ -8,9 +8,6 @@ use crate::transactions::clients::{Call, Calls, Operation};
 use pyapm_model::line::SpanKind;
 use pyapm_wire::event::STATEMENT_CAPTURE;
 use std::sync::Arc;
-
-/// `db.system.name`.
-const SYSTEM: &str = "postgresql";
 
 impl State {
     /// One message from the client.

@@ -66,6 +66,10 @@ impl Protocol for Redis {
         }
     }
 
+    fn system(&self) -> &'static str {
+        "redis"
+    }
+
     fn closed(&mut self, calls: &mut Calls) {
         calls.extend(self.state.waiting.drain(..).map(|_| ended(CallResult::unseen())));
     }

@@ -89,10 +89,12 @@ fn described(calls: &[Call]) -> String {
         let _written = match call {
             Call::Began { tag, operation } => writeln!(text, "began {tag} {}", operation_of(operation)),
             Call::Answering { tag } => writeln!(text, "answering {tag}"),
+            Call::Accepted { tag } => writeln!(text, "accepted {tag}"),
             Call::Ended { tag, result } => {
                 let mut line = format!("ended {tag}");
                 let fields = [
                     ("error", result.error.clone()),
+                    ("sqlstate", result.sqlstate.clone()),
                     ("status", result.status.map(|status| status.to_string())),
                     ("rows", result.rows.map(|rows| rows.to_string())),
                     ("affected", result.affected_rows.map(|rows| rows.to_string())),

@@ -1,38 +1,34 @@
-//! Which request an event belongs to: the only place that answers this.
+//! One request a thread at a time.
 //!
 //! The thread that reads a request owns it until its response ends; a thread that writes the response
 //! takes it over. A thread that owns requests of several connections at once (an event loop) cannot tell
 //! which of them a statement belongs to: it stays unplaced and is counted, because wrong is worse than
 //! unknown.
 
-use super::Transactions;
-use super::connection::{Connection, Speaks};
-use super::http::Exchange;
-use super::spans::RequestId;
-use super::thread::{Thread, ThreadKey};
-use super::work::Work;
 use crate::intake::ConnectionId;
-use pyapm_wire::scope::Scope;
+use crate::transactions::Transactions;
+use crate::transactions::connection::{Connection, Speaks};
+use crate::transactions::http::Exchange;
+use crate::transactions::spans::RequestId;
+use crate::transactions::thread::{Thread, ThreadKey};
+use crate::transactions::work::Work;
 use std::collections::HashMap;
 
 impl Transactions {
-    /// The request for which this thread works now; `None` when there is none, or there is doubt.
-    pub(super) fn owner(&mut self, thread: ThreadKey, _scope: Scope) -> Option<RequestId> {
+    /// The request that this thread serves now; `None` when there is none, or there is doubt.
+    pub(super) fn by_thread(&mut self, thread: ThreadKey) -> Option<RequestId> {
         let connection = self.threads.get(&thread).and_then(Thread::current)?;
         let sequence = current_exchange(&mut self.connections, connection)?.sequence;
         Some(RequestId { connection, sequence })
     }
 
-    /// A request that has not ended.
-    pub(super) fn request(&mut self, id: RequestId) -> Option<&mut Exchange<Work>> {
-        match &mut self.connections.get_mut(&id.connection)?.speaks {
-            Speaks::Http(server) => server.exchange(id.sequence),
-            _ => None,
-        }
-    }
-
     /// `thread` has the connection's current request from now on.
-    pub(super) fn serve(&mut self, thread: ThreadKey, before: Option<ThreadKey>, id: ConnectionId) {
+    pub(in crate::transactions) fn serve(
+        &mut self,
+        thread: ThreadKey,
+        before: Option<ThreadKey>,
+        id: ConnectionId,
+    ) {
         if before == Some(thread) {
             return;
         }
@@ -47,7 +43,7 @@ impl Transactions {
         }
     }
 
-    pub(super) fn release(&mut self, owner: Option<ThreadKey>, id: ConnectionId) {
+    pub(in crate::transactions) fn release(&mut self, owner: Option<ThreadKey>, id: ConnectionId) {
         if let Some(state) = owner.and_then(|owner| self.threads.get_mut(&owner)) {
             state.serving.retain(|serving| *serving != id);
         }

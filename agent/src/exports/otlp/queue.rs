@@ -1,0 +1,111 @@
+//! Requests that wait for the receiver, oldest first, and when the next attempt is due.
+
+use super::batch::Outgoing;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Requests that wait, at most; the oldest is given up for a new one.
+const MOST: usize = 128;
+/// The first pause after a failure; it doubles with each further one.
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: VecDeque<Outgoing>,
+    failures: u32,
+    /// No attempt before this.
+    due: Option<Instant>,
+}
+
+impl Queue {
+    /// Adds a request; how many lines were given up for it.
+    pub(super) fn push(&mut self, outgoing: Outgoing) -> u64 {
+        let given_up = if self.waiting.len() >= MOST { self.waiting.pop_front() } else { None };
+        self.waiting.push_back(outgoing);
+        given_up.map_or(0, |given_up| given_up.lines)
+    }
+
+    /// The oldest request, if an attempt is due.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Outgoing> {
+        if self.due.is_some_and(|due| due > now) {
+            return None;
+        }
+        self.waiting.pop_front()
+    }
+
+    /// When [`Self::next`] will have something; `None` when nothing waits.
+    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        (!self.waiting.is_empty()).then(|| self.due.unwrap_or(now))
+    }
+
+    pub(super) fn succeeded(&mut self) {
+        self.failures = 0;
+        self.due = None;
+    }
+
+    /// The receiver cannot take it now: it goes to the front again, unless newer ones have taken all the room. `pause`
+    /// is what the receiver asked for; `chance` is from 0 to 1. How many lines were given up.
+    pub(super) fn failed(
+        &mut self,
+        outgoing: Outgoing,
+        pause: Option<Duration>,
+        now: Instant,
+        chance: f64,
+    ) -> u64 {
+        let doubled = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        // Many daemons lose one receiver at the same moment: they must not come back at the same moment.
+        let jittered = doubled.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
+        self.due = now.checked_add(pause.unwrap_or(jittered).min(LONGEST));
+        if self.waiting.len() >= MOST {
+            return outgoing.lines;
+        }
+        self.waiting.push_front(outgoing);
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::Message;
+    use super::*;
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+
+    fn outgoing(lines: u64) -> Outgoing {
+        Outgoing { message: Message::Traces(ExportTraceServiceRequest::default()), lines }
+    }
+
+    #[test]
+    fn nothing_grows_while_the_receiver_is_down() {
+        let (mut queue, mut now) = (Queue::default(), Instant::now());
+        let (mut lost, mut attempts) = (0, 0);
+        for _ in 0..1_000 {
+            now += Duration::from_secs(1);
+            lost += queue.push(outgoing(7));
+            if let Some(next) = queue.next(now) {
+                attempts += 1;
+                lost += queue.failed(next, None, now, 0.5);
+            }
+        }
+        assert_eq!(queue.waiting.len(), MOST);
+        assert_eq!(lost, (1_000 - MOST as u64) * 7);
+        // Pauses grow to the longest: about one attempt in 45 seconds.
+        assert!((15..60).contains(&attempts), "{attempts}");
+        queue.succeeded();
+        assert!(queue.next(now).is_some());
+    }
+
+    #[test]
+    fn order_is_kept_over_a_failure_and_the_receivers_wish() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        assert_eq!(queue.due(now), None);
+        queue.push(outgoing(1));
+        queue.push(outgoing(2));
+        let first = queue.next(now).unwrap();
+        queue.failed(first, Some(Duration::from_secs(9)), now, 0.0);
+        assert!(queue.next(now + Duration::from_secs(8)).is_none());
+        assert_eq!(queue.due(now), Some(now + Duration::from_secs(9)));
+        assert_eq!(queue.next(now + Duration::from_secs(9)).map(|next| next.lines), Some(1));
+    }
+}

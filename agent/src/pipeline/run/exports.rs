@@ -1,0 +1,172 @@
+//! Who is told: one task for each export that the configuration asks for. An export whose section changes is ended and
+//! started anew; the others are not touched. One that fails is said, and tried again each half minute.
+
+use crate::config::Config;
+use crate::exports::{Publisher, otlp, prometheus, socket};
+use anyhow::Context;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// Between two tries of an export that failed.
+const AGAIN: Duration = Duration::from_secs(30);
+/// How long all of them have to deliver, at the end.
+const FAREWELL: Duration = Duration::from_secs(6);
+
+type Task = JoinHandle<anyhow::Result<()>>;
+
+/// One kind of export.
+struct Kind {
+    name: &'static str,
+    /// Its part of the configuration, as a text to compare by.
+    section: fn(&Config) -> String,
+    /// `None` when the configuration asks for none.
+    start: fn(&Config, &Publisher) -> anyhow::Result<Option<Task>>,
+}
+
+const KINDS: [Kind; 3] = [
+    Kind { name: "socket", section: |config| format!("{:?}", config.service), start: start_socket },
+    Kind {
+        name: "prometheus",
+        section: |config| format!("{:?}", config.prometheus),
+        start: start_prometheus,
+    },
+    Kind { name: "otlp", section: |config| format!("{:?}", config.otlp), start: start_otlp },
+];
+
+#[derive(Default)]
+pub(super) struct Exports {
+    running: Vec<Running>,
+}
+
+/// One task, and the settings that it was started with.
+struct Running {
+    kind: &'static Kind,
+    section: String,
+    config: Config,
+    /// `None`: nothing to do by these settings, or it has failed.
+    task: Option<Task>,
+    failed: Option<Instant>,
+}
+
+impl Exports {
+    /// Starts what is new, ends what is no longer wanted.
+    ///
+    /// # Errors
+    /// When one cannot be started at all; the others are.
+    pub(super) fn follow(&mut self, config: &Config, publisher: &Publisher) -> anyhow::Result<()> {
+        let mut result = Ok(());
+        for kind in &KINDS {
+            let section = (kind.section)(config);
+            let known = self.running.iter().position(|running| running.kind.name == kind.name);
+            if let Some(index) = known {
+                if self
+                    .running
+                    .get(index)
+                    .is_some_and(|running| running.section == section && running.failed.is_none())
+                {
+                    continue;
+                }
+                // The old one gives its socket up before the new one takes it.
+                drop(self.running.swap_remove(index));
+            }
+            let (task, failed) = match (kind.start)(config, publisher) {
+                Ok(task) => (task, None),
+                Err(error) => {
+                    result = Err(error);
+                    (None, Some(Instant::now()))
+                }
+            };
+            self.running.push(Running { kind, section, config: config.clone(), task, failed });
+        }
+        result
+    }
+
+    /// Once a second: says which have failed, and tries them again after a while.
+    pub(super) fn check(&mut self, publisher: &Publisher) {
+        for running in &mut self.running {
+            if !running.is_due() {
+                continue;
+            }
+            match (running.kind.start)(&running.config, publisher) {
+                Ok(task) => (running.task, running.failed) = (task, None),
+                Err(error) => {
+                    tracing::error!("`{}` failed again: {error:#}", running.kind.name);
+                    running.failed = Some(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// The end: no more will be published. Each delivers what it has, within the time that there is. Those that serve
+    /// and deliver nothing are ended.
+    pub(super) async fn finish(self) {
+        let deadline = tokio::time::Instant::now() + FAREWELL;
+        for mut running in self.running {
+            let name = running.kind.name;
+            if let Some(task) = running.task.take()
+                && name != "prometheus"
+                && tokio::time::timeout_at(deadline, task).await.is_err()
+            {
+                tracing::warn!("`{name}` had no time to deliver everything");
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Whether it has failed, and it is time to try again.
+    fn is_due(&mut self) -> bool {
+        if self.task.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.task = None;
+            tracing::error!("`{}` has ended; it is tried again", self.kind.name);
+            self.failed = Some(Instant::now());
+        }
+        self.failed.is_some_and(|since| since.elapsed() >= AGAIN)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+fn start_socket(config: &Config, publisher: &Publisher) -> anyhow::Result<Option<Task>> {
+    let settings = &config.service;
+    if settings.socket.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let socket = socket::Socket::bind(settings)
+        .with_context(|| format!("cannot listen on `{}`", settings.socket.display()))?;
+    Ok(Some(tokio::spawn(socket.serve(publisher.overviews()))))
+}
+
+fn start_prometheus(config: &Config, publisher: &Publisher) -> anyhow::Result<Option<Task>> {
+    let settings = config.prometheus.clone();
+    if settings.listen.is_empty() {
+        return Ok(None);
+    }
+    let overviews = publisher.overviews();
+    Ok(Some(spawn("prometheus", async move { prometheus::run(&settings, overviews).await })))
+}
+
+fn start_otlp(config: &Config, publisher: &Publisher) -> anyhow::Result<Option<Task>> {
+    if !otlp::has_receiver(&config.otlp) {
+        return Ok(None);
+    }
+    let (settings, subscriber) = (config.otlp.clone(), publisher.subscribe("otlp"));
+    Ok(Some(spawn("otlp", async move { otlp::run(&settings, subscriber).await })))
+}
+
+/// Says why it ended, when it was not told to.
+fn spawn(name: &'static str, export: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Task {
+    tokio::spawn(async move {
+        let result = export.await;
+        if let Err(error) = &result {
+            tracing::error!("`{name}`: {error:#}");
+        }
+        result
+    })
+}

@@ -1,0 +1,20 @@
+//! Which request an event belongs to: the only place that answers this.
+//!
+//! - [`place`]: puts spans and samples where they belong.
+//! - [`thread`]: one request a thread at a time.
+//! - [`lineage`]: many requests on one thread (asyncio, uvloop, greenlets).
+//! - [`ancestry`]: the contexts of one process, and what was made from what.
+//! - [`served`]: its requests, and when each was the one being worked on.
+//! - [`lingering`]: requests that have been answered and are not given out yet.
+
+mod ancestry;
+mod lineage;
+mod lingering;
+mod place;
+mod served;
+#[cfg(test)]
+mod tests;
+mod thread;
+
+pub use lingering::Lingering;
+pub use place::Lineages;

@@ -1,0 +1,294 @@
+//! Puts spans and samples where they belong: at once, or when an answer has told.
+
+use super::lineage::{Lineage, Reason, Whose};
+use super::lingering::Answered;
+use crate::intake::Endpoint;
+use crate::intake::{ConnectionId, Context, StackId};
+use crate::transactions::connection::Speaks;
+use crate::transactions::http::Ended;
+use crate::transactions::spans::{Asking, Caller, OpenSpan, RequestId, SpanId};
+use crate::transactions::work::Work;
+use crate::transactions::{Output, Transactions};
+use pyapm_model::line::Frame;
+use pyapm_wire::scope::flag;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The processes in which one thread serves many requests.
+pub type Lineages = HashMap<u32, Lineage<Waiting>>;
+
+/// What waits to be told whose it is.
+#[derive(Debug)]
+pub enum Waiting {
+    Span(SpanId),
+    Sample { id: Option<StackId>, stack: Option<Arc<[Frame]>> },
+}
+
+/// A request, and when its first byte had been read.
+pub type Begun = (RequestId, u64);
+
+impl Transactions {
+    /// A context has been made.
+    pub(in crate::transactions) fn context_made(&mut self, caller: &Caller, made: &Context) {
+        let lineage = self.lineages.entry(caller.thread.pid).or_default();
+        lineage.made(caller.time_ns, caller.thread.tid, made);
+    }
+
+    /// Before bytes go out on a connection: its current request, to be handed to [`Self::moved`].
+    pub(in crate::transactions) fn current(&mut self, connection: ConnectionId) -> Option<Begun> {
+        match &mut self.connections.get_mut(&connection)?.speaks {
+            Speaks::Http(server) => {
+                let current = server.current()?;
+                Some((RequestId { connection, sequence: current.sequence }, current.started_ns))
+            }
+            _ => None,
+        }
+    }
+
+    /// A part of the answer to `request` is about to be taken.
+    pub(in crate::transactions) fn answers(&mut self, caller: &Caller, (request, began_ns): Begun) {
+        if caller.scope.flags & flag::READ == 0 {
+            return;
+        }
+        let lineage = self.lineages.entry(caller.thread.pid).or_default();
+        lineage.answered(caller.time_ns, caller.thread.tid, &caller.scope, request, began_ns);
+        self.settle(caller.thread.pid, caller.time_ns);
+    }
+
+    /// Bytes came in on a connection of clients, and were taken; `last` was its latest request before.
+    pub(in crate::transactions) fn was_read(
+        &mut self,
+        caller: &Caller,
+        connection: ConnectionId,
+        last: Option<u64>,
+    ) {
+        if caller.scope.flags & flag::READ == 0 {
+            return;
+        }
+        let Some(Speaks::Http(server)) = self.connections.get(&connection).map(|found| &found.speaks) else {
+            return;
+        };
+        let lineage = self.lineages.entry(caller.thread.pid).or_default();
+        let (mut begun, mut latest) = (0, None);
+        for exchange in server.open() {
+            let request = RequestId { connection, sequence: exchange.sequence };
+            latest = Some(request);
+            if last.is_none_or(|last| exchange.sequence > last) {
+                begun += 1;
+                lineage.began(exchange.started_ns, request);
+            }
+        }
+        // Of several that came in one piece it cannot be told which is taken up first.
+        let one = latest.filter(|_| begun <= 1 && server.open().len() == 1);
+        lineage.read(caller.thread.tid, &caller.scope, connection, one);
+    }
+
+    /// Bytes came in on another connection.
+    pub(in crate::transactions) fn was_read_elsewhere(&mut self, caller: &Caller) {
+        if let Some(lineage) = self.lineages.get_mut(&caller.thread.pid) {
+            lineage.read_elsewhere(caller.thread.tid);
+        }
+    }
+
+    /// The latest request of a connection.
+    pub(in crate::transactions) fn latest(&self, connection: ConnectionId) -> Option<u64> {
+        match &self.connections.get(&connection)?.speaks {
+            Speaks::Http(server) => server.latest(),
+            _ => None,
+        }
+    }
+
+    pub(in crate::transactions) fn connection_gone(&mut self, pid: u32, connection: ConnectionId) {
+        if let Some(lineage) = self.lineages.get_mut(&pid) {
+            lineage.closed(connection);
+        }
+    }
+
+    /// Whose is what this caller does?
+    fn whose(&mut self, caller: &Caller) -> Whose {
+        let by_thread = self.by_thread(caller.thread);
+        let of_thread = by_thread.map_or(Whose::Nobodys(Reason::NoContext), Whose::Request);
+        if caller.scope.flags & flag::READ == 0 {
+            return of_thread;
+        }
+        let lineage = self.lineages.entry(caller.thread.pid).or_default();
+        match lineage.whose(caller.time_ns, caller.thread.tid, &caller.scope, by_thread) {
+            Whose::Threads => of_thread,
+            other => other,
+        }
+    }
+
+    /// What rides along with a request that has not been given out.
+    fn work(&mut self, id: RequestId) -> Option<&mut Work> {
+        if let Some(connection) = self.connections.get_mut(&id.connection)
+            && let Speaks::Http(server) = &mut connection.speaks
+            && let Some(exchange) = server.exchange(id.sequence)
+        {
+            return Some(&mut exchange.work);
+        }
+        self.lingering.work(id)
+    }
+
+    /// A span for whoever runs there; `None` when that is nobody, or it has too many.
+    pub(in crate::transactions) fn open_span(&mut self, caller: &Caller, asking: Asking) -> Option<SpanId> {
+        let whose = self.whose(caller);
+        if let Whose::Nobodys(reason) = whose {
+            self.counts.span_unplaced += 1;
+            self.unplaced(caller.scope.flags, reason);
+            return None;
+        }
+        let mut span = OpenSpan::new(asking, caller.time_ns);
+        span.stack.clone_from(&caller.stack);
+        let id = self.spans.open(span);
+        match whose {
+            Whose::Request(owner) => self.place_span(id, owner).then_some(id),
+            Whose::Later(waits) => {
+                let lineage = self.lineages.entry(caller.thread.pid).or_default();
+                lineage.wait(waits, Waiting::Span(id));
+                Some(id)
+            }
+            Whose::Nobodys(_) | Whose::Threads => None,
+        }
+    }
+
+    /// A sample for whoever runs there.
+    pub(in crate::transactions) fn place_sample(&mut self, caller: &Caller, id: Option<StackId>) {
+        match self.whose(caller) {
+            Whose::Request(owner) => self.add_sample(owner, id, caller.stack.clone()),
+            Whose::Later(waits) => {
+                let lineage = self.lineages.entry(caller.thread.pid).or_default();
+                lineage.wait(waits, Waiting::Sample { id, stack: caller.stack.clone() });
+            }
+            Whose::Nobodys(reason) => {
+                self.counts.sample_unplaced += 1;
+                self.unplaced(caller.scope.flags, reason);
+            }
+            Whose::Threads => self.counts.sample_unplaced += 1,
+        }
+    }
+
+    /// Gives a span to a request; false when it has been given out, or has too many.
+    fn place_span(&mut self, id: SpanId, owner: RequestId) -> bool {
+        let most = self.limits.spans_per_transaction;
+        let Some(work) = self.work(owner) else {
+            self.spans.take(id);
+            self.counts.span_late += 1;
+            return false;
+        };
+        if work.spans.len() >= most {
+            self.spans.take(id);
+            self.counts.spans_overflow += 1;
+            return false;
+        }
+        // Those that were told late may have begun before those that were told at once.
+        let at = work.spans.partition_point(|before| *before < id);
+        work.spans.insert(at, id);
+        true
+    }
+
+    fn add_sample(&mut self, owner: RequestId, id: Option<StackId>, stack: Option<Arc<[Frame]>>) {
+        let most = self.limits.stacks_per_transaction;
+        match self.work(owner).map(|work| work.sample(id, stack, most)) {
+            Some(true) => {}
+            Some(false) => self.counts.samples_overflow += 1,
+            None => self.counts.sample_unplaced += 1,
+        }
+    }
+
+    fn unplaced(&mut self, flags: u32, reason: Reason) {
+        if flags & flag::READ == 0 {
+            return;
+        }
+        let counts = &mut self.counts;
+        *match reason {
+            Reason::OutsideCoroutines => &mut counts.unplaced_outside_coroutines,
+            Reason::NoContext => &mut counts.unplaced_no_context,
+            Reason::NeverAnswered => &mut counts.unplaced_never_answered,
+            Reason::TooMany => &mut counts.unplaced_overflow,
+        } += 1;
+    }
+
+    /// Places what has been told.
+    fn settle(&mut self, pid: u32, now_ns: u64) {
+        let Some(lineage) = self.lineages.get_mut(&pid) else { return };
+        for (what, verdict) in lineage.told(now_ns) {
+            match (what, verdict) {
+                (Waiting::Span(id), Ok(request)) => {
+                    self.place_span(id, request);
+                }
+                (Waiting::Sample { id, stack }, Ok(request)) => self.add_sample(request, id, stack),
+                (Waiting::Span(id), Err(reason)) => {
+                    self.spans.take(id);
+                    self.counts.span_unplaced += 1;
+                    self.unplaced(flag::READ, reason);
+                }
+                (Waiting::Sample { .. }, Err(reason)) => {
+                    self.counts.sample_unplaced += 1;
+                    self.unplaced(flag::READ, reason);
+                }
+            }
+        }
+    }
+
+    /// Requests of a connection have ended: they are given out, or wait a little for what belongs to them.
+    pub(in crate::transactions) fn deliver_as(
+        &mut self,
+        id: ConnectionId,
+        pid: u32,
+        peer: Option<Endpoint>,
+        out: &mut Output,
+    ) {
+        self.open = self.open.saturating_sub(self.ended.len());
+        for ended in std::mem::take(&mut self.ended) {
+            let request = RequestId { connection: id, sequence: ended.exchange.sequence };
+            if let Some(lineage) = self.lineages.get_mut(&pid) {
+                lineage.ended(ended.exchange.started_ns, request);
+                if lineage.is_loop(ended.exchange.work.tid) {
+                    self.lingering.keep(request, Answered { ended, pid, peer });
+                    continue;
+                }
+            }
+            self.give_out(ended, pid, peer, out);
+        }
+    }
+
+    fn give_out(&mut self, ended: Ended<Work>, pid: u32, peer: Option<Endpoint>, out: &mut Output) {
+        let open = ended.exchange.work.spans.iter().filter_map(|id| self.spans.take(*id)).collect();
+        out.finished.push(self.finisher.finish(ended, open, pid, peer, &mut self.counts));
+    }
+
+    /// What only time tells: call it now and then, with the time up to which events have been taken.
+    pub fn advance(&mut self, now_ns: u64, out: &mut Output) {
+        if self.lineages.is_empty() {
+            return;
+        }
+        let pids: Vec<u32> = self.lineages.keys().copied().collect();
+        for pid in pids {
+            self.settle(pid, now_ns);
+        }
+        loop {
+            let spans = &self.spans;
+            let waits =
+                |work: &Work| work.spans.iter().filter_map(|id| spans.get(*id)).any(OpenSpan::is_waiting);
+            let Some(answered) = self.lingering.take_due(now_ns, waits) else { break };
+            self.give_out(answered.ended, answered.pid, answered.peer, out);
+        }
+    }
+
+    /// Gives out what waits: nothing more will come.
+    pub fn finish(&mut self, out: &mut Output) {
+        let pids: Vec<u32> = self.lineages.keys().copied().collect();
+        for pid in pids {
+            self.forget_lineage(pid, out);
+        }
+    }
+
+    /// A process has ended: nothing more will be told.
+    pub(in crate::transactions) fn forget_lineage(&mut self, pid: u32, out: &mut Output) {
+        self.settle(pid, u64::MAX);
+        self.lineages.remove(&pid);
+        for answered in self.lingering.take_all(Some(pid)) {
+            self.give_out(answered.ended, answered.pid, answered.peer, out);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Threads that serve many requests: what the kernel half says of contexts, and whose the work is.
+
+mod births;

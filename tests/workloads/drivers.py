@@ -1,0 +1,214 @@
+"""A WSGI application that asks databases, caches and other servers through one driver a path, and does nothing else.
+
+    PG_PORT=... MY_PORT=... REDIS_PORT=... MEMCACHED_PORT=... HTTP_PORT=... gunicorn drivers:application
+
+Each path runs its calls one after the other, and each call stands on a line of its own with a mark (`# call: NAME`).
+Connections are those of the worker, made when it comes up, but for the paths below `/fresh/`, which make their own.
+Drivers that are not installed answer 501.
+"""
+
+import importlib
+import os
+
+HOST = "127.0.0.1"
+
+
+def port(name):
+    return int(os.environ[name])
+
+
+def quietly(function, *arguments):
+    """Calls that must fail, do: their error is what is looked at."""
+    try:
+        function(*arguments)
+    except Exception:
+        return
+    raise AssertionError("it did not fail")
+
+
+def psycopg2(connection):
+    cursor = connection.cursor()
+    cursor.execute("SELECT name FROM people WHERE id < %s", (3,))  # call: psycopg2 select
+    assert len(cursor.fetchall()) == 2
+    cursor.execute("UPDATE people SET name = 'secret' WHERE id = 1")  # call: psycopg2 update
+    quietly(cursor.execute, "SELECT secret FROM nosuch")  # call: psycopg2 error
+
+
+def psycopg2_connect():
+    connection = importlib.import_module("psycopg2").connect(
+        host=HOST, port=port("PG_PORT"), user="app", dbname="postgres", sslmode="disable"
+    )
+    connection.autocommit = True
+    return connection
+
+
+def psycopg(connection):
+    cursor = connection.cursor()
+    for number in range(7):
+        cursor.execute("SELECT name FROM people WHERE id < %s", (number,))  # call: psycopg select
+        assert len(cursor.fetchall()) == max(0, number - 1)
+    quietly(cursor.execute, "SELECT 1 / %s", (0,))  # call: psycopg error
+
+
+def psycopg_connect():
+    return importlib.import_module("psycopg").connect(
+        f"host={HOST} port={port('PG_PORT')} user=app dbname=postgres sslmode=disable", autocommit=True
+    )
+
+
+def pg8000(connection):
+    cursor = connection.cursor()
+    cursor.execute("SELECT name FROM people WHERE id < %s", (3,))  # call: pg8000 select
+    assert len(cursor.fetchall()) == 2
+    quietly(cursor.execute, "SELECT secret FROM nosuch")  # call: pg8000 error
+
+
+def pg8000_connect():
+    connection = importlib.import_module("pg8000.dbapi").connect(
+        host=HOST, port=port("PG_PORT"), user="app", database="postgres"
+    )
+    connection.autocommit = True
+    return connection
+
+
+def mysqlclient(connection):
+    cursor = connection.cursor()
+    cursor.execute("SELECT name FROM people WHERE id < %s", (3,))  # call: mysqlclient select
+    assert len(cursor.fetchall()) == 2
+    cursor.execute("UPDATE people SET name = 'secret' WHERE id = 9")  # call: mysqlclient update
+    quietly(cursor.execute, "SELECT secret FROM nosuch")  # call: mysqlclient error
+
+
+def mysqlclient_connect():
+    return importlib.import_module("MySQLdb").connect(
+        host=HOST, port=port("MY_PORT"), user="shop", database="shop", autocommit=True
+    )
+
+
+def pymysql(connection):
+    cursor = connection.cursor()
+    cursor.execute("SELECT name FROM people WHERE id < %s", (3,))  # call: pymysql select
+    assert len(cursor.fetchall()) == 2
+    cursor.execute("INSERT INTO people VALUES (10, 'secret'), (11, 'secret')")  # call: pymysql insert
+    cursor.execute("DELETE FROM people WHERE id >= 10")  # call: pymysql delete
+    quietly(cursor.execute, "SELECT secret FROM nosuch")  # call: pymysql error
+
+
+def pymysql_connect():
+    return importlib.import_module("pymysql").connect(
+        host=HOST, port=port("MY_PORT"), user="shop", database="shop", autocommit=True
+    )
+
+
+def connector(connection):
+    cursor = connection.cursor(prepared=True)
+    for number in (1, 2):
+        cursor.execute("SELECT name FROM people WHERE id < %s", (number,))  # call: connector select
+        assert len(cursor.fetchall()) == number - 1
+    cursor.close()
+    cursor = connection.cursor()
+    quietly(cursor.execute, "SELECT secret FROM nosuch")  # call: connector error
+
+
+def connector_connect():
+    return importlib.import_module("mysql.connector").connect(
+        host=HOST, port=port("MY_PORT"), user="shop", database="shop", autocommit=True, use_pure=True, ssl_disabled=True
+    )
+
+
+def redis(client):
+    client.set("user:42:name", "secret")  # call: redis set
+    assert client.get("user:42:name") == b"secret"  # call: redis get
+    quietly(client.lpush, "user:42:name", "secret")  # call: redis error
+    pipeline = client.pipeline(transaction=False)
+    for number in range(3):
+        pipeline.get(f"user:{number}:name")
+    pipeline.execute()  # call: redis pipeline
+
+
+def redis_connect():
+    client = importlib.import_module("redis").Redis(host=HOST, port=port("REDIS_PORT"))
+    client.ping()
+    return client
+
+
+def urllib(_):
+    from urllib.request import urlopen
+
+    urlopen(f"http://{HOST}:{port('HTTP_PORT')}/download/5000?secret=1").read()  # call: urllib get
+    quietly(urlopen, f"http://{HOST}:{port('HTTP_PORT')}/status/503")  # call: urllib error
+
+
+def requests(session):
+    session.get(f"http://{HOST}:{port('HTTP_PORT')}/chunked/3?secret=1")  # call: requests get
+    session.post(f"http://{HOST}:{port('HTTP_PORT')}/echo", data="secret")  # call: requests post
+
+
+def requests_connect():
+    return importlib.import_module("requests").Session()
+
+
+def httpx(client):
+    client.get(f"http://{HOST}:{port('HTTP_PORT')}/download/70000")  # call: httpx get
+
+
+def httpx_connect():
+    return importlib.import_module("httpx").Client(trust_env=False)
+
+
+def sqlite3(connection):
+    cursor = connection.cursor()
+    cursor.execute("SELECT name FROM people WHERE id < ?", (3,))  # call: sqlite3 select
+    assert len(cursor.fetchall()) == 2
+    cursor.execute("UPDATE people SET name = 'secret' WHERE id = 9")  # call: sqlite3 update
+    quietly(cursor.execute, "SELECT secret FROM nosuch")  # call: sqlite3 error
+
+
+def sqlite3_connect():
+    connection = importlib.import_module("sqlite3").connect(":memory:", isolation_level=None)
+    connection.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT)")
+    connection.executemany("INSERT INTO people VALUES (?, ?)", [(number, "a") for number in range(1, 10)])
+    return connection
+
+
+def memcached(client):
+    client.set("user:42:name", b"secret", noreply=False)  # call: memcached set
+    assert client.get("user:42:name") == b"secret"  # call: memcached get
+
+
+def memcached_connect():
+    return importlib.import_module("pymemcache").Client((HOST, port("MEMCACHED_PORT")))
+
+
+PATHS = {
+    "psycopg2": (psycopg2_connect, psycopg2),
+    "psycopg": (psycopg_connect, psycopg),
+    "pg8000": (pg8000_connect, pg8000),
+    "mysqlclient": (mysqlclient_connect, mysqlclient),
+    "pymysql": (pymysql_connect, pymysql),
+    "connector": (connector_connect, connector),
+    "redis": (redis_connect, redis),
+    "memcached": (memcached_connect, memcached),
+    "urllib": (lambda: None, urllib),
+    "requests": (requests_connect, requests),
+    "httpx": (httpx_connect, httpx),
+    "sqlite3": (sqlite3_connect, sqlite3),
+}
+OPEN = {}
+for name, (connect, _) in PATHS.items():
+    try:
+        OPEN[name] = connect()
+    except (ImportError, KeyError) as missing:
+        print(f"without {name}: {missing!r}", flush=True)
+
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"].strip("/")
+    fresh, name = path.startswith("fresh/"), path.removeprefix("fresh/")
+    if name not in OPEN:
+        start_response("501 Not Implemented", [("Content-Length", "0")])
+        return [b""]
+    connect, run = PATHS[name]
+    run(connect() if fresh else OPEN[name])
+    start_response("200 OK", [("Content-Length", "3")])
+    return [b"ok\n"]

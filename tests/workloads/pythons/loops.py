@@ -1,0 +1,270 @@
+"""Serves many requests on one thread, under the server that `config.json` in the scratch folder names. A request of
+`/PATTERN/NUMBER` asks an echo server three times for `/echo/NUMBER/...`, over connections that all requests share, in
+the way that the pattern is called. Every payload so says whose it is."""
+
+import asyncio
+import contextvars
+import json
+import os
+import queue
+import socket
+import sys
+
+SCRATCH = sys.argv[1]
+with open(os.path.join(SCRATCH, "config.json")) as file:
+    CONFIG = json.load(file)
+sys.path.insert(0, os.path.join(SCRATCH, "site"))
+ECHO = ("127.0.0.1", CONFIG["echo"])
+NUMBER = contextvars.ContextVar("NUMBER")
+free = []
+free_sockets = queue.SimpleQueue()
+background = set()
+
+
+async def ask(number, what):
+    reader, writer = free.pop() if free else await asyncio.open_connection(*ECHO)
+    writer.write(b"GET /echo/%d/%s HTTP/1.1\r\nHost: echo\r\n\r\n" % (number, what.encode()))
+    answer = await reader.readuntil(b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    free.append((reader, writer))
+
+
+def ask_blocking(number, what):
+    try:
+        connection = free_sockets.get_nowait()
+    except queue.Empty:
+        connection = socket.create_connection(ECHO)
+    connection.sendall(b"GET /echo/%d/%s HTTP/1.1\r\nHost: echo\r\n\r\n" % (number, what.encode()))
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += connection.recv(4096)
+    free_sockets.put(connection)
+
+
+async def plain(number):
+    for what in "abc":
+        await ask(number, what)
+
+
+async def gather(number):
+    await asyncio.gather(*(ask(number, what) for what in "abc"))
+
+
+async def group(number):
+    if not hasattr(asyncio, "TaskGroup"):
+        await asyncio.wait([asyncio.ensure_future(ask(number, what)) for what in "abc"])
+        return
+    async with asyncio.TaskGroup() as tasks:
+        for what in "abc":
+            tasks.create_task(ask(number, what))
+
+
+async def wait_for(number):
+    await asyncio.wait_for(ask(number, "a"), 30)
+    try:
+        await asyncio.wait_for(asyncio.sleep(30), 0.002)
+    except asyncio.TimeoutError:
+        await ask(number, "b")
+    await asyncio.wait_for(ask(number, "c"), 30)
+
+
+async def spawned(number):
+    async def later():
+        await asyncio.sleep(0.02)
+        await ask(number, "b")
+        await asyncio.sleep(0.005)
+        await ask(number, "c")
+
+    task = asyncio.ensure_future(later())
+    background.add(task)
+    task.add_done_callback(background.discard)
+    await ask(number, "a")
+
+
+async def executor(number):
+    loop = asyncio.get_running_loop()
+    await asyncio.gather(*(loop.run_in_executor(None, ask_blocking, number, what) for what in "abc"))
+
+
+async def to_thread(number):
+    await asyncio.gather(*(asyncio.to_thread(ask_blocking, number, what) for what in "abc"))
+
+
+def blocking_handler(number):
+    for what in "abc":
+        ask_blocking(number, what)
+
+
+async def blocking(number):
+    try:
+        from anyio.to_thread import run_sync
+    except ImportError:
+        run_sync = asyncio.to_thread
+    await run_sync(blocking_handler, number)
+
+
+async def before_answer(number):
+    await ask(number, "a")
+
+
+async def after_answer(number):
+    await ask(number, "b")
+    await ask(number, "c")
+
+
+PATTERNS = {
+    "plain": plain,
+    "gather": gather,
+    "group": group,
+    "wait_for": wait_for,
+    "spawned": spawned,
+    "after": before_answer,
+    "executor": executor,
+    "to_thread": to_thread,
+    "blocking": blocking,
+}
+
+
+def parsed(path):
+    _, pattern, number = path.split("/")
+    return pattern, int(number)
+
+
+async def application(scope, receive, send):
+    """For servers that speak ASGI."""
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        return
+    if scope["path"] == "/events":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        for _ in range(5):
+            await send({"type": "http.response.body", "body": b"data: x\n\n", "more_body": True})
+            await asyncio.sleep(0.05)
+        await send({"type": "http.response.body", "body": b""})
+        return
+    pattern, number = parsed(scope["path"])
+    if CONFIG.get("variable"):
+        NUMBER.set(number)
+    await PATTERNS[pattern](number)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+    if pattern == "after":
+        await after_answer(number)
+
+
+async def converse(reader, writer):
+    """For `asyncio.start_server`: one task a connection."""
+    try:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            pattern, number = parsed(head.split(b" ")[1].decode())
+            await PATTERNS[pattern](number)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            if pattern == "after":
+                await after_answer(number)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+async def streams():
+    if CONFIG.get("eager"):
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    server = await asyncio.start_server(converse, "127.0.0.1", CONFIG["port"], backlog=1024)
+    print("ready", flush=True)
+    await server.serve_forever()
+
+
+async def aiohttp_server():
+    from aiohttp import web
+
+    async def handle(request):
+        pattern, number = parsed(request.path)
+        await PATTERNS[pattern](number)
+        if pattern == "after":
+            response = web.Response(text="ok")
+            await response.prepare(request)
+            await response.write_eof()
+            await after_answer(number)
+            return response
+        return web.Response(text="ok")
+
+    server = web.Application()
+    server.router.add_get("/{pattern}/{number}", handle)
+    runner = web.AppRunner(server, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", CONFIG["port"], backlog=1024).start()
+    print("ready", flush=True)
+    await asyncio.sleep(3600)
+
+
+def main():
+    server = CONFIG["server"]
+    if CONFIG.get("loop") == "uvloop" and server in ("streams", "aiohttp"):
+        import uvloop
+
+        uvloop.install()
+    if server == "streams":
+        asyncio.run(streams())
+    elif server == "aiohttp":
+        asyncio.run(aiohttp_server())
+    elif server == "uvicorn":
+        import uvicorn
+
+        class Server(uvicorn.Server):
+            async def startup(self, *arguments, **named):
+                await super().startup(*arguments, **named)
+                print("ready", flush=True)
+
+        wrapped = application
+        if CONFIG.get("middleware"):
+            from starlette.middleware.base import BaseHTTPMiddleware
+
+            async def dispatch(request, call_next):
+                return await call_next(request)
+
+            wrapped = BaseHTTPMiddleware(application, dispatch)
+        config = uvicorn.Config(
+            wrapped,
+            host="127.0.0.1",
+            port=CONFIG["port"],
+            loop=CONFIG.get("loop", "asyncio"),
+            http=CONFIG.get("http", "h11"),
+            ws="wsproto" if CONFIG.get("websocket") else "none",
+            log_level="warning",
+            access_log=False,
+            backlog=1024,
+        )
+        Server(config).run()
+    elif server == "hypercorn":
+        from hypercorn.asyncio import serve
+        from hypercorn.config import Config
+
+        config = Config()
+        config.bind = ["127.0.0.1:%d" % CONFIG["port"]]
+        config.accesslog = None
+
+        async def run():
+            task = asyncio.ensure_future(serve(application, config))
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", CONFIG["port"])).close()
+                    break
+                except OSError:
+                    await asyncio.sleep(0.02)
+            print("ready", flush=True)
+            await task
+
+        asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()
