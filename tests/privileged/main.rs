@@ -3,14 +3,19 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helping functions too")]
 
 mod application;
+mod drivers;
 mod dump;
+mod errors;
 mod input;
 mod loops;
 mod losses;
 mod pythons;
 mod record;
+mod routes;
 mod spans;
 mod stacks;
 mod transactions;
 mod unchanged;
 mod view;
+mod waits;
+mod waits_in_transactions;
