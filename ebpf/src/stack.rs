@@ -197,8 +197,10 @@ pub(crate) fn step(
     let from_pointer = instruction.wrapping_sub(code + u64::from(layout.code_bytecode));
     let from_last = u64::from((instruction as u32).wrapping_mul(layout.instruction_scale));
     let instruction = ((from_pointer & by_pointer) | (from_last & !by_pointer)) as i32;
+    // SAFETY: as above, here and below.
     let entry = u64::from(unsafe { field::<u8, FRAME_BYTES>(frame, layout.frame_entry) } & 1);
     // Without owners, each Python call is one of C.
+    // SAFETY: as above.
     let entered = (entry & unsafe { (*walk).has_entry }) | (1 & !unsafe { (*walk).has_owner });
     let Some(identity) = identity(layout, code, walk) else {
         return Step::End(status::UNREADABLE);

@@ -44,7 +44,8 @@ async def main():
     future = asyncio.get_running_loop().create_future()
     first = asyncio.create_task(worker(future), name="first")
     unnamed = asyncio.create_task(sleeper())
-    asyncio.create_task(group(), name="group")
+    if hasattr(asyncio, "TaskGroup"):  # From 3.11 on.
+        asyncio.create_task(group(), name="group")
     done = asyncio.create_task(finished(), name="done")
     await done
     threading.Thread(target=blocked, name="blocked", daemon=True).start()

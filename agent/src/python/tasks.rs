@@ -32,6 +32,14 @@ pub struct SuspendedTask {
     pub awaited_by: Vec<String>,
 }
 
+/// The tasks on one thread's loop.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TasksOfThread {
+    /// The name of the one that runs now.
+    pub running: Option<String>,
+    pub suspended: Vec<SuspendedTask>,
+}
+
 /// `gi_frame_state` as the version has it (`pycore_frame.h`), and which word below the stack pointer holds what a
 /// suspended coroutine awaits.
 struct Suspension {

@@ -81,9 +81,8 @@ fn by_debugger(pid: u32) -> Vec<Option<String>> {
     let frames: Vec<_> = text
         .lines()
         .filter_map(|line| line.strip_prefix("FRAME "))
-        .map(|line| match line.split_once(" in section ") {
-            Some((symbol, _)) => Some(symbol.split(" + ").next().unwrap().to_owned()),
-            None => None,
+        .map(|line| {
+            line.split_once(" in section ").map(|(symbol, _)| symbol.split(" + ").next().unwrap().to_owned())
         })
         .collect();
     assert!(!frames.is_empty(), "{text}{}", String::from_utf8_lossy(&output.stderr));

@@ -1,6 +1,6 @@
 //! The command: which benches there are.
 
-use super::overhead;
+use super::{overhead, profiler};
 use anyhow::Result;
 
 /// A bench and how long it is to run.
@@ -15,6 +15,8 @@ pub enum Bench {
         #[arg(long, default_value_t = 10)]
         seconds: u32,
     },
+    /// Slowdown by pyapm, py-spy and Tachyon of one program, and how many of their stacks cannot be
+    Profiler(#[command(flatten)] profiler::Size),
 }
 
 /// Runs a bench.
@@ -24,5 +26,6 @@ pub enum Bench {
 pub fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Overhead { pairs, seconds } => overhead::run(*pairs, *seconds),
+        Bench::Profiler(size) => profiler::run(size),
     }
 }

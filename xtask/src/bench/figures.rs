@@ -108,13 +108,13 @@ pub fn section(without: &[Run], with: &[Run], daemon: &[Daemon], command: &str, 
     )
 }
 
-/// Puts the section between its marks, or with its marks at the end of the text.
+/// Puts the section of this bench between its marks, or with its marks at the end of the text.
 #[must_use]
-pub fn insert(document: &str, section: &str) -> String {
-    const BEGIN: &str = "<!-- bench overhead: begin -->\n";
-    const END: &str = "<!-- bench overhead: end -->\n";
-    let marked = format!("{BEGIN}{section}{END}");
-    match (document.split_once(BEGIN), document.split_once(END)) {
+pub fn insert(document: &str, bench: &str, section: &str) -> String {
+    let begin = format!("<!-- bench {bench}: begin -->\n");
+    let end = format!("<!-- bench {bench}: end -->\n");
+    let marked = format!("{begin}{section}{end}");
+    match (document.split_once(&begin), document.split_once(&end)) {
         (Some((before, _)), Some((_, after))) => format!("{before}{marked}{after}"),
         _ if document.is_empty() => format!("# What pyapm costs\n\n{marked}"),
         _ => format!("{}\n\n{marked}", document.trim_end()),
@@ -151,8 +151,8 @@ mod tests {
 
     #[test]
     fn a_section_replaces_its_predecessor_only() {
-        let first = insert("# Cost\n\nBefore.\n", "one\n");
-        let second = insert(&format!("{first}\nAfter.\n"), "two\n");
+        let first = insert("# Cost\n\nBefore.\n", "overhead", "one\n");
+        let second = insert(&format!("{first}\nAfter.\n"), "overhead", "two\n");
         assert!(second.contains("Before.") && second.contains("two") && second.contains("After."));
         assert!(!second.contains("one"));
     }

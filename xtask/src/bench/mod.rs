@@ -2,6 +2,8 @@
 
 pub mod bystander;
 pub mod command;
+pub mod contenders;
 pub mod figures;
 pub mod overhead;
 pub mod probes;
+pub mod profiler;

@@ -25,6 +25,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Connections that `wrk` keeps busy: as many as there are workers.
 const CONNECTIONS: &str = "4";
 
+/// What else runs on the machine.
+const BESIDES: &str = "; load generator, database and shop on the same machine.";
+
 /// Measures, prints the section to stdout and puts it into `docs/overhead.md`.
 ///
 /// # Errors
@@ -67,7 +70,7 @@ pub fn run(pairs: u32, seconds: u32) -> Result<()> {
     let fired = probes_fired(&shop, seconds)?;
     let section = format!(
         "{}\n{}\n{}",
-        figures::section(&without, &with, &daemon, &command, &machine()?),
+        figures::section(&without, &with, &daemon, &command, &format!("{}{BESIDES}", machine()?)),
         fired,
         bystander::table(&alone, &beside)
     );
@@ -78,7 +81,8 @@ pub fn run(pairs: u32, seconds: u32) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error).context("could not read `docs/overhead.md`"),
     };
-    std::fs::write(&path, figures::insert(&document, &section)).context("could not write `docs/overhead.md`")
+    std::fs::write(&path, figures::insert(&document, "overhead", &section))
+        .context("could not write `docs/overhead.md`")
 }
 
 fn measure(address: &Address, seconds: u32) -> Result<Run> {
@@ -147,13 +151,11 @@ fn measure_attached(
 }
 
 /// What the figures were measured on.
-fn machine() -> Result<String> {
+pub(super) fn machine() -> Result<String> {
     let kernel = nix::sys::utsname::uname().context("no uname")?.release().to_string_lossy().into_owned();
     let cores = std::thread::available_parallelism().context("number of cores unknown")?;
     let info = std::fs::read_to_string("/proc/cpuinfo").context("could not read `/proc/cpuinfo`")?;
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("an unnamed processor", |(_, name)| name);
-    Ok(format!(
-        "{cores} cores of {model}, Linux {kernel}; load generator, database and shop on the same machine."
-    ))
+    Ok(format!("{cores} cores of {model}, Linux {kernel}"))
 }

@@ -83,6 +83,39 @@ pub fn folder() -> PathBuf {
     workspace::root().join("target/pyapm")
 }
 
+/// What pyapm is compared with; it is installed for the bench alone.
+const PY_SPY: &str = "py-spy==0.4.3";
+
+/// Where [`install_profilers`] puts it.
+#[must_use]
+pub fn py_spy() -> PathBuf {
+    folder().join("venv-profilers/bin/py-spy")
+}
+
+/// Makes the environment of the profilers that pyapm is compared with.
+///
+/// # Errors
+/// When the distribution's Python is missing, or pip fails.
+pub fn install_profilers() -> Result<()> {
+    let environment = folder().join("venv-profilers");
+    let stamp = environment.join("profilers");
+    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == PY_SPY) {
+        return Ok(());
+    }
+    let own = BUILDS.iter().find(|build| build.required).and_then(Build::find);
+    let own = own.context("no Python of the distribution; try `cargo xtask setup --only python`")?;
+    workspace::run(Command::new(own).args(["-m", "venv"]).arg(&environment))?;
+    workspace::run(Command::new(environment.join("bin/python")).args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        PY_SPY,
+    ]))?;
+    std::fs::write(&stamp, PY_SPY).with_context(|| format!("could not write `{}`", stamp.display()))
+}
+
 /// Names of the builds that this machine does not have.
 #[must_use]
 pub fn not_here() -> Vec<&'static str> {

@@ -40,6 +40,8 @@ pub(super) struct Subject {
     names: HashMap<u64, String>,
     /// `None` before 3.14, or without `asyncio`.
     asyncio: Option<AsyncioOffsets>,
+    /// Before 3.14: the interpreter has imported `asyncio`.
+    has_registry: bool,
 }
 
 /// One thread.
@@ -95,6 +97,7 @@ impl Subject {
             gil: None,
             names: HashMap::new(),
             asyncio: None,
+            has_registry: false,
             interpreter,
         };
         subject.list_threads();
@@ -104,6 +107,8 @@ impl Subject {
         if subject.interpreter.version.minor >= ASYNCIO_SINCE {
             let mappings = mappings(pid).unwrap_or_default();
             subject.asyncio = AsyncioOffsets::find(pid, &subject.memory, &mappings);
+        } else {
+            subject.has_registry = subject.registry().is_some();
         }
         subject
     }
@@ -228,20 +233,35 @@ impl Subject {
             Taken::NoPython { state }
         } else {
             let locals = self.with_locals.then(|| self.locals(&chain.frames));
-            let (task, suspended) = self.tasks(tstate);
+            let (task, suspended) = self.tasks(tstate, thread);
             Taken::Parked { state, holds_gil, chain, locals, task, suspended }
         };
         Look { ident, tstate: Some(tstate), taken: Some(taken) }
     }
 
     /// The task that a thread is in, and those that are suspended on its loop.
-    fn tasks(&self, tstate: u64) -> (Option<String>, Vec<SuspendedTask>) {
+    fn tasks(&self, tstate: u64, thread: &ThreadState) -> (Option<String>, Vec<SuspendedTask>) {
         let memory = BoundedMemory::new(&self.memory, MAX_READS);
+        if self.has_registry {
+            let tasks = self
+                .objects(&memory)
+                .map(|objects| objects.registered_tasks(thread.interpreter, thread.thread_id));
+            let tasks = tasks.and_then(Result::ok).flatten().unwrap_or_default();
+            return (tasks.running, tasks.suspended);
+        }
         let (Some(offsets), Some(objects)) = (&self.asyncio, self.objects(&memory)) else {
             return (None, Vec::new());
         };
         let running = objects.running_task(offsets, tstate).ok().flatten();
         (running, objects.suspended_tasks(offsets, tstate).unwrap_or_default())
+    }
+
+    /// The dict of `asyncio.tasks`, if the main interpreter has imported it.
+    fn registry(&self) -> Option<u64> {
+        let memory = BoundedMemory::new(&self.memory, MAX_READS);
+        let objects = self.objects(&memory)?;
+        let interpreter = objects.main_interpreter(self.interpreter.runtime_address).ok()?;
+        objects.module_dict(interpreter, "asyncio.tasks").ok()?
     }
 
     fn locals(&self, frames: &[FrameAt]) -> Vec<Option<Vec<Local>>> {
@@ -260,7 +280,7 @@ impl Subject {
             .gil
             .map(|gil| dump::Gil { held: gil.held, holder: gil.held.then(|| self.holder(&gil)).flatten() });
         let threads = std::mem::take(&mut self.threads);
-        let mut tasks = self.asyncio.is_some().then(Vec::new);
+        let mut tasks = (self.asyncio.is_some() || self.has_registry).then(Vec::new);
         let mut threads: Vec<dump::Thread> =
             threads.into_iter().map(|(tid, seen)| self.thread(tid, seen, &mut tasks, symbols)).collect();
         threads.sort_by_key(|thread| (!thread.is_main, thread.tid));
