@@ -4,6 +4,9 @@
 
 mod application;
 mod dump;
+mod exports_otlp;
+mod exports_prometheus;
+mod exports_push;
 mod input;
 mod loops;
 mod losses;

@@ -38,7 +38,9 @@ fn record(transaction: &Transaction, error: &Error) -> LogRecord {
     attributes.text("exception.type", Some(&error.kind));
     attributes.text("exception.message", error.message.as_deref());
     attributes.text("exception.stacktrace", Some(&traceback(error)));
-    attributes.text("http.route", Some(&transaction.name));
+    attributes.text("http.request.method", transaction.method.as_deref());
+    attributes.text("http.route", transaction.route.as_deref());
+    attributes.text("url.path", transaction.path.as_deref());
     attributes.place(error.stack.first());
     let (severity, text) = match error.handled {
         true => (SeverityNumber::Warn, "WARN"),
@@ -68,7 +70,7 @@ fn summary(error: &Error) -> String {
 }
 
 /// A traceback as Python prints it (CPython `Lib/traceback.py`), without the source lines: outermost frame first.
-pub(super) fn traceback(error: &Error) -> String {
+pub(in crate::outputs) fn traceback(error: &Error) -> String {
     let mut text = "Traceback (most recent call last):\n".to_owned();
     for frame in error.stack.iter().rev() {
         let line = frame.line.map_or_else(|| "?".to_owned(), |line| line.to_string());
