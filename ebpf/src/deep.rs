@@ -154,7 +154,7 @@ extern "C" fn deep_part() -> u64 {
             stack: (*scratch).stack,
             frames: frames as u32,
             stack_status: (*scratch).status as u16,
-            padding: 0,
+            top_entries: (*scratch).walk.top_entries as u16,
             before: sent as u32,
             kept: kept as u32,
             left_out: left_out as u32,

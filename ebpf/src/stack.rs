@@ -9,8 +9,8 @@ use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
 use pyapm_wire::python::{
-    ABSENT, CODE_BYTES, CONTENTS_HASH, ENTERED_FROM_C, FRAME_BYTES, Frame, IDENTITY_BYTES, IDENTITY_WORDS,
-    Layout, MAX_FRAMES, route, status,
+    ABSENT, CODE_BYTES, CONTENTS_HASH, ENTRIES, FRAME_BYTES, Frame, IDENTITY_BYTES, IDENTITY_WORDS, Layout,
+    MAX_FRAMES, gil, route, status,
 };
 use pyapm_wire::target::Target;
 
@@ -52,7 +52,7 @@ pub(crate) fn finish(target: &Target, scratch: *mut StackScratch, status: u16) -
                 stack: walked.stack,
                 frames: frames as u32,
                 stack_status: walked.status,
-                padding: 0,
+                top_entries: (*scratch).walk.top_entries as u16,
                 before: 0,
                 kept: frames as u32,
                 left_out: 0,
@@ -91,11 +91,16 @@ pub(crate) fn identify(target: &Target, walk: *const Walk, status: u16) -> Walke
 #[inline(always)]
 pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
     // SAFETY: `scratch` is valid, here and below.
-    unsafe { (*scratch).walk.frames = 0 };
+    unsafe {
+        (*scratch).walk.frames = 0;
+        (*scratch).walk.tstate = 0;
+    }
     let tstate = match thread_state(layout) {
         Ok(tstate) => tstate,
         Err(status) => return status,
     };
+    // SAFETY: as above.
+    unsafe { (*scratch).walk.tstate = tstate };
     let Some(first) = first_frame(layout, tstate) else { return status::UNREADABLE };
     // SAFETY: as above.
     let (walk, frames) = unsafe { (&raw mut (*scratch).walk, (&raw mut (*scratch).frames).cast::<Frame>()) };
@@ -104,6 +109,7 @@ pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
         (*walk).hash = HASH_START;
         (*walk).has_owner = all_ones_unless_absent(layout.frame_owner);
         (*walk).has_bytecode = all_ones_unless_absent(layout.code_bytecode);
+        (*walk).top_entries = 0;
         (*walk).has_entry = all_ones_unless_absent(layout.frame_entry);
     }
     // Every call from C may have put a shim between two frames, so allow for more steps than frames.
@@ -159,14 +165,23 @@ pub(crate) fn step(
     let index = unsafe { (*walk).frames };
     let owner = u64::from(unsafe { field::<u8, FRAME_BYTES>(frame, layout.frame_owner) });
     if owner & unsafe { (*walk).has_owner } >= FIRST_FOREIGN_OWNER {
-        unsafe { (*walk).cursor = previous };
-        // The frame before this one was entered through it.
+        // The frame before this one was entered through it; with none before, one that has ended was.
+        // SAFETY: as above.
+        unsafe {
+            (*walk).cursor = previous;
+            (*walk).hash = fold((*walk).hash, ENTRIES);
+        }
+        if index == 0 {
+            // SAFETY: as above.
+            unsafe { (*walk).top_entries += 1 };
+            return Step::Next;
+        }
         let before = opaque(place(index.wrapping_sub(1)));
         if before < room as u64 {
             // SAFETY: `before` is below the length of `frames`.
             unsafe {
-                (*frames.add(before as usize)).code |= ENTERED_FROM_C;
-                (*walk).hash = fold((*walk).hash, ENTERED_FROM_C);
+                let code = (*frames.add(before as usize)).code;
+                (*frames.add(before as usize)).code = code + u64::from(code & ENTRIES != ENTRIES);
             }
         }
         return Step::Next;
@@ -184,11 +199,11 @@ pub(crate) fn step(
     let instruction = ((from_pointer & by_pointer) | (from_last & !by_pointer)) as i32;
     let entry = u64::from(unsafe { field::<u8, FRAME_BYTES>(frame, layout.frame_entry) } & 1);
     // Without owners, each Python call is one of C.
-    let entered = (entry & unsafe { (*walk).has_entry }) | (ENTERED_FROM_C & !unsafe { (*walk).has_owner });
+    let entered = (entry & unsafe { (*walk).has_entry }) | (1 & !unsafe { (*walk).has_owner });
     let Some(identity) = identity(layout, code, walk) else {
         return Step::End(status::UNREADABLE);
     };
-    let code = code & !ENTERED_FROM_C | entered;
+    let code = code & !ENTRIES | entered;
     // SAFETY: `at` is below the length of `frames`.
     unsafe {
         frames.add(at as usize).write(Frame { code, instruction, identity });
@@ -299,6 +314,36 @@ fn all_ones_unless_absent(offset: u32) -> u64 {
 pub(crate) fn fold(hash: u64, value: u64) -> u64 {
     let mixed = (hash ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     mixed ^ (mixed >> 29)
+}
+
+/// The lock of the interpreter that a thread state is of.
+pub(crate) struct Gil {
+    pub address: u64,
+    pub is_held_by_it: bool,
+}
+
+impl Gil {
+    /// `None` when it cannot be read.
+    #[inline(always)]
+    pub(crate) fn of(layout: &Layout, tstate: u64) -> Option<Self> {
+        if tstate == 0 {
+            return None;
+        }
+        let mut address = layout.gil;
+        if layout.interpreter_gil != ABSENT {
+            let interpreter = user::<u64>(tstate + u64::from(layout.tstate_interpreter))?;
+            address = user::<u64>(interpreter + u64::from(layout.interpreter_gil))?;
+        }
+        let [holder, locked] = user::<[u64; 2]>(address.wrapping_add(u64::from(gil::LAST_HOLDER)))?;
+        Some(Self { address, is_held_by_it: locked as u32 == 1 && holder == tstate })
+    }
+
+    /// Whether a thread that sleeps on this futex waits for the lock, or to hand it over.
+    #[inline(always)]
+    pub(crate) fn has(&self, futex: u64) -> bool {
+        let offset = futex.wrapping_sub(self.address);
+        (gil::WAITERS..gil::SIZE).contains(&offset)
+    }
 }
 
 /// The current thread's `PyThreadState`, by a route that stays valid while the GIL is released.

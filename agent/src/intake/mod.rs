@@ -10,9 +10,9 @@ mod event;
 mod parts;
 mod ring;
 
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, decode, left};
 pub use event::{
-    Body, ConnectionId, Context, Direction, Endpoint, Event, Gap, Io, Library, StackId, StackPart, StackStatus,
-    Statement,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, Gap, Io, Left, Library, Native, OffCpu, StackId,
+    StackPart, StackStatus, Statement,
 };
 pub use ring::{Delivered, Reader};

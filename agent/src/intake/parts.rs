@@ -38,11 +38,11 @@ impl Parts {
             return None;
         }
         open.frames.extend_from_slice(&part.frames);
+        open.entries.extend_from_slice(&part.entries);
         if end < part.kept {
             return None;
         }
-        let StackPart { stack, frames, gap, status, .. } = self.open.remove(&tid)?;
-        Some(Body::Stack { stack, frames, gap, status })
+        self.open.remove(&tid).map(StackPart::whole)
     }
 }
 
@@ -56,6 +56,8 @@ mod tests {
         StackPart {
             stack: StackId(stack),
             frames: (0..frames).map(frame).collect(),
+            entries: vec![1; frames],
+            top_entries: 2,
             before,
             kept,
             gap: Some(Gap { after: 3, frames: 9 }),

@@ -59,6 +59,8 @@ pub(super) struct Engine {
     probes: Option<Probes>,
     /// Everything that only a target needs is attached.
     attached: bool,
+    /// Threads tell what they wait for.
+    waits: bool,
     /// On-CPU samples per second and CPU.
     rate_hz: u32,
     /// How much of statements is told.
@@ -94,6 +96,7 @@ impl Engine {
         seed: u64,
         is_single: bool,
     ) -> Result<Self, crate::probes::ProbeError> {
+        let waits = probes.follows_waits();
         Ok(Self {
             instances: BTreeMap::new(),
             next: 0,
@@ -109,6 +112,7 @@ impl Engine {
             logs: probes.logs(),
             probes: Some(probes),
             attached: false,
+            waits,
             rate_hz,
             sql: sql::Mode::default(),
             skipped: Vec::new(),

@@ -29,6 +29,7 @@ fn transaction(name: &str, end_ns: u64, duration_ns: u64, status: u16) -> Transa
         request_bytes: 0,
         response_bytes: 0,
         client_address: None,
+        waits: None,
     }
 }
 

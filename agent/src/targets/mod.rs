@@ -21,6 +21,7 @@ mod registry;
 mod residence;
 mod rules;
 mod usage;
+mod waits;
 
 pub use application::{Application, Member, Server};
 pub use consumption::{Consumed, Consumption, Spent};
@@ -38,3 +39,4 @@ pub use registry::{ApplicationId, Registry, Watched};
 pub use residence::Residence;
 pub use rules::{Rules, Traits, Verdict};
 pub use usage::{Usage, UsageMeter};
+pub use waits::{Reason, Wait};

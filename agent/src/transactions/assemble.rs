@@ -48,7 +48,7 @@ pub struct Transactions {
 impl Transactions {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings { application, clock, seed, limits, sql } = settings;
+        let Settings { application, clock, seed, limits, sql, waits } = settings;
         Self {
             limits,
             connections: HashMap::new(),
@@ -56,7 +56,13 @@ impl Transactions {
             threads: HashMap::new(),
             handles: HashMap::new(),
             statements: Statements::new(limits.statements, sql),
-            finisher: Finisher { application, clock, ids: Ids::new(seed), names: Names::new(limits.names) },
+            finisher: Finisher {
+                application,
+                clock,
+                ids: Ids::new(seed),
+                names: Names::new(limits.names),
+                waits,
+            },
             counts: Counts::default(),
             open: 0,
             ended: Vec::new(),
@@ -102,8 +108,14 @@ impl Transactions {
                 self.tls_session(event.pid, *session, *carrier);
             }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
+            Body::OffCpu(away) => self.off_cpu(&caller(None), away),
             Body::Context(made) => self.context_made(&caller(stack), made),
-            Body::Fork { .. } | Body::Stack { .. } | Body::StackPart(_) | Body::Started | Body::Listens => {}
+            Body::Fork { .. }
+            | Body::Stack { .. }
+            | Body::StackPart(_)
+            | Body::Native(_)
+            | Body::Started
+            | Body::Listens => {}
         }
     }
 
@@ -253,13 +265,13 @@ impl Transactions {
                 // thread's until another takes them up. To see the peer go says nothing of that kind.
                 for (index, exchange) in server.open_mut().enumerate() {
                     if (index == 0 && io.moved > 0) || exchange.work.tid == 0 {
-                        exchange.work.tid = thread.tid;
+                        exchange.work.taken_by(thread.tid, index);
                     }
                 }
                 for ended in &mut self.ended {
                     let work = &mut ended.exchange.work;
                     if io.direction == Direction::Out || work.tid == 0 {
-                        work.tid = thread.tid;
+                        work.taken_by(thread.tid, 0);
                     }
                 }
                 let (serving, owner) = (server.open().len() > 0, connection.owner);

@@ -20,6 +20,8 @@ pub struct Finisher {
     pub clock: Clock,
     pub ids: Ids,
     pub names: Names,
+    /// Threads tell what they wait for.
+    pub waits: bool,
 }
 
 impl Finisher {
@@ -44,6 +46,9 @@ impl Finisher {
             counts.names_overflow += 1;
         }
         counts.transactions += 1;
+        let duration_ns = ended_ns.saturating_sub(exchange.started_ns);
+        let mut waits = exchange.work.waits;
+        waits.doubtful |= outcome == Outcome::Incomplete;
         let transaction = Transaction {
             application: self.application.clone(),
             kind: TransactionKind::Http,
@@ -53,7 +58,7 @@ impl Finisher {
             route: None,
             status: exchange.status,
             start_ns: self.clock.wall_ns(exchange.started_ns),
-            duration_ns: ended_ns.saturating_sub(exchange.started_ns),
+            duration_ns,
             pid,
             tid: exchange.work.tid,
             trace_id,
@@ -66,6 +71,7 @@ impl Finisher {
             request_bytes: exchange.request_bytes,
             response_bytes: exchange.response_bytes,
             client_address: peer.and_then(address),
+            waits: self.waits.then(|| waits.finish(duration_ns)),
         };
         FinishedTransaction { transaction, ended_ns }
     }

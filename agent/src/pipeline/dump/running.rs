@@ -5,7 +5,7 @@ use super::subject::Subject;
 use crate::host::{Btf, Facts, Plan, settings};
 use crate::intake::{Body, Event, Reader, StackId, StackStatus};
 use crate::pipeline::clock;
-use crate::probes::{Probes, Setup};
+use crate::probes::{OffCpu, Probes, Setup};
 use crate::python::ProcessMemory;
 use crate::symbols::Symbols;
 use pyapm_model::dump::LeftOut;
@@ -36,7 +36,7 @@ type Stacks = HashMap<(u32, StackId), (Arc<[Frame]>, Option<LeftOut>)>;
 pub(super) fn sample(subjects: &mut [Subject], symbols: &mut Symbols) -> anyhow::Result<()> {
     Plan::from_facts(&Facts::read())?;
     let settings = settings(&Btf::running_kernel()?)?;
-    let mut probes = Probes::load(Setup { settings, ring_bytes: RING_BYTES })?;
+    let mut probes = Probes::load(Setup { settings, ring_bytes: RING_BYTES, native: false, off_cpu: OffCpu::None })?;
     let mut tables = probes.tables()?;
     let mut reader = Reader::new(probes.ring()?);
     for subject in subjects.iter().filter(|subject| subject.is_incomplete()) {
@@ -67,7 +67,7 @@ pub(super) fn sample(subjects: &mut [Subject], symbols: &mut Symbols) -> anyhow:
 fn take(event: &Event<'_>, subjects: &mut [Subject], symbols: &mut Symbols, stacks: &mut Stacks) {
     let Some(subject) = subjects.iter_mut().find(|subject| subject.pid == event.pid) else { return };
     match &event.body {
-        Body::Stack { stack, frames, gap, status } => {
+        Body::Stack { stack, frames, gap, status, .. } => {
             let memory = ProcessMemory::new(event.pid);
             let named = symbols.resolve(event.pid, &subject.interpreter, &memory, frames);
             let left_out = match gap {
@@ -77,7 +77,7 @@ fn take(event: &Event<'_>, subjects: &mut [Subject], symbols: &mut Symbols, stac
             };
             stacks.insert((event.pid, *stack), (named, left_out));
         }
-        Body::Sample { stack, status } if subject.wants(event.tid) => match (stack, status) {
+        Body::Sample { stack, status, .. } if subject.wants(event.tid) => match (stack, status) {
             (Some(stack), _) => {
                 if let Some(known) = stacks.get(&(event.pid, *stack)) {
                     subject.sampled(event.tid, Some(known.clone()));

@@ -8,6 +8,7 @@ use super::notify;
 use super::reload;
 use super::scout::Scout;
 use super::signals::{Order, Signals};
+use crate::probes::OffCpu;
 use crate::cli::RunOptions;
 use crate::config::Config;
 use crate::exports::Publisher;
@@ -257,7 +258,7 @@ impl Service {
     fn begin(&mut self) -> Result<Watching, StartError> {
         let seed = random_seed().map_err(StartError::Random)?;
         self.governor = Governor::new(&self.config.budget, self.config.collection.sampling_hz);
-        let probes = load(self.config.collection.ring_bytes)?;
+        let probes = load(self.config.collection.ring_bytes, false, OffCpu::Times)?;
         let mut engine = Engine::new(probes, self.config.collection.sampling_hz, seed, false)?;
         engine.follow()?;
         engine.announce()?;
