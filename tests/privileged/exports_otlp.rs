@@ -61,13 +61,14 @@ fn check_transport(protocol: &str, transport: &str) {
     let of_path = |roots: &[Value], path: &str| {
         roots.iter().filter(|span| attributes(span).get("url.path") == Some(&path.into())).count() as u64
     };
+    let failures = sent("/error") + sent("/sqlerror");
     wait::until("all errors, slow ones and totals", || {
         let received = receiver.received()?;
         let roots = roots(&received);
         let paths = ["/error", "/sqlerror", "/slow-sql/300"];
         let whole = paths.iter().all(|path| of_path(&roots, path) >= sent(path));
         let is_counted = histogram_count(&received, "http.server.request.duration") >= 240;
-        Ok((whole && is_counted && records(&received).len() as u64 >= sent("/error")).then_some(()))
+        Ok((whole && is_counted && records(&received).len() as u64 >= failures).then_some(()))
     })
     .unwrap_or_else(|error| panic!("{error:#}\n{}", service.log()));
     let (status, log) = service.stop().unwrap();
@@ -84,7 +85,7 @@ fn check_transport(protocol: &str, transport: &str) {
     }
     assert_eq!(trace_ids(&roots).len(), roots.len(), "a transaction arrived twice");
     let failed = roots.iter().filter(|span| span["status"]["code"] == "STATUS_CODE_ERROR").count() as u64;
-    assert_eq!(failed, sent("/error") + sent("/sqlerror"));
+    assert_eq!(failed, failures);
     for root in &roots {
         let is_slow = number(&root["endTimeUnixNano"]) - number(&root["startTimeUnixNano"]) >= 250_000_000;
         assert!(is_slow || root["status"]["code"] == "STATUS_CODE_ERROR", "an ordinary one: {root}");
@@ -100,6 +101,7 @@ fn check_transport(protocol: &str, transport: &str) {
         assert!(names.contains(name), "`{name}` is missing in {names:?}");
     }
 
+    assert_eq!(records(&received).len() as u64, failures);
     let raised: Vec<Value> = records(&received)
         .into_iter()
         .map(|(_, record)| record)

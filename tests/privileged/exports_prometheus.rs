@@ -124,7 +124,12 @@ fn any_page_has_the_whole_application_and_nothing_goes_backwards() {
     }
     assert_eq!(sum(&page, "http_server_active_requests"), 0.0);
     assert_eq!(sum(&page, "pyapm_records_dropped_total"), 0.0);
-    assert_eq!(sum(&page, "pyapm_records_seen_total"), sum(&page, "pyapm_records_delivered_total"));
+    wait::until("what was seen to be delivered", || {
+        let page = scrape(port);
+        let is_all = sum(&page, "pyapm_records_seen_total") == sum(&page, "pyapm_records_delivered_total");
+        Ok(is_all.then_some(()))
+    })
+    .unwrap();
     let raised: Vec<_> = page
         .iter()
         .filter(|(key, _)| {

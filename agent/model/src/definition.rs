@@ -55,8 +55,7 @@ macro_rules! definitions {
     };
 }
 
-// Names, units and attributes: OpenTelemetry semantic conventions 1.37 (HTTP, database, messaging, process, CPython
-// runtime); what the conventions have no name for begins with `pyapm`.
+// Names, units and attributes: OpenTelemetry semantic conventions 1.37 (HTTP, database, messaging, process); what the conventions have no name for begins with `pyapm`.
 definitions! {
     HTTP_SERVER: Application Histogram "http.server.request.duration" "s"
         ["http.request.method", "http.route", "http.response.status_code", "error.type"]
@@ -86,12 +85,6 @@ definitions! {
         "Open file descriptors of all processes.";
     DISK_IO: Application Counter "process.disk.io" "By" ["disk.io.direction"]
         "Bytes that all processes that ever were part of the application had storage read or write.";
-    GC_COLLECTIONS: Application Counter "cpython.gc.collections" "{collection}" ["cpython.gc.generation"]
-        "Runs of the interpreters' garbage collector.";
-    GC_COLLECTED: Application Counter "cpython.gc.collected_objects" "{object}" ["cpython.gc.generation"]
-        "Objects that the interpreters' garbage collector freed.";
-    GC_UNCOLLECTABLE: Application Counter "cpython.gc.uncollectable_objects" "{object}" ["cpython.gc.generation"]
-        "Objects that the interpreters' garbage collector could not free.";
     WORKERS: Application Gauge "pyapm.worker.count" "{worker}" ["state"]
         "Workers, without the master, by whether they are serving something now.";
     INCOMPLETE: Application Counter "pyapm.incomplete" "{record}" ["reason"]

@@ -4,6 +4,7 @@
 use pyapm_model::line::{Span, SpanKind, Transaction, TransactionKind};
 use pyapm_model::definition;
 use pyapm_model::metric::{Exemplar, Family, Histogram, Value};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 
@@ -79,7 +80,8 @@ impl Series {
             self.span(span);
         }
         if super::tally::is_error(transaction) {
-            let kind = transaction.error.as_ref().map_or(OTHER, |error| error.kind.as_str());
+            let kind = cause(transaction);
+            let kind = kind.as_ref();
             let room = self.errors.len() < self.most || self.errors.contains_key(kind);
             *self.errors.entry(if room { kind } else { OTHER }.to_owned()).or_insert(0) += 1;
         }
@@ -213,6 +215,16 @@ impl Series {
         families.push(errors);
         families.push(definition::SERIES_OVERFLOW.family().with(&[], self.overflowed as f64));
         families
+    }
+}
+
+/// The exception's type; where none is known the status, or how else it ended (`error.type` of the conventions).
+fn cause(transaction: &Transaction) -> Cow<'_, str> {
+    match (&transaction.error, transaction.status) {
+        (Some(error), _) if !error.handled => error.kind.as_str().into(),
+        (_, Some(status)) if status >= 500 => status.to_string().into(),
+        (Some(error), _) => error.kind.as_str().into(),
+        (None, _) => "worker_exited".into(),
     }
 }
 

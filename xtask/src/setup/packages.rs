@@ -41,9 +41,11 @@ pub fn install(wanted: &[&str]) -> Result<()> {
     let ended = guard.end();
     installed?;
     ended?;
-    if missing.contains(&"mariadb-server") && Path::new("/run/systemd/system").is_dir() {
-        // The tests start servers of their own; the machine's next boot shall not start another.
-        workspace::run(privilege::as_root("systemctl")?.args(["disable", "mariadb.service"]))?;
+    for (package, unit) in [("mariadb-server", "mariadb.service"), ("prometheus", "prometheus.service")] {
+        if missing.contains(&package) && Path::new("/run/systemd/system").is_dir() {
+            // The tests start servers of their own; the machine's next boot shall not start another.
+            workspace::run(privilege::as_root("systemctl")?.args(["disable", unit]))?;
+        }
     }
     Ok(())
 }

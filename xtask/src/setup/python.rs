@@ -59,7 +59,15 @@ pub fn install() -> Result<()> {
         };
         environment(&folder().join(build.name), &interpreter, &requirements, &text)?;
     }
-    Ok(())
+    receiver()
+}
+
+/// The environment of the OTLP receiver, which is no workload: pyapm never looks at it.
+fn receiver() -> Result<()> {
+    let requirements = workspace::root().join("tests/workloads/requirements-receiver.txt");
+    let text = std::fs::read(&requirements)
+        .with_context(|| format!("could not read `{}`", requirements.display()))?;
+    environment(&folder().join("venv-receiver"), Path::new("/usr/bin/python3"), &requirements, &text)
 }
 
 fn environment(folder: &Path, interpreter: &Path, requirements: &Path, text: &[u8]) -> Result<()> {
