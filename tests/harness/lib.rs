@@ -3,6 +3,8 @@
 //! pyapm's work, so nothing here comes from the agent but the vocabulary of its JSON lines.
 
 pub mod bpf;
+pub mod drivers;
+pub mod framework;
 pub mod guard;
 pub mod gunicorn;
 pub mod inspect;
@@ -14,9 +16,11 @@ pub mod prometheus;
 pub mod pyapm;
 pub mod receiver;
 pub mod record;
+pub mod servers;
 pub mod service;
 pub mod source;
 pub mod tmux;
+pub mod traceback;
 pub mod wait;
 pub mod workload;
 pub mod wsgi;

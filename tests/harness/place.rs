@@ -32,6 +32,11 @@ fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+/// Where `cargo xtask setup` has made Python environments: `PYAPM_TEST_ENVIRONMENTS`, else where it makes them.
+fn environments() -> PathBuf {
+    std::env::var_os("PYAPM_TEST_ENVIRONMENTS").map_or_else(|| root().join("target/pyapm"), PathBuf::from)
+}
+
 /// A Python environment that `cargo xtask setup` has made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Python {
@@ -67,12 +72,23 @@ impl Python {
         Self::all()?.into_iter().next().context("no Python environment")
     }
 
+    /// The environment that is in the variable `PYAPM_TEST_VENV`, else the first that is here.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn chosen() -> Result<Self> {
+        match std::env::var_os("PYAPM_TEST_VENV") {
+            Some(folder) => Ok(Self { name: "chosen".to_owned(), folder: PathBuf::from(folder) }),
+            None => Self::first(),
+        }
+    }
+
     /// One environment.
     ///
     /// # Errors
     /// When it is not here.
     pub fn named(name: &str) -> Result<Self> {
-        let folder = root().join("target/pyapm").join(name);
+        let folder = environments().join(name);
         if !folder.join("requirements.sha256").is_file() {
             bail!("no environment `{}`; try `cargo xtask setup --only python`", folder.display());
         }

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helping functions too")]
 
 mod application;
+mod drivers;
 mod dump;
+mod errors;
 mod exports_otlp;
 mod exports_prometheus;
 mod exports_push;
@@ -12,6 +14,7 @@ mod loops;
 mod losses;
 mod pythons;
 mod record;
+mod routes;
 mod spans;
 mod stacks;
 mod transactions;

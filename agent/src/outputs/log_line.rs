@@ -82,7 +82,7 @@ pub fn log_line(application: &str, transaction: &Transaction) -> Result<String, 
 /// What a person reads first.
 fn message(transaction: &Transaction) -> String {
     let end = match (&transaction.error, transaction.status) {
-        (Some(error), _) if !error.handled => error.kind.clone(),
+        (Some(error), _) if error.handled != Some(true) => error.kind.clone(),
         (_, Some(status)) => status.to_string(),
         (_, None) => "no answer".to_owned(),
     };
@@ -157,7 +157,7 @@ mod tests {
             error: Some(Error {
                 kind: "ValueError".into(),
                 message: Some("two\nlines".into()),
-                handled: false,
+                handled: Some(false),
                 stack: vec![frame("inner", Some(3)), frame("outer", None)].into(),
             }),
             ..Transaction::default()

@@ -221,7 +221,7 @@ impl Series {
 /// The exception's type; where none is known the status, or how else it ended (`error.type` of the conventions).
 fn cause(transaction: &Transaction) -> Cow<'_, str> {
     match (&transaction.error, transaction.status) {
-        (Some(error), _) if !error.handled => error.kind.as_str().into(),
+        (Some(error), _) if error.handled != Some(true) => error.kind.as_str().into(),
         (_, Some(status)) if status >= 500 => status.to_string().into(),
         (Some(error), _) => error.kind.as_str().into(),
         (None, _) => "worker_exited".into(),

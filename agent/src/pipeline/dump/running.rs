@@ -36,7 +36,8 @@ type Stacks = HashMap<(u32, StackId), (Arc<[Frame]>, Option<LeftOut>)>;
 pub(super) fn sample(subjects: &mut [Subject], symbols: &mut Symbols) -> anyhow::Result<()> {
     Plan::from_facts(&Facts::read())?;
     let settings = settings(&Btf::running_kernel()?)?;
-    let mut probes = Probes::load(Setup { settings, ring_bytes: RING_BYTES, native: false, off_cpu: OffCpu::None })?;
+    let mut probes =
+        Probes::load(Setup { settings, ring_bytes: RING_BYTES, native: false, off_cpu: OffCpu::None })?;
     let mut tables = probes.tables()?;
     let mut reader = Reader::new(probes.ring()?);
     for subject in subjects.iter().filter(|subject| subject.is_incomplete()) {

@@ -167,7 +167,8 @@ fn spaced(before: Option<&Lexeme<'_>>, lexeme: &Lexeme<'_>) -> bool {
 
 /// Whether the list ends in a table's name, whose columns may follow in parentheses.
 fn names_table(list: &[Lexeme<'_>]) -> bool {
-    let before = ["INTO", "TABLE", "EXISTS", "REFERENCES", "ON", "INSERT", "REPLACE", "IGNORE", "VIEW", "COPY"];
+    let before =
+        ["INTO", "TABLE", "EXISTS", "REFERENCES", "ON", "INSERT", "REPLACE", "IGNORE", "VIEW", "COPY"];
     let name = match list {
         [start @ .., Lexeme::Word(_) | Lexeme::Quoted(_), dot, Lexeme::Word(_)] if dot.is_symbol(".") => {
             start

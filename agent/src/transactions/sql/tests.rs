@@ -335,58 +335,7 @@ const OTHERS: &[(Dialect, &str, &str, &str)] = &[
         r#"INSERT OR REPLACE INTO "t" ("a") VALUES (?)"#,
         "INSERT t",
     ),
-    (
-        Dialect::Sqlite,
-        r#"SELECT "a" FROM [t] WHERE b = x'41'"#,
-        r#"SELECT "a" FROM [t] WHERE b = ?"#,
-        "SELECT",
-    ),
     (Dialect::Sqlite, "PRAGMA table_info(users)", "PRAGMA table_info(users)", "PRAGMA table_info"),
-];
-
-#[test]
-fn other_dialects() {
-    for (dialect, text, expected, name) in OTHERS {
-        let got = normalise(text.as_bytes(), u32::try_from(text.len()).unwrap(), *dialect);
-        assert_eq!((got.text.as_str(), got.name.as_str()), (*expected, *name), "{text}");
-        // Cut anywhere, by the scanner then, no value comes through.
-        for end in 0..text.len() {
-            let part = normalise(&text.as_bytes()[..end], u32::try_from(text.len()).unwrap(), *dialect);
-            assert!(!part.text.contains("secret"), "{}: {}", &text[..end], part.text);
-        }
-    }
-}
-
-#[test]
-fn one_digest_in_all_dialects() {
-    let digest =
-        |text: &str, dialect| normalise(text.as_bytes(), u32::try_from(text.len()).unwrap(), dialect).digest;
-    let expected = digest("SELECT `u`.`id` FROM `u` WHERE `u`.`id` IN (1, 2)", Dialect::Mysql);
-    for (text, dialect) in [
-        (r#"SELECT "u"."id" FROM "u" WHERE "u"."id" IN ($1)"#, Dialect::Postgresql),
-        (r#"select "u"."id" from "u" where "u"."id" in (?, ?, ?)"#, Dialect::Sqlite),
-        ("select u.id\nfrom u where u.id in (%s)".replace("%s", "7").as_str(), Dialect::Postgresql),
-    ] {
-        assert_eq!(digest(text, dialect), expected, "{text}");
-    }
-    assert_ne!(digest("SELECT `u`.`no` FROM `u` WHERE `u`.`id` IN (1)", Dialect::Mysql), expected);
-}
-
-#[test]
-fn modes() {
-    let text = b"SELECT a FROM t WHERE b = 'secret\x1b'";
-    let length = u32::try_from(text.len()).unwrap();
-    let of = |mode| {
-        let mut statements = Statements::new(10, mode);
-        let key = statements.key(text, length, Dialect::Mysql);
-        let normalised = statements.get(key, text, length, Dialect::Mysql).0;
-        (normalised.text.clone(), normalised.name.clone(), normalised.shown)
-    };
-    assert_eq!(of(Mode::Off), ("SQL".into(), "SQL".into(), false));
-    assert_eq!(of(Mode::Operation), ("SELECT t".into(), "SELECT t".into(), false));
-    assert_eq!(of(Mode::Digest), ("SELECT a FROM t WHERE b = ?".into(), "SELECT t".into(), true));
-    assert_eq!(of(Mode::Verbatim), ("SELECT a FROM t WHERE b = 'secret '".into(), "SELECT t".into(), true));
-}    (Dialect::Sqlite, "PRAGMA table_info(users)", "PRAGMA table_info(users)", "PRAGMA table_info"),
 ];
 
 #[test]
