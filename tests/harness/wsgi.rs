@@ -6,12 +6,17 @@ use crate::load::{Address, Connection, Request};
 use crate::place::Python;
 use crate::wait;
 use anyhow::{Context, Result};
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use tempfile::TempDir;
 
 /// Says which worker answered.
-const MODULE: &str = "import os
+const MODULE: &str = "import os, time
 def app(environ, start):
+    if environ['PATH_INFO'] == '/spin':
+        end = time.perf_counter() + 0.005
+        while time.perf_counter() < end:
+            pass
     body = environ['PATH_INFO'].encode()
     start('200 OK', [('Content-Length', str(len(body))), ('X-Worker', str(os.getpid()))])
     return [body]
@@ -23,6 +28,8 @@ pub struct Site {
     pub name: String,
     python: Python,
     folder: TempDir,
+    /// Whose it is; `None`: of whoever runs the tests.
+    user: Option<u32>,
 }
 
 /// The running server.
@@ -42,7 +49,23 @@ impl Site {
             tempfile::Builder::new().prefix("pyapm-site-").tempdir().context("no temporary folder")?;
         let name = format!("{name}{}", std::process::id());
         std::fs::write(folder.path().join(format!("{name}.py")), MODULE)?;
-        Ok(Self { name, python, folder })
+        Ok(Self { name, python, folder, user: None })
+    }
+
+    /// One that belongs to another user, in a folder that nobody else may enter, with a copy of the system's TLS library
+    /// there that it uses.
+    ///
+    /// # Errors
+    /// When it cannot be written, or there is no such library.
+    pub fn private(name: &str, python: Python, user: u32) -> Result<Self> {
+        let site = Self::new(name, python)?;
+        let folder = site.folder.path();
+        std::fs::copy("/usr/lib/x86_64-linux-gnu/libssl.so.3", folder.join("libssl.so.3"))
+            .context("no libssl of the system")?;
+        std::fs::write(folder.join(format!("{}.py", site.name)), format!("import ssl\n{MODULE}"))?;
+        std::os::unix::fs::chown(folder, Some(user), Some(user)).context("cannot give the folder away")?;
+        std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        Ok(Self { user: Some(user), ..site })
     }
 
     /// A pattern of its command line, for rules.
@@ -77,6 +100,13 @@ impl Site {
             .args(["--bind", "127.0.0.1:0", "--workers", "2", "--no-control-socket"])
             .args(arguments)
             .current_dir(self.folder.path());
+        if let Some(user) = self.user {
+            command
+                .uid(user)
+                .gid(user)
+                .env("LD_LIBRARY_PATH", self.folder.path())
+                .env("HOME", "/nonexistent");
+        }
         let mut master = Guard::start(&mut command, &self.folder.path().join("log"), None)?;
         let address = wait::until("gunicorn to listen", || {
             master.check_alive()?;

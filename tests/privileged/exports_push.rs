@@ -4,7 +4,6 @@ use super::exports_prometheus::{only, plan, recycling_shop};
 use harness::load::drive;
 use harness::service::Service;
 use harness::wait;
-use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::UdpSocket;
@@ -63,8 +62,6 @@ fn statsd_over_udp_and_a_unix_socket_adds_up() {
          interval_seconds = 0.5\n{rules}",
         folder.path().display()
     );
-    let mut service = Service::start(&by_udp).unwrap();
-    service.wait_for("the application", |all| all.iter().any(|one| one.name == "pushed")).unwrap();
     for (config, receive, transactions, db, name) in [
         (
             by_udp,
@@ -81,11 +78,8 @@ fn statsd_over_udp_and_a_unix_socket_adds_up() {
             "apm.transaction.count service:pushed,transaction:GET /products/{id}",
         ),
     ] {
-        service.configure(&config).unwrap();
-        service.signal(Signal::SIGHUP).unwrap();
-        let reloads = service.told().matches("RELOADING=1").count();
-        wait::until("the reload", || Ok((service.told().matches("READY=1").count() > reloads).then_some(())))
-            .unwrap();
+        let mut service = Service::start(&config).unwrap();
+        service.wait_for("the application", |all| all.iter().any(|one| one.name == "pushed")).unwrap();
         let counts = drive(&shop.address, &plan(300)).without_failures().unwrap();
         let failed = counts.answers.iter().filter(|answer| answer.status == 500).count() as f64;
         let mut statsd = Statsd::default();
@@ -161,9 +155,9 @@ fn failed_and_slow_transactions_are_lines_of_json_over_rotations() {
         "[prometheus]\nlisten = ''\n[log]\nfile = '-'\nslow_milliseconds = 0\n{}",
         only(&shop, "written")
     );
-    service.configure(&config).unwrap();
-    service.signal(Signal::SIGHUP).unwrap();
-    wait::until("the reload", || Ok((service.told().matches("READY=1").count() > 1).then_some(()))).unwrap();
+    drop(service);
+    let mut service = Service::start(&config).unwrap();
+    service.wait_for("the application", |all| all.iter().any(|one| one.name == "written")).unwrap();
     drive(&shop.address, &plan(60)).without_failures().unwrap();
     let on_stdout = |log: &str| log.lines().filter(|line| line.starts_with('{')).count();
     wait::until("every transaction on stdout", || Ok((on_stdout(&service.log()) >= 60).then_some(())))

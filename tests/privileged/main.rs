@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helping functions too")]
 
 mod application;
+mod capabilities;
 mod drivers;
 mod dump;
 mod errors;
@@ -15,6 +16,8 @@ mod losses;
 mod pythons;
 mod record;
 mod routes;
+mod service;
+mod socket;
 mod spans;
 mod stacks;
 mod transactions;

@@ -11,8 +11,9 @@ use std::process::{Command, Stdio};
 pub const BPF: [&str; 8] =
     ["rustc-web", "cargo-web", "rust-web-src", "llvm-22", "llvm-22-dev", "libpolly-22-dev", "gcc", "g++"];
 /// The database of the shop, the servers that the drivers' tests ask, the load generator of the benches, the
-/// terminal of the live view's test, the debugger that native frames are compared with.
-pub const SERVICES: [&str; 10] = [
+/// terminal of the live view's test, the debugger that native frames are compared with, the judge of the service's unit,
+/// and who reads the metrics.
+pub const SERVICES: [&str; 14] = [
     "mariadb-server",
     "mariadb-client",
     "postgresql",
@@ -23,6 +24,10 @@ pub const SERVICES: [&str; 10] = [
     "tmux",
     "bpftool",
     "gdb",
+    "systemd",
+    "util-linux",
+    "prometheus",
+    "curl",
 ];
 /// The distribution's interpreter, and what the database driver is compiled with.
 pub const PYTHON: [&str; 6] =
