@@ -5,6 +5,7 @@
 //! of itself and its applications, [`dump`] what all threads
 //! are doing at one moment, [`error`] exceptions.
 
+pub mod definition;
 pub mod dump;
 pub mod error;
 pub mod line;

@@ -99,7 +99,8 @@ impl Histogram {
 }
 
 /// The OTLP bucket of a positive value: `ceil(log2(value) * 2^SCALE) - 1`.
-fn exponential_index(value: f64) -> i32 {
+#[must_use]
+pub fn exponential_index(value: f64) -> i32 {
     let scaled = value.log2() * f64::from(1 << SCALE);
     scaled.ceil() as i32 - 1
 }

@@ -4,7 +4,7 @@
 //! [`Response`]s. Names are append-only, as those of [`crate::line`].
 
 use crate::metric::Metrics;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Losses, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,6 +83,9 @@ pub struct Health {
     pub applications_overflow: u64,
     /// Reloads of the configuration that were refused.
     pub reloads_failed: u64,
+    /// Of the kernel half, which is one for all applications; `None` while nothing is attached.
+    #[serde(default)]
+    pub losses: Option<Losses>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]

@@ -9,22 +9,26 @@ mod collection;
 mod discovery;
 mod file;
 mod init;
+mod log;
 mod otlp;
 mod patterns;
 mod prometheus;
 mod section;
 mod service;
+mod statsd;
 
 pub use budget::Budget;
 pub use collection::Collection;
 pub use discovery::{Discovery, Rule};
 pub use file::{ConfigError, Problem, load, parse};
 pub use init::init;
+pub use log::Log;
 pub use otlp::Otlp;
 pub use patterns::Patterns;
 pub use prometheus::Prometheus;
 pub use section::{Checked, Described, Key, Wrong};
 pub use service::Service;
+pub use statsd::Statsd;
 
 use section::sections;
 
@@ -35,4 +39,6 @@ sections! {
     budget: Budget,
     prometheus: Prometheus,
     otlp: Otlp,
+    statsd: Statsd,
+    log: Log,
 }

@@ -12,9 +12,11 @@
 //!    (its future is dropped) and started anew with a new subscriber; the others are not touched.
 
 pub mod http;
+pub mod log;
 pub mod otlp;
 pub mod prometheus;
 mod publish;
 pub mod socket;
+pub mod statsd;
 
 pub use publish::{LINES, Live, Overviews, Published, Publisher, Subscriber};

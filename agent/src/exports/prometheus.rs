@@ -4,8 +4,10 @@ use super::http::{Asked, Door};
 use super::{Live, Overviews};
 use crate::config::Prometheus;
 use crate::outputs::prometheus::{negotiate, render};
-use pyapm_model::metric::{Family, Kind, Metrics};
+use pyapm_model::definition::{self, Definition};
+use pyapm_model::metric::{Family, Metrics};
 use pyapm_model::service::{Health, Overview};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// Serves until it is dropped.
@@ -60,11 +62,9 @@ fn everything(overview: &Overview, workers: bool) -> Vec<Metrics> {
     all
 }
 
-fn by_worker(workers: &[pyapm_model::snapshot::Worker]) -> [Family; 2] {
-    let mut transactions =
-        Family::new("pyapm.worker.transactions", "{transaction}", Kind::Counter, "Transactions of a worker.");
-    let mut memory =
-        Family::new("pyapm.worker.memory.usage", "By", Kind::Gauge, "Resident memory of a worker.");
+fn by_worker(workers: &[pyapm_model::snapshot::Worker]) -> [Family; 3] {
+    let mut transactions = definition::WORKER_TRANSACTIONS.family();
+    let (mut memory, mut cpu) = (definition::WORKER_MEMORY.family(), definition::WORKER_CPU.family());
     for worker in workers {
         let pid = worker.pid.to_string();
         let attributes = [("process.pid", pid.as_str())];
@@ -72,73 +72,69 @@ fn by_worker(workers: &[pyapm_model::snapshot::Worker]) -> [Family; 2] {
         if let Some(bytes) = worker.rss_bytes {
             memory = memory.with(&attributes, bytes as f64);
         }
+        if let Some(cores) = worker.cpu_cores {
+            cpu = cpu.with(&attributes, cores);
+        }
     }
-    [transactions, memory]
+    [transactions, memory, cpu]
 }
 
-/// How the service itself fares.
+/// How the service itself fares. What is not known has no point, and no family.
 fn own(health: &Health) -> Vec<Family> {
-    let gauge = |name: &'static str, unit, help: &'static str, value: Option<f64>| {
-        let family = Family::new(name, unit, Kind::Gauge, help);
-        value.map(|value| family.with(&[], value))
+    let one = |definition: Definition, value: Option<f64>| {
+        let family = definition.family();
+        value.map_or_else(|| family.clone(), |value| family.clone().with(&[], value))
     };
-    let mut families: Vec<Family> = [
-        gauge("pyapm.cpu.utilization", "1", "CPU of the daemon, 1 is one core.", health.cpu_cores),
-        gauge(
-            "pyapm.memory.usage",
-            "By",
-            "Resident memory of the daemon.",
-            health.rss_bytes.map(|b| b as f64),
-        ),
-        gauge("pyapm.ring.size", "By", "Size of the ring buffer.", Some(health.ring_bytes as f64)),
-        gauge(
-            "pyapm.ring.peak",
-            "By",
-            "Most that waited in the ring buffer.",
-            Some(health.ring_peak_bytes as f64),
-        ),
-        gauge(
-            "pyapm.sampling.rate",
-            "Hz",
-            "Samples per second and CPU.",
-            Some(f64::from(health.sampling_hz)),
-        ),
-        gauge(
-            "pyapm.budget.exceeded",
-            "",
-            "1 while sampling is slowed down.",
-            Some(f64::from(u8::from(health.is_over_budget))),
-        ),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    let counter = |name: &'static str, unit, help: &'static str| Family::new(name, unit, Kind::Counter, help);
-    let mut dropped = counter(
-        "pyapm.export.dropped",
-        "{line}",
-        "Lines that an export was too slow for, or could not deliver.",
-    );
-    let mut waiting =
-        Family::new("pyapm.export.waiting", "{line}", Kind::Gauge, "Lines that wait for an export.");
-    for (name, subscriber) in &health.subscribers {
-        dropped = dropped.with(&[("export", name)], subscriber.dropped as f64);
-        waiting = waiting.with(&[("export", name)], subscriber.waiting as f64);
+    let by = |definition: Definition, label: &'static str, values: &mut dyn Iterator<Item = (&str, f64)>| {
+        values.fold(definition.family(), |family, (name, value)| family.with(&[(label, name)], value))
+    };
+    let losses = health.losses.as_ref();
+    let reasons = |counts: Option<&'_ BTreeMap<String, u64>>| -> Vec<(String, f64)> {
+        counts.into_iter().flatten().map(|(name, count)| (name.clone(), *count as f64)).collect()
+    };
+    let (dropped, incomplete) =
+        (reasons(losses.map(|losses| &losses.dropped)), reasons(losses.map(|losses| &losses.incomplete)));
+    let mut families = vec![
+        one(definition::OWN_CPU, health.cpu_cores),
+        one(definition::OWN_MEMORY, health.rss_bytes.map(|bytes| bytes as f64)),
+        one(definition::RING_SIZE, Some(health.ring_bytes as f64)),
+        one(definition::RING_PEAK, Some(health.ring_peak_bytes as f64)),
+        one(definition::SAMPLING_RATE, Some(f64::from(health.sampling_hz))),
+        one(definition::BUDGET_EXCEEDED, Some(f64::from(u8::from(health.is_over_budget)))),
+        one(definition::RECORDS_SEEN, losses.map(|losses| losses.seen as f64)),
+        one(definition::RECORDS_DELIVERED, losses.map(|losses| losses.delivered as f64)),
+    ];
+    for (definition, counts) in
+        [(definition::RECORDS_DROPPED, &dropped), (definition::RECORDS_INCOMPLETE, &incomplete)]
+    {
+        let mut counts = counts.iter().map(|(name, count)| (name.as_str(), *count));
+        families.push(by(definition, "reason", &mut counts));
     }
-    let mut hits = counter("pyapm.probe.hits", "{hit}", "How often a program ran.");
-    let mut cost = counter("pyapm.probe.time", "s", "How long a program ran.");
-    for (name, probe) in &health.probes {
-        hits = hits.with(&[("program", name)], probe.hits as f64);
-        cost = cost.with(&[("program", name)], probe.total_ns as f64 / 1e9);
-    }
-    families.extend([dropped, waiting, hits, cost].into_iter().filter(|family| !family.points.is_empty()));
-    families.push(
-        counter("pyapm.applications.overflow", "{application}", "Applications that were left out.")
-            .with(&[], health.applications_overflow as f64),
-    );
-    families.push(
-        counter("pyapm.reloads.failed", "{reload}", "Reloads of the configuration that were refused.")
-            .with(&[], health.reloads_failed as f64),
-    );
+    let subscribers = &health.subscribers;
+    families.extend([
+        by(
+            definition::EXPORT_DROPPED,
+            "export",
+            &mut subscribers.iter().map(|(name, one)| (name.as_str(), one.dropped as f64)),
+        ),
+        by(
+            definition::EXPORT_WAITING,
+            "export",
+            &mut subscribers.iter().map(|(name, one)| (name.as_str(), one.waiting as f64)),
+        ),
+        by(
+            definition::PROBE_HITS,
+            "program",
+            &mut health.probes.iter().map(|(name, probe)| (name.as_str(), probe.hits as f64)),
+        ),
+        by(
+            definition::PROBE_TIME,
+            "program",
+            &mut health.probes.iter().map(|(name, probe)| (name.as_str(), probe.total_ns as f64 / 1e9)),
+        ),
+        one(definition::APPLICATIONS_OVERFLOW, Some(health.applications_overflow as f64)),
+        one(definition::RELOADS_FAILED, Some(health.reloads_failed as f64)),
+    ]);
+    families.retain(|family| !family.points.is_empty());
     families
 }

@@ -8,6 +8,11 @@ pub(super) fn monotonic_ns() -> u64 {
     read(ClockId::CLOCK_MONOTONIC)
 }
 
+/// `CLOCK_BOOTTIME`, nanoseconds: what start times of processes are counted by.
+pub(super) fn boottime_ns() -> u64 {
+    read(ClockId::CLOCK_BOOTTIME)
+}
+
 /// How to turn the one into the other, as of now.
 pub(super) fn offset() -> Clock {
     let wall = i128::from(read(ClockId::CLOCK_REALTIME));

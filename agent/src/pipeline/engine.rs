@@ -7,6 +7,7 @@ mod adopt;
 mod announced;
 mod instance;
 mod losses;
+mod metrics;
 mod pending;
 mod raised;
 mod vitals;

@@ -2,7 +2,9 @@
 //! grow, whichever workers come and go.
 
 use pyapm_model::line::{Span, SpanKind, Transaction, TransactionKind};
-use pyapm_model::metric::{Exemplar, Family, Histogram, Kind, Value};
+use pyapm_model::definition;
+use pyapm_model::metric::{Exemplar, Family, Histogram, Value};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 
@@ -22,18 +24,15 @@ enum Of {
 impl Of {
     const ALL: [Self; 5] = [Self::HttpServer, Self::Task, Self::DbClient, Self::HttpClient, Self::Messaging];
 
-    /// Names, attributes and units: OpenTelemetry semantic conventions 1.37, HTTP, database and messaging metrics.
     fn family(self) -> Family {
-        let (name, help) = match self {
-            Self::HttpServer => {
-                ("http.server.request.duration", "Duration of HTTP requests that were served.")
-            }
-            Self::Task => ("messaging.process.duration", "Duration of tasks that were run."),
-            Self::DbClient => ("db.client.operation.duration", "Duration of database calls."),
-            Self::HttpClient => ("http.client.request.duration", "Duration of HTTP requests that were made."),
-            Self::Messaging => ("messaging.client.operation.duration", "Duration of messaging calls."),
-        };
-        Family::new(name, "s", Kind::Histogram, help)
+        match self {
+            Self::HttpServer => definition::HTTP_SERVER,
+            Self::Task => definition::TASK,
+            Self::DbClient => definition::DB_CLIENT,
+            Self::HttpClient => definition::HTTP_CLIENT,
+            Self::Messaging => definition::MESSAGING,
+        }
+        .family()
     }
 }
 
@@ -81,7 +80,8 @@ impl Series {
             self.span(span);
         }
         if super::tally::is_error(transaction) {
-            let kind = transaction.error.as_ref().map_or(OTHER, |error| error.kind.as_str());
+            let kind = cause(transaction);
+            let kind = kind.as_ref();
             let room = self.errors.len() < self.most || self.errors.contains_key(kind);
             *self.errors.entry(if room { kind } else { OTHER }.to_owned()).or_insert(0) += 1;
         }
@@ -206,20 +206,25 @@ impl Series {
             }
             families.push(family);
         }
-        let help = "Transactions that failed, by the error that ended them.";
-        let mut errors = Family::new("pyapm.transaction.errors", "{transaction}", Kind::Counter, help);
+        let mut errors = definition::ERRORS.family();
         let mut kinds: Vec<(&String, &u64)> = self.errors.iter().collect();
         kinds.sort();
         for (kind, count) in kinds {
             errors.push(&[("error.type", kind)], Value::Number(*count as f64));
         }
         families.push(errors);
-        let help = "Recordings that found no series of their own and went to one called `{other}`.";
-        families.push(
-            Family::new("pyapm.series.overflow", "{recording}", Kind::Counter, help)
-                .with(&[], self.overflowed as f64),
-        );
+        families.push(definition::SERIES_OVERFLOW.family().with(&[], self.overflowed as f64));
         families
+    }
+}
+
+/// The exception's type; where none is known the status, or how else it ended (`error.type` of the conventions).
+fn cause(transaction: &Transaction) -> Cow<'_, str> {
+    match (&transaction.error, transaction.status) {
+        (Some(error), _) if error.handled != Some(true) => error.kind.as_str().into(),
+        (_, Some(status)) if status >= 500 => status.to_string().into(),
+        (Some(error), _) => error.kind.as_str().into(),
+        (None, _) => "worker_exited".into(),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod application;
 mod calls;
+mod consumption;
 mod descriptors;
 mod discover;
 mod environment;
@@ -23,6 +24,7 @@ mod usage;
 mod waits;
 
 pub use application::{Application, Member, Server};
+pub use consumption::{Consumed, Consumption, Spent};
 pub use calls::{Place, SystemCall, Waits};
 pub use descriptors::Descriptors;
 pub use discover::{Discovery, Survey};

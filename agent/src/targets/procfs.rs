@@ -44,6 +44,10 @@ pub struct Stat {
     pub user_time: u64,
     /// Clock ticks.
     pub system_time: u64,
+    /// Clock ticks, of children that it has waited for, and theirs.
+    pub children_user_time: u64,
+    /// Clock ticks, of children that it has waited for, and theirs.
+    pub children_system_time: u64,
     pub threads: u64,
     /// Clock ticks after boot.
     pub start_time: u64,
@@ -258,6 +262,21 @@ impl ProcFs {
         Ok(std::fs::read_dir(self.path(pid, "fd"))?.filter(Result::is_ok).map(|_| 1).sum())
     }
 
+    /// Bytes that it has had storage read and write, with those of children that it has waited for (`read_bytes` and
+    /// `write_bytes` of `/proc/PID/io`; `wait_task_zombie` in kernel/exit.c adds a child's).
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such process, or the kernel does not count (`CONFIG_TASK_IO_ACCOUNTING`);
+    /// `PermissionDenied`; `InvalidData`.
+    pub fn storage_bytes(&self, pid: u32) -> io::Result<(u64, u64)> {
+        let bytes = self.read(pid, "io")?;
+        let text = String::from_utf8_lossy(&bytes);
+        let number = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        number("read_bytes:").zip(number("write_bytes:")).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("unexpected form of io of process {pid}"))
+        })
+    }
+
     /// The pid in each nested pid namespace, outermost first (`NSpid` of `/proc/PID/status`, Linux 4.1).
     ///
     /// # Errors
@@ -314,6 +333,8 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         flags: number(9)?,
         user_time: number(14)?,
         system_time: number(15)?,
+        children_user_time: number(16)?,
+        children_system_time: number(17)?,
         threads: number(20)?,
         start_time: number(22)?,
         rss_pages: number(24)?,
@@ -346,6 +367,7 @@ mod tests {
         assert_eq!(procfs.memory(pid, u64::MAX - 3, 100), [0; 0]);
         assert!(procfs.tasks(pid).unwrap().contains(&pid));
         assert!(procfs.open_files(pid).unwrap() >= 3);
+        assert!(procfs.storage_bytes(pid).is_ok());
         assert_eq!(procfs.namespace_pids(pid).unwrap().last(), Some(&pid));
         assert!(procfs.pids().unwrap().contains(&pid));
     }
@@ -357,6 +379,7 @@ mod tests {
         let stat = parse_stat(line).unwrap();
         assert_eq!((stat.pid, stat.comm.as_str(), stat.state, stat.ppid), (7, "a) b (c", 'S', 1));
         assert_eq!((stat.user_time, stat.system_time, stat.threads), (5, 6, 9));
+        assert_eq!((stat.children_user_time, stat.children_system_time), (7, 8));
         assert_eq!((stat.start_time, stat.rss_pages), (1234, 55));
         let layout = stat.layout.unwrap();
         assert_eq!((layout.start_code, layout.start_stack, layout.start_data), (10, 12, 20));

@@ -12,8 +12,8 @@ pub const BPF: [&str; 8] =
     ["rustc-web", "cargo-web", "rust-web-src", "llvm-22", "llvm-22-dev", "libpolly-22-dev", "gcc", "g++"];
 /// The database of the shop, the servers that the drivers' tests ask, the load generator of the benches, the
 /// terminal of the live view's test, the debugger that native frames are compared with, the server in front of
-/// uwsgi, the maker of certificates, the judge of the service's unit.
-pub const SERVICES: [&str; 13] = [
+/// uwsgi, the maker of certificates, the judge of the service's unit, and who reads the metrics.
+pub const SERVICES: [&str; 15] = [
     "mariadb-server",
     "mariadb-client",
     "postgresql",
@@ -27,6 +27,8 @@ pub const SERVICES: [&str; 13] = [
     "gdb",
     "systemd",
     "util-linux",
+    "prometheus",
+    "curl",
 ];
 /// The distribution's interpreter, and what the database driver is compiled with.
 pub const PYTHON: [&str; 6] =
@@ -56,9 +58,11 @@ pub fn install(wanted: &[&str]) -> Result<()> {
     let ended = guard.end();
     installed?;
     ended?;
-    if missing.contains(&"mariadb-server") && Path::new("/run/systemd/system").is_dir() {
-        // The tests start servers of their own; the machine's next boot shall not start another.
-        workspace::run(privilege::as_root("systemctl")?.args(["disable", "mariadb.service"]))?;
+    for (package, unit) in [("mariadb-server", "mariadb.service"), ("prometheus", "prometheus.service")] {
+        if missing.contains(&package) && Path::new("/run/systemd/system").is_dir() {
+            // The tests start servers of their own; the machine's next boot shall not start another.
+            workspace::run(privilege::as_root("systemctl")?.args(["disable", unit]))?;
+        }
     }
     Ok(())
 }

@@ -137,7 +137,8 @@ pub fn install() -> Result<()> {
         };
         environment(&folder().join(build.name), &interpreter, &requirements, &text)?;
     }
-    site(&folder().join(SITE))
+    site(&folder().join(SITE))?;
+    receiver()
 }
 
 /// A file of requirements, and what it says.
@@ -168,6 +169,14 @@ fn site(folder: &Path) -> Result<()> {
             .arg(requirements),
     )?;
     std::fs::write(&stamp, wanted).with_context(|| format!("could not write `{}`", stamp.display()))
+}
+
+/// The environment of the OTLP receiver, which is no workload: pyapm never looks at it.
+fn receiver() -> Result<()> {
+    let requirements = workspace::root().join("tests/workloads/requirements-receiver.txt");
+    let text = std::fs::read(&requirements)
+        .with_context(|| format!("could not read `{}`", requirements.display()))?;
+    environment(&folder().join("venv-receiver"), Path::new("/usr/bin/python3"), &requirements, &text)
 }
 
 fn environment(folder: &Path, interpreter: &Path, requirements: &Path, text: &[u8]) -> Result<()> {

@@ -3,6 +3,7 @@
 
 use super::settings::{Settings, Signals};
 use crate::exports::Published;
+use crate::store::is_error;
 use crate::outputs::otlp::{About, Keeper, logs, metrics, profiles, traces};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -125,7 +126,7 @@ fn requests(waiting: &mut Waiting, about: &About, signals: Signals) -> Vec<Outgo
     }
     if signals.logs {
         all.extend(logs(name, about, &plain).map(|logs| Outgoing {
-            lines: plain.iter().filter(|transaction| transaction.error.is_some()).count() as u64,
+            lines: plain.iter().filter(|one| is_error(one) || one.error.is_some()).count() as u64,
             message: Message::Logs(logs),
         }));
     }

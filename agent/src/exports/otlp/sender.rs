@@ -6,9 +6,13 @@ use super::settings::{Protocol, Settings};
 use anyhow::Context;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceResponse;
 use opentelemetry_proto::tonic::collector::profiles::v1development::profiles_service_client::ProfilesServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use prost::Message as _;
 use std::io::Write as _;
@@ -209,7 +213,7 @@ async fn post(
     let status = response.status();
     let why = format!("the receiver answered {status}");
     Ok(match status.as_u16() {
-        200..=299 => Outcome::Taken { rejected: 0 },
+        200..=299 => Outcome::Taken { rejected: rejected(message, response).await },
         429 | 502 | 503 | 504 => {
             let pause = response.headers().get(reqwest::header::RETRY_AFTER);
             let seconds = pause.and_then(|value| value.to_str().ok()?.parse().ok());
@@ -217,4 +221,30 @@ async fn post(
         }
         _ => Outcome::Refused { why },
     })
+}
+
+/// Largest answer that is read.
+const MOST_ANSWER: usize = 64 * 1024;
+
+/// How many items the receiver refused of what it took; nothing, when its answer does not tell.
+async fn rejected(message: &Message, mut response: reqwest::Response) -> u64 {
+    let mut bytes = Vec::new();
+    while let Ok(Some(part)) = response.chunk().await {
+        if bytes.len() + part.len() > MOST_ANSWER {
+            return 0;
+        }
+        bytes.extend_from_slice(&part);
+    }
+    macro_rules! decoded {
+        ($response:ident, $rejected:ident) => {
+            $response::decode(bytes.as_slice()).ok().and_then(|answer| Some(answer.partial_success?.$rejected))
+        };
+    }
+    let rejected = match message {
+        Message::Traces(_) => decoded!(ExportTraceServiceResponse, rejected_spans),
+        Message::Metrics(_) => decoded!(ExportMetricsServiceResponse, rejected_data_points),
+        Message::Logs(_) => decoded!(ExportLogsServiceResponse, rejected_log_records),
+        Message::Profiles(_) => decoded!(ExportProfilesServiceResponse, rejected_profiles),
+    };
+    rejected.and_then(|rejected| u64::try_from(rejected).ok()).unwrap_or(0)
 }

@@ -18,6 +18,7 @@ mod traces;
 
 pub use keep::{Keep, Keeper};
 pub use logs::logs;
+pub(super) use logs::traceback;
 pub use metrics::metrics;
 pub use profiles::profiles;
 pub use resource::About;

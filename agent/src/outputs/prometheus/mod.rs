@@ -5,7 +5,9 @@
 //!   OpenMetrics Compatibility").
 //! - [`text`]: the text format 0.0.4, and OpenMetrics 1.0 with exemplars.
 //! - [`protobuf`]: the delimited protobuf format, with native histograms and exemplars.
+//! - [`documentation`]: every metric under all its names: `docs/metrics.md`.
 
+pub mod documentation;
 mod messages;
 mod names;
 mod negotiate;

@@ -17,6 +17,12 @@ pub fn family(family: &Family) -> String {
         name.push('_');
         name.push_str(unit);
     }
+    // Only histograms and summaries may have it, says `promtool check metrics`: `process.thread.count` is `process_threads`.
+    if family.kind == Kind::Gauge
+        && let Some(stem) = name.strip_suffix("_count")
+    {
+        name = format!("{stem}s");
+    }
     if family.kind == Kind::Counter && !name.ends_with("_total") {
         name.push_str("_total");
     }
@@ -48,6 +54,7 @@ mod tests {
             ("process.memory.usage", "By", Kind::Gauge, "process_memory_usage_bytes"),
             ("http.server.active_requests", "{request}", Kind::Gauge, "http_server_active_requests"),
             ("pyapm.ring.utilization", "1", Kind::Gauge, "pyapm_ring_utilization_ratio"),
+            ("process.thread.count", "{thread}", Kind::Gauge, "process_threads"),
         ] {
             assert_eq!(family(&Family::new(name, unit, kind, "")), expected);
         }

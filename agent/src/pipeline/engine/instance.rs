@@ -4,7 +4,7 @@
 use super::Lines;
 use crate::pipeline::routes::RouteReader;
 use crate::store::Store;
-use crate::targets::{Application, ApplicationId, UsageMeter};
+use crate::targets::{Application, ApplicationId, Consumption, ProcFs, UsageMeter};
 use crate::transactions::sql::Mode;
 use crate::transactions::{Clock, Limits, Output, Settings, Transactions};
 use pyapm_model::line::{Line, Worker};
@@ -17,6 +17,7 @@ pub(in crate::pipeline) struct Instance {
     pub(in crate::pipeline) transactions: Transactions,
     pub(in crate::pipeline) store: Store,
     pub(in crate::pipeline) usage: UsageMeter,
+    pub(super) consumption: Consumption,
     pub(super) routes: RouteReader,
     /// What its events have led to and nobody has been told yet.
     pub(super) output: Output,
@@ -43,6 +44,7 @@ impl Instance {
             transactions: Transactions::new(settings),
             store: Store::new(crate::store::Limits::default(), clock.wall_ns(now_ns)),
             usage: UsageMeter::default(),
+            consumption: Consumption::new(ProcFs::new(), crate::pipeline::clock::boottime_ns()),
             routes: RouteReader::default(),
             output: Output::default(),
             written: 0,

@@ -3,7 +3,7 @@
 //! tried again each half minute.
 
 use crate::config::Config;
-use crate::exports::{Publisher, otlp, prometheus, socket};
+use crate::exports::{Publisher, log, otlp, prometheus, socket, statsd};
 use anyhow::Context;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -24,7 +24,7 @@ struct Kind {
     start: fn(&Config, &Publisher) -> anyhow::Result<Option<Task>>,
 }
 
-const KINDS: [Kind; 3] = [
+const KINDS: [Kind; 5] = [
     // Its settings change at a restart only, as they say.
     Kind { name: "socket", section: |_| String::new(), start: start_socket },
     Kind {
@@ -33,6 +33,8 @@ const KINDS: [Kind; 3] = [
         start: start_prometheus,
     },
     Kind { name: "otlp", section: |config| format!("{:?}", config.otlp), start: start_otlp },
+    Kind { name: "statsd", section: |config| format!("{:?}", config.statsd), start: start_statsd },
+    Kind { name: "log", section: |config| format!("{:?}", config.log), start: start_log },
 ];
 
 #[derive(Default)]
@@ -165,6 +167,22 @@ fn start_otlp(config: &Config, publisher: &Publisher) -> anyhow::Result<Option<T
     }
     let (settings, subscriber) = (config.otlp.clone(), publisher.subscribe("otlp"));
     Ok(Some(spawn("otlp", async move { otlp::run(&settings, subscriber).await })))
+}
+
+fn start_statsd(config: &Config, publisher: &Publisher) -> anyhow::Result<Option<Task>> {
+    if config.statsd.address.is_none() {
+        return Ok(None);
+    }
+    let (settings, subscriber) = (config.statsd.clone(), publisher.subscribe("statsd"));
+    Ok(Some(spawn("statsd", async move { statsd::run(&settings, subscriber).await })))
+}
+
+fn start_log(config: &Config, publisher: &Publisher) -> anyhow::Result<Option<Task>> {
+    if config.log.file.is_none() {
+        return Ok(None);
+    }
+    let (settings, subscriber) = (config.log.clone(), publisher.subscribe("log"));
+    Ok(Some(spawn("log", async move { log::run(&settings, subscriber).await })))
 }
 
 /// Says why it ended, when it was not told to.

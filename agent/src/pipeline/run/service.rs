@@ -199,7 +199,7 @@ impl Service {
             for id in engine.applications() {
                 let Some(info) = catalog.info(engine, id) else { continue };
                 let Some(snapshot) = engine.snapshot(id) else { continue };
-                let families = engine.instance(id).map(|one| one.store.families()).unwrap_or_default();
+                let families = engine.metrics(id, &snapshot);
                 let metrics = Arc::new(Metrics {
                     application: info.name.clone(),
                     started_ns: info.since_ns,
@@ -229,6 +229,7 @@ impl Service {
             health.sampling_hz = engine.rate_hz();
             health.probes = engine.costs();
             health.applications_overflow = scout.overflow;
+            health.losses = Some(engine.losses(std::iter::empty()));
         }
         health
     }
