@@ -27,6 +27,9 @@ mod maps;
 mod memory;
 #[cfg(target_arch = "bpf")]
 mod native;
+mod offcpu;
+#[cfg(target_arch = "bpf")]
+mod registers;
 #[cfg(target_arch = "bpf")]
 mod sample;
 #[cfg(target_arch = "bpf")]

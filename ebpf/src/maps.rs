@@ -2,14 +2,15 @@
 
 use crate::exceptions::PLACES;
 use crate::io::Call;
+use crate::registers::Registers;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use pyapm_wire::connection::{HINT_SLOTS, Hint, Key, RECORD_CAPTURE, TAIL_CAPTURE};
 use pyapm_wire::count;
-use pyapm_wire::event::{Io, NATIVE_CAPTURE, Native, STATEMENT_CAPTURE, Stack, Statement};
+use pyapm_wire::event::{Io, NATIVE_CAPTURE, Native, STATEMENT_CAPTURE, Sleeper, Stack, Statement};
 use pyapm_wire::python::{CODE_BYTES, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES};
 use pyapm_wire::settings::{IO_COPIES, Settings};
-use pyapm_wire::target::{MAX_TARGETS, Target};
+use pyapm_wire::target::{MAX_SLEEPERS, MAX_TARGETS, Target};
 
 /// Processes that are watched. Written by userspace at attach, by the fork, exec and exit programs after.
 #[map]
@@ -66,6 +67,15 @@ pub(crate) static NATIVE_SCRATCH: Array<NativeScratch> = Array::with_max_entries
 /// over half way. 1,024 threads inside driver calls at once; removed at thread exit.
 #[map]
 pub(crate) static THREAD_SCRATCH: HashMap<u64, StatementScratch> = HashMap::with_max_entries(1024, 0);
+
+/// Threads of targets that have been on a CPU since the switch program was attached, by thread id; removed when they
+/// end. The size here is replaced by 1 at load where that program is not attached.
+#[map]
+pub(crate) static SLEEPERS: HashMap<u32, Sleeper> = HashMap::with_max_entries(MAX_SLEEPERS, 0);
+
+/// Working space of the switch program, which runs with interrupts off and is never nested.
+#[map]
+pub(crate) static OFF_CPU_SCRATCH: PerCpuArray<OffCpuScratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// Zeroes from which a thread's scratch is made: too large for the BPF stack.
 #[map]
@@ -133,6 +143,12 @@ static SETTINGS: Settings = Settings {
     native: 0,
     task_mm: 0,
     mm_start_stack: 0,
+    task_state: 0,
+    task_run_delay: 0,
+    task_last_queued: 0,
+    task_cfs_rq: 0,
+    cfs_rq_rq: 0,
+    rq_clock: 0,
 };
 
 /// One setting, read so that the compiler does not take the zeroes above for the value.
@@ -233,6 +249,8 @@ pub(crate) struct Walk {
     /// Frames so far.
     pub frames: u64,
     pub hash: u64,
+    /// The thread state that the walk began at; 0 when there was none.
+    pub tstate: u64,
     /// All ones or 0: what this layout has, so that the loop need not branch on it.
     pub has_owner: u64,
     pub has_bytecode: u64,
@@ -255,6 +273,17 @@ pub(crate) struct NativeScratch {
     /// Where the next copy begins, and what lies above the stack. Here for the reason given at `StackScratch`.
     pub cursor: u64,
     pub end: u64,
+}
+
+#[repr(C)]
+pub(crate) struct OffCpuScratch {
+    pub stack: StackScratch,
+    /// Stays zero: a new thread's entry is made from it.
+    pub blank: Sleeper,
+    pub registers: Registers,
+    /// The thread that leaves could go on.
+    pub preempted: u64,
+    pub now_ns: u64,
 }
 
 #[repr(C)]

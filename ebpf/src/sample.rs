@@ -5,12 +5,13 @@ use crate::deep;
 use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{TARGETS, setting};
+use crate::stack::Gil;
 use crate::{native, scope};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::perf_event;
 use aya_ebpf::programs::PerfEventContext;
 use pyapm_wire::count;
-use pyapm_wire::event::{Sample, kind};
+use pyapm_wire::event::{Sample, gil, kind};
 use pyapm_wire::python::{route, status};
 
 #[perf_event]
@@ -27,12 +28,11 @@ fn cpu_sample(context: PerfEventContext) -> i32 {
         native::send(&context);
     }
     let scope = scope::take(target, scratch.cast());
-    emit::send(&Sample {
-        header: header(kind::SAMPLE, size_of::<Sample>()),
-        stack: walked.stack,
-        stack_status: walked.status,
-        padding: [0; 6],
-        scope,
-    });
+    let mut header = header(kind::SAMPLE, size_of::<Sample>());
+    // SAFETY: map values stay valid while the program runs.
+    if Gil::of(&target.layout, unsafe { (*scratch).walk.tstate }).is_some_and(|gil| gil.is_held_by_it) {
+        header.flags = gil::HOLDS;
+    }
+    emit::send(&Sample { header, stack: walked.stack, stack_status: walked.status, padding: [0; 6], scope });
     0
 }

@@ -10,7 +10,7 @@ use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
 use pyapm_wire::python::{
     ABSENT, CODE_BYTES, CONTENTS_HASH, ENTRIES, FRAME_BYTES, Frame, IDENTITY_BYTES, IDENTITY_WORDS, Layout,
-    MAX_FRAMES, route, status,
+    MAX_FRAMES, gil, route, status,
 };
 use pyapm_wire::target::Target;
 
@@ -91,11 +91,16 @@ pub(crate) fn identify(target: &Target, walk: *const Walk, status: u16) -> Walke
 #[inline(always)]
 pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
     // SAFETY: `scratch` is valid, here and below.
-    unsafe { (*scratch).walk.frames = 0 };
+    unsafe {
+        (*scratch).walk.frames = 0;
+        (*scratch).walk.tstate = 0;
+    }
     let tstate = match thread_state(layout) {
         Ok(tstate) => tstate,
         Err(status) => return status,
     };
+    // SAFETY: as above.
+    unsafe { (*scratch).walk.tstate = tstate };
     let Some(first) = first_frame(layout, tstate) else { return status::UNREADABLE };
     // SAFETY: as above.
     let (walk, frames) = unsafe { (&raw mut (*scratch).walk, (&raw mut (*scratch).frames).cast::<Frame>()) };
@@ -309,6 +314,36 @@ fn all_ones_unless_absent(offset: u32) -> u64 {
 pub(crate) fn fold(hash: u64, value: u64) -> u64 {
     let mixed = (hash ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     mixed ^ (mixed >> 29)
+}
+
+/// The lock of the interpreter that a thread state is of.
+pub(crate) struct Gil {
+    pub address: u64,
+    pub is_held_by_it: bool,
+}
+
+impl Gil {
+    /// `None` when it cannot be read.
+    #[inline(always)]
+    pub(crate) fn of(layout: &Layout, tstate: u64) -> Option<Self> {
+        if tstate == 0 {
+            return None;
+        }
+        let mut address = layout.gil;
+        if layout.interpreter_gil != ABSENT {
+            let interpreter = user::<u64>(tstate + u64::from(layout.tstate_interpreter))?;
+            address = user::<u64>(interpreter + u64::from(layout.interpreter_gil))?;
+        }
+        let [holder, locked] = user::<[u64; 2]>(address.wrapping_add(u64::from(gil::LAST_HOLDER)))?;
+        Some(Self { address, is_held_by_it: locked as u32 == 1 && holder == tstate })
+    }
+
+    /// Whether a thread that sleeps on this futex waits for the lock, or to hand it over.
+    #[inline(always)]
+    pub(crate) fn has(&self, futex: u64) -> bool {
+        let offset = futex.wrapping_sub(self.address);
+        (gil::WAITERS..gil::SIZE).contains(&offset)
+    }
 }
 
 /// The current thread's `PyThreadState`, by a route that stays valid while the GIL is released.

@@ -4,6 +4,8 @@
 
 pub mod bpf;
 pub mod certificate;
+pub mod drivers;
+pub mod framework;
 pub mod guard;
 pub mod gunicorn;
 pub mod inspect;
@@ -14,7 +16,9 @@ pub mod place;
 pub mod pyapm;
 pub mod record;
 pub mod server;
+pub mod servers;
 pub mod source;
 pub mod tmux;
+pub mod traceback;
 pub mod wait;
 pub mod workload;

@@ -32,7 +32,7 @@ fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// Where the Python environments are: `PYAPM_TEST_ENVIRONMENTS`, else where the set-up makes them.
+/// Where `cargo xtask setup` has made Python environments: `PYAPM_TEST_ENVIRONMENTS`, else where it makes them.
 fn environments() -> PathBuf {
     std::env::var_os("PYAPM_TEST_ENVIRONMENTS").map_or_else(|| root().join("target/pyapm"), PathBuf::from)
 }
@@ -78,6 +78,17 @@ impl Python {
     /// When it is not here.
     pub fn with_servers() -> Result<Self> {
         Self::named("venv-servers")
+    }
+
+    /// The environment that is in the variable `PYAPM_TEST_VENV`, else the first that is here.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn chosen() -> Result<Self> {
+        match std::env::var_os("PYAPM_TEST_VENV") {
+            Some(folder) => Ok(Self { name: "chosen".to_owned(), folder: PathBuf::from(folder) }),
+            None => Self::first(),
+        }
     }
 
     /// One environment.

@@ -17,7 +17,19 @@ pub struct Site {
 /// # Errors
 /// When no line does.
 pub fn site(file: &str, mark: &str) -> Result<Site> {
-    let path = place::workloads().join("shop").join(file);
+    below("shop", file, mark)
+}
+
+/// As [`site`], of a file directly below `tests/workloads`.
+///
+/// # Errors
+/// When no line does.
+pub fn site_in(file: &str, mark: &str) -> Result<Site> {
+    below("", file, mark)
+}
+
+fn below(folder: &str, file: &str, mark: &str) -> Result<Site> {
+    let path = place::workloads().join(folder).join(file);
     let text =
         std::fs::read_to_string(&path).with_context(|| format!("could not read `{}`", path.display()))?;
     let wanted = format!("# {mark}");

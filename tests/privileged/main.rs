@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helping functions too")]
 
 mod application;
+mod drivers;
 mod dump;
+mod errors;
 mod input;
 mod loops;
 mod losses;
 mod pythons;
 mod record;
+mod routes;
 mod servers;
 mod spans;
 mod stacks;
@@ -16,3 +19,5 @@ mod tls;
 mod transactions;
 mod unchanged;
 mod view;
+mod waits;
+mod waits_in_transactions;

@@ -17,13 +17,15 @@ def port(name):
     return int(os.environ[name])
 
 
-def quietly(function, *arguments):
+class fails:
     """Calls that must fail, do: their error is what is looked at."""
-    try:
-        function(*arguments)
-    except Exception:
-        return
-    raise AssertionError("it did not fail")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        assert kind is not None, "it did not fail"
+        return issubclass(kind, Exception)
 
 
 def psycopg2(connection):
@@ -31,12 +33,13 @@ def psycopg2(connection):
     cursor.execute("SELECT name FROM people WHERE id < %s", (3,))  # call: psycopg2 select
     assert len(cursor.fetchall()) == 2
     cursor.execute("UPDATE people SET name = 'secret' WHERE id = 1")  # call: psycopg2 update
-    quietly(cursor.execute, "SELECT secret FROM nosuch")  # call: psycopg2 error
+    with fails():
+        cursor.execute("SELECT secret FROM nosuch")  # call: psycopg2 error
 
 
-def psycopg2_connect():
+def psycopg2_connect(tls="disable"):
     connection = importlib.import_module("psycopg2").connect(
-        host=HOST, port=port("PG_PORT"), user="app", dbname="postgres", sslmode="disable"
+        host=HOST, port=port("PG_PORT"), user="app", dbname="postgres", sslmode=tls
     )
     connection.autocommit = True
     return connection
@@ -47,12 +50,13 @@ def psycopg(connection):
     for number in range(7):
         cursor.execute("SELECT name FROM people WHERE id < %s", (number,))  # call: psycopg select
         assert len(cursor.fetchall()) == max(0, number - 1)
-    quietly(cursor.execute, "SELECT 1 / %s", (0,))  # call: psycopg error
+    with fails():
+        cursor.execute("SELECT 1 / (id - %s) FROM people WHERE id = 1", (1,))  # call: psycopg error
 
 
-def psycopg_connect():
+def psycopg_connect(tls="disable"):
     return importlib.import_module("psycopg").connect(
-        f"host={HOST} port={port('PG_PORT')} user=app dbname=postgres sslmode=disable", autocommit=True
+        f"host={HOST} port={port('PG_PORT')} user=app dbname=postgres sslmode={tls}", autocommit=True
     )
 
 
@@ -60,7 +64,8 @@ def pg8000(connection):
     cursor = connection.cursor()
     cursor.execute("SELECT name FROM people WHERE id < %s", (3,))  # call: pg8000 select
     assert len(cursor.fetchall()) == 2
-    quietly(cursor.execute, "SELECT secret FROM nosuch")  # call: pg8000 error
+    with fails():
+        cursor.execute("SELECT secret FROM nosuch")  # call: pg8000 error
 
 
 def pg8000_connect():
@@ -76,7 +81,8 @@ def mysqlclient(connection):
     cursor.execute("SELECT name FROM people WHERE id < %s", (3,))  # call: mysqlclient select
     assert len(cursor.fetchall()) == 2
     cursor.execute("UPDATE people SET name = 'secret' WHERE id = 9")  # call: mysqlclient update
-    quietly(cursor.execute, "SELECT secret FROM nosuch")  # call: mysqlclient error
+    with fails():
+        cursor.execute("SELECT secret FROM nosuch")  # call: mysqlclient error
 
 
 def mysqlclient_connect():
@@ -91,7 +97,8 @@ def pymysql(connection):
     assert len(cursor.fetchall()) == 2
     cursor.execute("INSERT INTO people VALUES (10, 'secret'), (11, 'secret')")  # call: pymysql insert
     cursor.execute("DELETE FROM people WHERE id >= 10")  # call: pymysql delete
-    quietly(cursor.execute, "SELECT secret FROM nosuch")  # call: pymysql error
+    with fails():
+        cursor.execute("SELECT secret FROM nosuch")  # call: pymysql error
 
 
 def pymysql_connect():
@@ -107,7 +114,8 @@ def connector(connection):
         assert len(cursor.fetchall()) == number - 1
     cursor.close()
     cursor = connection.cursor()
-    quietly(cursor.execute, "SELECT secret FROM nosuch")  # call: connector error
+    with fails():
+        cursor.execute("SELECT secret FROM nosuch")  # call: connector error
 
 
 def connector_connect():
@@ -119,7 +127,8 @@ def connector_connect():
 def redis(client):
     client.set("user:42:name", "secret")  # call: redis set
     assert client.get("user:42:name") == b"secret"  # call: redis get
-    quietly(client.lpush, "user:42:name", "secret")  # call: redis error
+    with fails():
+        client.lpush("user:42:name", "secret")  # call: redis error
     pipeline = client.pipeline(transaction=False)
     for number in range(3):
         pipeline.get(f"user:{number}:name")
@@ -136,7 +145,8 @@ def urllib(_):
     from urllib.request import urlopen
 
     urlopen(f"http://{HOST}:{port('HTTP_PORT')}/download/5000?secret=1").read()  # call: urllib get
-    quietly(urlopen, f"http://{HOST}:{port('HTTP_PORT')}/status/503")  # call: urllib error
+    with fails():
+        urlopen(f"http://{HOST}:{port('HTTP_PORT')}/status/503")  # call: urllib error
 
 
 def requests(session):
@@ -161,7 +171,8 @@ def sqlite3(connection):
     cursor.execute("SELECT name FROM people WHERE id < ?", (3,))  # call: sqlite3 select
     assert len(cursor.fetchall()) == 2
     cursor.execute("UPDATE people SET name = 'secret' WHERE id = 9")  # call: sqlite3 update
-    quietly(cursor.execute, "SELECT secret FROM nosuch")  # call: sqlite3 error
+    with fails():
+        cursor.execute("SELECT secret FROM nosuch")  # call: sqlite3 error
 
 
 def sqlite3_connect():
@@ -183,6 +194,9 @@ def memcached_connect():
 PATHS = {
     "psycopg2": (psycopg2_connect, psycopg2),
     "psycopg": (psycopg_connect, psycopg),
+    # Each brings a libpq and a libssl of its own.
+    "psycopg2-tls": (lambda: psycopg2_connect("require"), psycopg2),
+    "psycopg-tls": (lambda: psycopg_connect("require"), psycopg),
     "pg8000": (pg8000_connect, pg8000),
     "mysqlclient": (mysqlclient_connect, mysqlclient),
     "pymysql": (pymysql_connect, pymysql),

@@ -1,7 +1,8 @@
 //! The state of one application at one moment, aggregated over all its workers: what views draw.
 //! Durations in nanoseconds. `None` is unknown, and is drawn as such.
 
-use crate::line::Frame;
+use crate::error::ErrorGroup;
+use crate::line::{Frame, WarningKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -26,6 +27,12 @@ pub struct Snapshot {
     pub functions: Vec<Function>,
     /// Most total time first.
     pub statements: Vec<Statement>,
+    /// Latest first. Since the attach.
+    #[serde(default)]
+    pub errors: Vec<ErrorGroup>,
+    /// Most time first.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     pub workers: Vec<Worker>,
     pub losses: Losses,
 }
@@ -114,6 +121,24 @@ pub struct Statement {
     pub max_ns: u64,
     pub total_ns: u64,
     /// Innermost application frame of one of its calls.
+    pub call_site: Option<Frame>,
+}
+
+/// One kind of trouble in the calls of one route, over the window.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Warning {
+    pub kind: WarningKind,
+    /// `GET /users/{id}`
+    pub route: String,
+    /// Of the calls: their statement, or their name.
+    pub text: String,
+    /// Transactions in which it was seen.
+    pub transactions: u64,
+    /// Most calls in one of them.
+    pub most_calls: u64,
+    /// All calls, and their time.
+    pub calls: u64,
+    pub total_ns: u64,
     pub call_site: Option<Frame>,
 }
 

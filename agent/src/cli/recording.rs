@@ -60,6 +60,9 @@ pub(super) struct Record {
     /// C, C++ and Rust frames too, where they are between Python frames.
     #[arg(long)]
     native: bool,
+    /// Keep threads that sleep all the time, such as idle workers of a pool (for --mode wall and offcpu).
+    #[arg(long)]
+    idle: bool,
 
     /// Leave out children and forks.
     #[arg(long)]
@@ -114,8 +117,8 @@ impl Record {
             return wrong(error.to_string());
         }
         let mode = self.mode.mode();
-        if mode != Mode::Cpu {
-            return wrong(format!("--mode {mode} is not built yet: this version records `cpu`"));
+        if self.idle && !matches!(mode, Mode::Wall | Mode::OffCpu) {
+            return wrong("--idle is for --mode wall and --mode offcpu".to_owned());
         }
         let subject = match self.name {
             Some(name) => Subject::Application(name),
@@ -129,6 +132,7 @@ impl Record {
             rate_hz: self.rate,
             mode,
             native: self.native,
+            idle: self.idle,
             destination: if self.output.as_os_str() == "-" {
                 Destination::Stdout
             } else {
@@ -174,11 +178,11 @@ impl FormatArgument {
 enum ModeArgument {
     /// Time on a CPU.
     Cpu,
-    /// All time, waiting included (not built yet).
+    /// All time, waiting included, with what was waited for.
     Wall,
-    /// Time in which a thread holds the interpreter's lock (not built yet).
+    /// Time in which a thread holds the interpreter's lock, on a CPU or not.
     Gil,
-    /// Time that threads wait (not built yet).
+    /// Time that threads wait, with what for.
     Offcpu,
 }
 
@@ -215,6 +219,7 @@ mod tests {
             rate_hz: 99,
             mode: Mode::Cpu,
             native: false,
+            idle: false,
             destination: Destination::File("a.svg".into()),
             format: Format::Flamegraph,
             look: Look::default(),
@@ -269,9 +274,8 @@ mod tests {
             ("-p 1 -o -", "names no format"),
             ("-p 1 -o a.svg -r 10001", "10000"),
             ("-p 1 -o a.svg -r 0", "10000"),
-            ("-p 1 -o a.svg --mode wall", "--mode wall is not built yet"),
-            ("-p 1 -o a.svg --mode gil", "--mode gil is not built yet"),
-            ("-p 1 -o a.svg --mode offcpu", "--mode offcpu is not built yet"),
+            ("-p 1 -o a.svg --idle", "--idle is for --mode wall"),
+            ("-p 1 -o a.svg --mode gil --idle", "--idle is for --mode wall"),
             ("-p 1 -o a.svg --mode all", "possible values"),
             ("-p 1 -o a.folded --diff b", "--diff is for flame graphs"),
             ("-p 1 -o a.svg --include [", "is not a pattern"),

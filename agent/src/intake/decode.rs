@@ -2,11 +2,13 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Context, Direction, Endpoint, Event, Gap, Io, Library, Native, StackId, StackPart,
-    StackStatus, Statement,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Io, Left, Library, Native,
+    OffCpu, StackId, StackPart, StackStatus, Statement,
 };
+use super::exception;
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
+use pyapm_wire::exception::Passed;
 use pyapm_wire::python::{ENTRIES, Frame, INNER_FRAMES, status};
 use pyapm_wire::scope::Scope;
 
@@ -20,6 +22,8 @@ pub enum DecodeError {
     Status(u16),
     #[error("unknown client library {0}")]
     Library(u16),
+    #[error("unknown relation of exceptions {0}")]
+    Relation(u16),
 }
 
 /// # Errors
@@ -66,7 +70,11 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::SAMPLE => {
             let (sample, _) = split::<wire::Sample>(record)?;
             scope = sample.scope;
-            Body::Sample { stack: stack_id(sample.stack), status: stack_status(sample.stack_status)? }
+            Body::Sample {
+                stack: stack_id(sample.stack),
+                status: stack_status(sample.stack_status)?,
+                holds_gil: sample.header.flags & wire::gil::HOLDS != 0,
+            }
         }
         kind::CONTEXT => {
             let (made, _) = split::<wire::Context>(record)?;
@@ -83,6 +91,24 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             let (stack, _) = take(rest, native.copied, record)?;
             let cut = header.flags & wire::native::CUT != 0;
             Body::Native(Native { ip: native.ip, sp: native.sp, bp: native.bp, stack, cut })
+        }
+        kind::OFF_CPU => {
+            let (away, _) = split::<wire::OffCpu>(record)?;
+            scope = away.scope;
+            Body::OffCpu(OffCpu {
+                duration_ns: (away.duration_ns != 0).then_some(away.duration_ns),
+                queued_ns: away.queued_ns,
+                left: left(&away)?,
+            })
+        }
+        kind::EXCEPTION => {
+            let (exception, who) = exception::decode(record)?;
+            scope = who;
+            Body::Exception(Box::new(exception))
+        }
+        kind::EXCEPTION_PASSED => {
+            let (passed, _) = split::<Passed>(record)?;
+            Body::ExceptionPassed { id: ExceptionId(passed.id), frame: passed.frame }
         }
         other => return Err(DecodeError::Kind(other)),
     };
@@ -126,6 +152,24 @@ fn statement<'a>(
     })
 }
 
+/// What a record, or an entry of the map of sleepers, says of the moment in which the thread left.
+///
+/// # Errors
+/// When it says something that this version does not know.
+pub fn left(away: &wire::OffCpu) -> Result<Left, DecodeError> {
+    Ok(Left {
+        stack: stack_id(away.stack),
+        status: stack_status(away.stack_status)?,
+        state: away.state,
+        call: u64::try_from(away.call).ok(),
+        arguments: away.arguments,
+        fd: u32::try_from(away.fd).ok(),
+        mode: away.mode,
+        holds_gil: away.header.flags & wire::gil::HOLDS != 0,
+        waits_for_gil: away.header.flags & wire::gil::WAITS != 0,
+    })
+}
+
 fn stack(record: &[u8]) -> Result<Body<'_>, DecodeError> {
     let (fixed, rest) = split::<wire::Stack>(record)?;
     let bytes = (fixed.frames as usize).saturating_mul(size_of::<Frame>());
@@ -148,7 +192,7 @@ fn stack(record: &[u8]) -> Result<Body<'_>, DecodeError> {
 }
 
 /// The fixed part at the start, and what follows it.
-fn split<T: Pod>(record: &[u8]) -> Result<(T, &[u8]), DecodeError> {
+pub(super) fn split<T: Pod>(record: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     let (fixed, rest) = record.split_at_checked(size_of::<T>()).ok_or(DecodeError::Short(record.len()))?;
     Ok((bytemuck::pod_read_unaligned(fixed), rest))
 }
@@ -232,6 +276,29 @@ mod tests {
         );
     }
 
+    #[test]
+    fn times_away() {
+        let away = wire::OffCpu {
+            header: wire::Header { flags: wire::gil::WAITS, ..header(kind::OFF_CPU) },
+            duration_ns: 70,
+            queued_ns: 20,
+            arguments: [1, 2, 3],
+            call: 202,
+            state: 1,
+            fd: -1,
+            ..wire::OffCpu::zeroed()
+        };
+        let record = bytes_of(&away, &[]);
+        let Body::OffCpu(told) = decode(&record).unwrap().body else { panic!() };
+        assert_eq!((told.duration_ns, told.queued_ns), (Some(70), 20));
+        assert_eq!((told.left.call, told.left.arguments, told.left.fd), (Some(202), [1, 2, 3], None));
+        assert_eq!((told.left.waits_for_gil, told.left.holds_gil), (true, false));
+        let outside = wire::OffCpu { call: wire::call::NONE, fd: 7, duration_ns: 0, ..away };
+        let record = bytes_of(&outside, &[]);
+        let Body::OffCpu(told) = decode(&record).unwrap().body else { panic!() };
+        assert_eq!((told.duration_ns, told.left.call, told.left.fd), (None, None, Some(7)));
+    }
+
     /// Every prefix of a good record, and every single-byte change of it, decodes or fails; none panics.
     #[test]
     fn hostile_records() {
@@ -244,11 +311,13 @@ mod tests {
         };
         let stack = wire::Stack { header: header(kind::STACK), stack: 1, frames: 1, ..wire::Stack::zeroed() };
         let native = wire::Native { header: header(kind::NATIVE), copied: 3, ..wire::Native::zeroed() };
+        let away = wire::OffCpu { header: header(kind::OFF_CPU), ..wire::OffCpu::zeroed() };
         for record in [
             bytes_of(&io, b"abcyz"),
             bytes_of(&statement, b"abcyz"),
             bytes_of(&stack, &[0; 16]),
             bytes_of(&native, b"abc"),
+            bytes_of(&away, &[]),
         ] {
             assert!(decode(&record).is_ok());
             for end in 0..record.len() {

@@ -2,6 +2,7 @@
 //! live view in the same words, without colour and without a limit on lines that matter. Not a format for
 //! programs to read: that is [`json`](super::json).
 
+use pyapm_model::line::WarningKind;
 use pyapm_model::snapshot::{Doing, Losses, Snapshot};
 use pyapm_tui::format;
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ pub fn report(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Re
     active(snapshot, out, width)?;
     functions(snapshot, out, width)?;
     statements(snapshot, out, width)?;
+    warnings(snapshot, out, width)?;
+    errors(snapshot, out, width)?;
     workers(snapshot, out, width)?;
     losses(&snapshot.losses, out)
 }
@@ -176,6 +179,65 @@ fn statements(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Re
         ];
         let call_site = format::known(statement.call_site.as_ref(), format::call_site);
         (vec![format::clean(&statement.text), call_site], figures)
+    })
+}
+
+/// Nothing at all where nothing was raised.
+fn errors(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result<()> {
+    if snapshot.errors.is_empty() {
+        return Ok(());
+    }
+    let table = Table {
+        title: "Exceptions, latest first",
+        texts: &["exception", "raised below"],
+        figures: &[("count", 6), ("unhandled", 9), ("ago", 7)],
+        narrow_without: &["ago"],
+        text: 26,
+    };
+    table.write(snapshot.errors.len(), out, width, |index| {
+        let group = &snapshot.errors[index];
+        let figures = vec![
+            format::count(group.count),
+            format::count(group.unhandled),
+            format::whole_seconds(snapshot.taken_ns.saturating_sub(group.last_seen_ns)),
+        ];
+        let message = group.latest.message.as_deref().unwrap_or("-");
+        let exception = match message {
+            "" => group.kind.clone(),
+            message => format!("{}: {message}", group.kind),
+        };
+        (vec![format::clean(&exception), format::known(group.frame.as_ref(), format::call_site)], figures)
+    })
+}
+
+/// Nothing at all where there is nothing to warn of.
+fn warnings(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result<()> {
+    if snapshot.warnings.is_empty() {
+        return Ok(());
+    }
+    let table = Table {
+        title: "Warnings, most time first",
+        texts: &["what", "route", "called from"],
+        figures: &[("requests", 8), ("calls", 6), ("most", 5), ("total", 7)],
+        narrow_without: &["calls", "requests"],
+        text: 20,
+    };
+    table.write(snapshot.warnings.len(), out, width, |index| {
+        let warning = &snapshot.warnings[index];
+        let what = match warning.kind {
+            WarningKind::RepeatedCalls => "repeated",
+            WarningKind::SlowCall => "slow",
+            WarningKind::ConnectionOpened => "connection for",
+        };
+        let figures = vec![
+            format::count(warning.transactions),
+            format::count(warning.calls),
+            format::count(warning.most_calls),
+            format::duration(warning.total_ns),
+        ];
+        let call_site = format::known(warning.call_site.as_ref(), format::call_site);
+        let text = format!("{what}: {}", format::clean(&warning.text));
+        (vec![text, format::clean(&warning.route), call_site], figures)
     })
 }
 

@@ -3,12 +3,13 @@
 
 use super::engine::Engine;
 use crate::host::{Btf, BtfError, Facts, Obstacles, Plan, settings};
-use crate::probes::{ProbeError, Probes, Setup};
+use crate::probes::{OffCpu, ProbeError, Probes, Setup};
 use crate::python::{Inspector, Interpreter, PythonError};
 use crate::targets::{ApplicationId, TargetError};
 use crate::transactions::sql::Mode;
 use pyapm_wire::python::Layout;
 use pyapm_wire::settings::{IO_COPIES, Settings};
+use pyapm_wire::target::Target;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -44,8 +45,10 @@ pub(super) fn start(
     ring_bytes: u32,
     seed: u64,
     sql: Mode,
+    waits: bool,
 ) -> Result<(Engine, ApplicationId), StartError> {
-    let mut engine = Engine::new(load(ring_bytes, false)?, rate_hz, seed, true)?;
+    let off_cpu = if waits { OffCpu::Times } else { OffCpu::None };
+    let mut engine = Engine::new(load(ring_bytes, false, off_cpu)?, rate_hz, seed, true)?;
     engine.sql = sql;
     let application = engine.discovery.application(pid)?;
     // The process that was asked for decides whether this interpreter can be watched at all.
@@ -58,10 +61,10 @@ pub(super) fn start(
 
 /// A loaded kernel half with nothing attached, where this machine allows one. `native`: samples come with native
 /// stacks.
-pub(super) fn load(ring_bytes: u32, native: bool) -> Result<Probes, StartError> {
+pub(super) fn load(ring_bytes: u32, native: bool, off_cpu: OffCpu) -> Result<Probes, StartError> {
     let plan = Plan::from_facts(&Facts::read())?;
     let settings = Settings { io_copies: plan.io_copies, ..settings(&Btf::running_kernel()?)? };
-    Ok(Probes::load(Setup { settings, ring_bytes, native })?)
+    Ok(Probes::load(Setup { settings, ring_bytes, native, off_cpu })?)
 }
 
 /// Has the kernel verify and load every program, attaches none, and lets them go again: for the doctor.
@@ -70,12 +73,29 @@ pub(super) fn load(ring_bytes: u32, native: bool) -> Result<Probes, StartError> 
 /// What the kernel said.
 pub fn try_load() -> anyhow::Result<()> {
     let settings = Settings { io_copies: IO_COPIES, ..settings(&Btf::running_kernel()?)? };
-    Probes::load(Setup { settings, ring_bytes: 1 << 16, native: true })?.load_all()?;
+    let setup = Setup { settings, ring_bytes: 1 << 16, native: true, off_cpu: OffCpu::Stacks };
+    Probes::load(setup)?.load_all()?;
     Ok(())
 }
 
+/// What the kernel half is told of a process, from now on.
+pub(super) fn target_of(
+    pid: u32,
+    inspector: &mut Inspector,
+    interpreters: &mut HashMap<u32, Arc<Interpreter>>,
+) -> Target {
+    let layout = layout_of(pid, inspector, interpreters);
+    let raising = interpreters.get(&pid).and_then(|known| known.raising.as_ref());
+    Target {
+        layout,
+        exceptions: raising.map(|raising| raising.layout).unwrap_or_default(),
+        generation: super::clock::monotonic_ns(),
+        ..Target::default()
+    }
+}
+
 /// The interpreter's layout, or an empty one (no stacks, everything else works) if it is not understood.
-pub(super) fn layout_of(
+fn layout_of(
     pid: u32,
     inspector: &mut Inspector,
     interpreters: &mut HashMap<u32, Arc<Interpreter>>,

@@ -7,6 +7,7 @@ use super::identity::IdentityPlaces;
 use super::jit::{JIT_NOTE, may_be_compiled};
 use super::locate::{Embedding, Images, Located};
 use super::memory::{Memory, MemoryError, ProcessMemory};
+use super::objects::ValueLayout;
 use super::offsets::{Cookie, DebugOffsets, DebugOffsetsError, ObjectOffsets, table};
 use super::raising::Raising;
 use super::route::{self, Libc, Route};
@@ -129,7 +130,7 @@ fn understand(
         file,
         embedding: located.embedding,
         runtime_address,
-        layout: layout(&offsets, found),
+        layout: layout(&offsets, version.minor, runtime_address, found),
         offsets,
         offsets_source,
         raising,
@@ -309,7 +310,8 @@ fn confirm(
     (Route::NONE, sentence)
 }
 
-fn layout(offsets: &ObjectOffsets, route: Route) -> Layout {
+fn layout(offsets: &ObjectOffsets, minor: u8, runtime_address: u64, route: Route) -> Layout {
+    let values = ValueLayout::of(minor);
     let frame = [
         Some(offsets.frame_code),
         Some(offsets.frame_previous),
@@ -346,6 +348,12 @@ fn layout(offsets: &ObjectOffsets, route: Route) -> Layout {
         tag_mask: offsets.tag_mask,
         frame_start,
         frame_bytes: frame_end - frame_start,
+        tstate_interpreter: offsets.tstate_interpreter,
+        interpreter_gil: values.and_then(|values| values.interpreter_gil).unwrap_or(ABSENT),
+        gil: match values.and_then(|values| values.runtime_gil) {
+            Some(offset) => runtime_address.wrapping_add(u64::from(offset)),
+            None => 0,
+        },
     }
 }
 

@@ -5,11 +5,13 @@
 //! wall clock as the model has them. Everything has a bound, with a `{other}` for what does not fit.
 
 mod durations;
+mod errors;
 mod functions;
 mod intern;
 mod series;
 mod settings;
 mod tally;
+mod warnings;
 mod window;
 
 pub use settings::Limits;

@@ -7,7 +7,11 @@ pub struct Limits {
     pub window_seconds: u32,
     pub routes: usize,
     pub statements: usize,
+    /// Warnings of different kinds, routes and places in one second.
+    pub warnings: usize,
     pub functions: usize,
+    /// Groups of exceptions.
+    pub errors: usize,
     /// Workers whose transactions are counted apart.
     pub workers: usize,
     /// Series of metrics, over all families.
@@ -20,7 +24,9 @@ impl Default for Limits {
             window_seconds: 60,
             routes: 512,
             statements: 1_024,
+            warnings: 200,
             functions: 4_096,
+            errors: 1_000,
             workers: 4_096,
             series: 2_000,
         }

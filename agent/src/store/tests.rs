@@ -28,7 +28,10 @@ fn transaction(name: &str, end_ns: u64, duration_ns: u64, status: u16) -> Transa
         outcome: Outcome::Complete,
         request_bytes: 0,
         response_bytes: 0,
+        handler: None,
         client_address: None,
+        waits: None,
+        warnings: Vec::new(),
     }
 }
 
@@ -162,7 +165,16 @@ fn functions_by_share_recursion_once() {
 
 #[test]
 fn bounds_with_an_entry_for_the_rest() {
-    let limits = Limits { window_seconds: 5, routes: 3, statements: 2, functions: 2, workers: 2, series: 9 };
+    let limits = Limits {
+        window_seconds: 5,
+        routes: 3,
+        statements: 2,
+        warnings: 2,
+        functions: 2,
+        errors: 2,
+        workers: 2,
+        series: 9,
+    };
     let mut store = Store::new(limits, START);
     for index in 0..10u32 {
         let mut one = transaction(&format!("GET /{index}"), START + SECOND, 1_000, 200);

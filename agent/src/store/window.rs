@@ -1,12 +1,16 @@
 //! The store itself: one slot per second in a ring, merged when somebody looks.
 
 use super::durations::histogram;
+use super::errors::Errors;
 use super::functions::{FunctionTally, Name, Seen, number_of};
 use super::intern::{Interned, OTHER};
 use super::series::Series;
 use super::settings::Limits;
 use super::tally::{RouteTally, StatementTally, is_error};
+use super::warnings::Warnings;
+use crate::transactions::FinishedError;
 use hdrhistogram::Histogram;
+use pyapm_model::error::ErrorGroup;
 use pyapm_model::line::{Frame, SpanKind, Transaction};
 use pyapm_model::metric::Family;
 use pyapm_model::snapshot::{Function, Route, Snapshot, Statement, Totals, Worker};
@@ -25,6 +29,7 @@ struct Slot {
     errors: u64,
     routes: HashMap<u32, RouteTally>,
     statements: HashMap<u32, StatementTally>,
+    warnings: Warnings,
     functions: FunctionTally,
 }
 
@@ -37,6 +42,7 @@ pub struct Store {
     routes: Interned<str>,
     statements: Interned<str>,
     functions: Interned<Name>,
+    errors: Errors,
     /// Transactions since the attach, by pid.
     workers: BTreeMap<u32, u64>,
     all_transactions: u64,
@@ -60,6 +66,7 @@ impl Store {
             routes: Interned::new(OTHER_NAME.into(), limits.routes),
             statements: Interned::new(OTHER_NAME.into(), limits.statements),
             functions: Interned::new(Arc::new((OTHER_NAME.to_owned(), String::new())), limits.functions),
+            errors: Errors::new(limits.errors),
             workers: BTreeMap::new(),
             all_transactions: 0,
             all_errors: 0,
@@ -89,12 +96,31 @@ impl Store {
         slot.errors += u64::from(error);
         let route = number(&mut self.routes, &transaction.name);
         slot.routes.entry(route).or_default().record(transaction);
+        let route = self.routes.name(route).unwrap_or(OTHER_NAME);
+        slot.warnings.record(route, transaction, self.limits.warnings);
         for span in transaction.spans.iter().filter(|span| span.kind == SpanKind::Db) {
             if let Some(text) = &span.db_query {
                 let statement = number(&mut self.statements, text);
                 slot.statements.entry(statement).or_default().record(span);
             }
         }
+    }
+
+    /// Counts an exception that is done into its group.
+    pub fn record_error(&mut self, application: &str, finished: FinishedError) {
+        self.errors.record(application, finished);
+    }
+
+    /// Exceptions by class and place, latest first.
+    #[must_use]
+    pub fn errors(&self) -> Vec<ErrorGroup> {
+        self.errors.groups()
+    }
+
+    /// Exceptions that were counted into no group, because there were too many groups.
+    #[must_use]
+    pub fn errors_overflow(&self) -> u64 {
+        self.errors.overflow()
     }
 
     /// Counts an on-CPU sample; `stack` from the innermost frame outwards.
@@ -169,6 +195,8 @@ impl Store {
             routes,
             functions: self.merged_functions(&slots),
             statements: self.merged_statements(&slots),
+            errors: self.errors(),
+            warnings: Warnings::merged(slots.iter().map(|slot| &slot.warnings)),
             workers: workers
                 .map(|(pid, count)| Worker { pid: *pid, transactions: *count, ..Worker::default() })
                 .collect(),

@@ -6,16 +6,18 @@
 use super::clients::Calls;
 use super::connection::{Connection, Speaks};
 use super::correlation::{Lineages, Lingering};
+use super::errors::Errors;
 use super::finish::Finisher;
 use super::http::{Ended, Exchange, Sink};
 use super::ids::Ids;
-use super::name::{self, Names};
+use super::naming::Naming;
 use super::spans::{Caller, Spans};
 use super::sql::Statements;
 use super::thread::{Thread, ThreadKey};
 use super::tls::{Session, Tls};
 use super::work::Work;
 use super::{Clock, Counts, Limits, Output, Settings};
+use crate::frameworks::RouteTable;
 use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io};
 use pyapm_model::line::{Frame, Outcome};
 use pyapm_model::snapshot::{Active, Doing};
@@ -37,6 +39,7 @@ pub struct Transactions {
     pub(super) gateways: HashSet<u32>,
     pub(super) statements: Statements,
     pub(super) finisher: Finisher,
+    pub(super) errors: Errors,
     pub(super) counts: Counts,
     /// Exchanges open over all connections.
     pub(super) open: usize,
@@ -50,7 +53,7 @@ pub struct Transactions {
 impl Transactions {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings { application, clock, seed, limits, sql } = settings;
+        let Settings { application, clock, seed, limits, sql, waits } = settings;
         Self {
             limits,
             connections: HashMap::new(),
@@ -59,7 +62,15 @@ impl Transactions {
             handles: HashMap::new(),
             gateways: HashSet::new(),
             statements: Statements::new(limits.statements, sql),
-            finisher: Finisher { application, clock, ids: Ids::new(seed), names: Names::new(limits.names) },
+            finisher: Finisher {
+                application,
+                clock,
+                ids: Ids::new(seed),
+                naming: Naming::new(limits.names),
+                warn: limits.warn,
+                waits,
+            },
+            errors: Errors::new(limits.errors),
             counts: Counts::default(),
             open: 0,
             ended: Vec::new(),
@@ -73,6 +84,17 @@ impl Transactions {
     /// The wall clock may be set while the application runs.
     pub fn set_clock(&mut self, clock: Clock) {
         self.finisher.clock = clock;
+    }
+
+    /// The routes of the application, as far as they are known by now.
+    pub fn set_routes(&mut self, routes: Option<RouteTable>) {
+        self.finisher.naming.set_routes(routes);
+    }
+
+    /// Requests that none of the known routes took.
+    #[must_use]
+    pub fn routes_missed(&self) -> u64 {
+        self.finisher.naming.missed()
     }
 
     #[must_use]
@@ -105,13 +127,17 @@ impl Transactions {
                 self.tls_session(event.pid, *session, *carrier);
             }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
+            Body::OffCpu(away) => self.off_cpu(&caller(None), away),
             Body::Context(made) => self.context_made(&caller(stack), made),
             Body::Fork { .. }
             | Body::Stack { .. }
             | Body::StackPart(_)
             | Body::Native(_)
             | Body::Started
-            | Body::Listens => {}
+            | Body::Listens
+            // Exceptions come in with their names: see `errors`.
+            | Body::Exception(_)
+            | Body::ExceptionPassed { .. } => {}
         }
     }
 
@@ -147,6 +173,7 @@ impl Transactions {
         let Some(connection) = self.connection(pid, id, true) else { return };
         connection.fd = Some(fd);
         connection.peer = Some(peer);
+        connection.opened_ns = Some(time_ns);
         self.descriptors.insert((pid, fd), id);
     }
 
@@ -268,13 +295,13 @@ impl Transactions {
                 // thread's until another takes them up. To see the peer go says nothing of that kind.
                 for (index, exchange) in server.open_mut().enumerate() {
                     if (index == 0 && io.moved > 0) || exchange.work.tid == 0 {
-                        exchange.work.tid = thread.tid;
+                        exchange.work.taken_by(thread.tid, index);
                     }
                 }
                 for ended in &mut self.ended {
                     let work = &mut ended.exchange.work;
                     if io.direction == Direction::Out || work.tid == 0 {
-                        work.tid = thread.tid;
+                        work.taken_by(thread.tid, 0);
                     }
                 }
                 let (serving, owner) = (server.open().len() > 0, connection.owner);
@@ -337,7 +364,10 @@ impl Transactions {
             (None, None) => Doing::Unknown,
         };
         Active {
-            name: name::of_request(&exchange.request.method, exchange.request.path.as_deref(), None),
+            name: self
+                .finisher
+                .naming
+                .provisional(&exchange.request.method, exchange.request.path.as_deref()),
             path: exchange.request.path.clone(),
             pid,
             tid: work.tid,

@@ -59,6 +59,8 @@ pub struct Connection {
     /// `None` when the record of its opening was lost, and for a TLS session.
     pub fd: Option<u32>,
     pub peer: Option<Endpoint>,
+    /// When its first call was seen; of a connection that is older than the attach, not when it was made.
+    pub opened_ns: Option<u64>,
     pub speaks: Speaks,
     /// What it has to do with TLS.
     pub tls: Tls,
@@ -83,6 +85,7 @@ impl Connection {
             pid,
             fd: None,
             peer: None,
+            opened_ns: None,
             speaks,
             tls: Tls::default(),
             passes_on: false,

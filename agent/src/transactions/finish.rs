@@ -5,11 +5,14 @@ use super::callsite::from_application;
 use super::clients::{CallResult, Purpose};
 use super::http::Ended;
 use super::ids::Ids;
-use super::name::{self, Names, OTHER};
+use super::name::OTHER;
+use super::naming::{Named, Naming};
 use super::settings::{Clock, FinishedTransaction};
 use super::spans::{Answer, Asking, OpenSpan};
+use super::warnings::{self, Sameness, Seen, Thresholds};
 use super::work::{OpenSamples, Work};
 use crate::intake::Endpoint;
+use pyapm_model::error::Error;
 use pyapm_model::line::{Outcome, SampleState, Samples, Span, SpanKind, Transaction, TransactionKind};
 use pyapm_model::stack::Stack;
 
@@ -19,7 +22,10 @@ pub struct Finisher {
     pub application: String,
     pub clock: Clock,
     pub ids: Ids,
-    pub names: Names,
+    pub naming: Naming,
+    pub warn: Thresholds,
+    /// Threads tell what they wait for.
+    pub waits: bool,
 }
 
 impl Finisher {
@@ -27,6 +33,7 @@ impl Finisher {
         &mut self,
         ended: Ended<Work>,
         spans: Vec<OpenSpan>,
+        error: Option<Error>,
         pid: u32,
         peer: Option<Endpoint>,
         counts: &mut Counts,
@@ -37,35 +44,53 @@ impl Finisher {
             None => (self.ids.trace(), None),
         };
         let span_id = self.ids.span();
-        let own =
-            name::of_request(&exchange.request.method, exchange.request.path.as_deref(), exchange.status);
-        let name = self.names.admit(own);
+        let Named { name, route } =
+            self.naming.name(&exchange.request.method, exchange.request.path.as_deref(), exchange.status);
         if name == OTHER {
             counts.names_overflow += 1;
         }
         counts.transactions += 1;
+        let duration_ns = ended_ns.saturating_sub(exchange.started_ns);
+        let mut waits = exchange.work.waits;
+        waits.doubtful |= outcome == Outcome::Incomplete;
+        let since = exchange.started_ns;
+        let about: Vec<_> = spans
+            .iter()
+            .map(|span| (Sameness::of(&span.asking), span.connected_ns.is_some_and(|made| made >= since)))
+            .collect();
+        let spans: Vec<Span> =
+            spans.into_iter().map(|span| self.span(span, &span_id, outcome, ended_ns)).collect();
+        let seen = spans.iter().zip(about).map(|(span, (sameness, opens_connection))| Seen {
+            span,
+            sameness,
+            opens_connection,
+        });
+        let warnings = warnings::warnings(&seen.collect::<Vec<_>>(), self.warn);
         let transaction = Transaction {
             application: self.application.clone(),
             kind: TransactionKind::Http,
             name,
             method: Some(exchange.request.method.into_owned()),
             path: exchange.request.path,
-            route: None,
+            route: route.as_ref().map(|route| route.pattern.clone()),
+            handler: route.and_then(|route| route.handler.clone()),
             status: exchange.status,
             start_ns: self.clock.wall_ns(exchange.started_ns),
-            duration_ns: ended_ns.saturating_sub(exchange.started_ns),
+            duration_ns,
             pid,
             tid: exchange.work.tid,
             trace_id,
-            spans: spans.into_iter().map(|span| self.span(span, &span_id, outcome, ended_ns)).collect(),
+            spans,
+            warnings,
             span_id,
             parent_span_id,
-            error: None,
+            error,
             samples: merged(exchange.work.samples),
             outcome,
             request_bytes: exchange.request_bytes,
             response_bytes: exchange.response_bytes,
             client_address: peer.and_then(address),
+            waits: self.waits.then(|| waits.finish(duration_ns)),
         };
         FinishedTransaction { transaction, ended_ns }
     }
@@ -107,6 +132,7 @@ impl Finisher {
             destination: asked.destination,
             returned_rows: result.rows,
             affected_rows: result.affected_rows,
+            sqlstate: result.sqlstate,
             first_byte_ns: span.first_answer_ns.map(|first| first.saturating_sub(span.started_ns)),
         }
     }

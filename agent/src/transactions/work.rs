@@ -1,8 +1,10 @@
 //! What happened inside one transaction while it was open: spans and samples, not yet in the model's form.
 
 use super::spans::SpanId;
-use crate::intake::StackId;
+use super::waits::OpenWaits;
+use crate::intake::{ExceptionId, StackId};
 use pyapm_model::line::Frame;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Rides along with an exchange.
@@ -13,8 +15,11 @@ pub struct Work {
     /// In the order in which they began.
     pub spans: Vec<SpanId>,
     pub samples: Vec<OpenSamples>,
+    /// In the order in which they left the frames that raised them; the latest of too many.
+    pub errors: VecDeque<ExceptionId>,
     /// Of the latest sample that had one.
     pub last_frame: Option<Frame>,
+    pub waits: OpenWaits,
 }
 
 /// Samples with one stack.

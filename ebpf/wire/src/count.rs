@@ -47,6 +47,10 @@ pub const NATIVE_REGISTERS_UNKNOWN: u32 = 17;
 /// Native stacks larger than [`crate::event::NATIVE_CAPTURE`], or cut short by a page that was absent.
 pub const NATIVE_STACK_CUT: u32 = 18;
 
+/// Threads that left a CPU and could not be remembered because the map of sleepers was full: the time until they
+/// came back is in no record.
+pub const SLEEPERS_FULL: u32 = 15;
+
 /// Rows of `COUNTS`; a machine with more CPUs shares them.
 pub const CPUS: u32 = 1024;
 
@@ -75,5 +79,6 @@ pub const NAMES: [&str; SLOTS as usize] = {
     names[TLS_FULL as usize] = "tls_full";
     names[EXCEPTIONS_SUPPRESSED as usize] = "exceptions_suppressed";
     names[EXCEPTION_HITS as usize] = "exception_hits";
+    names[SLEEPERS_FULL as usize] = "sleepers_full";
     names
 };

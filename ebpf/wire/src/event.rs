@@ -32,6 +32,7 @@ pub mod kind {
     pub const EXCEPTION: u16 = 12;
     /// See [`crate::exception::Passed`].
     pub const EXCEPTION_PASSED: u16 = 13;
+    pub const OFF_CPU: u16 = 14;
 }
 
 /// Common start of every record.
@@ -248,6 +249,67 @@ pub struct Native {
 /// Bytes of a native stack that are copied at most.
 pub const NATIVE_CAPTURE: u32 = 64 * 1024;
 
+/// What `SAMPLE` and `OFF_CPU` say of the interpreter's lock, and of themselves: bits of [`Header::flags`].
+pub mod gil {
+    /// The thread held the lock of its interpreter.
+    pub const HOLDS: u16 = 1;
+    /// The thread slept on a futex inside the lock of its interpreter. Only in `OFF_CPU`.
+    pub const WAITS: u16 = 2;
+}
+
+/// Values of [`OffCpu::call`] that are no system call.
+pub mod call {
+    /// The thread was in none: a page fault, a signal, the end of its time slice.
+    pub const NONE: i32 = -1;
+    /// The registers were not where they are on every known kernel.
+    pub const UNKNOWN: i32 = -2;
+}
+
+/// `OFF_CPU`: a thread comes back to a CPU. `Header::time_ns` is when; `Header::tgid` and `tid` are its own, and
+/// what follows is of the moment in which it left.
+///
+/// The record of a thread that was never seen to leave (it was away before the probe was attached, or it is new)
+/// has `duration_ns` 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct OffCpu {
+    pub header: Header,
+    /// From leaving to coming back.
+    pub duration_ns: u64,
+    /// The last part of it, in which the thread could have run and waited for a CPU; 0 where the kernel does not
+    /// tell (`CONFIG_SCHED_INFO`).
+    pub queued_ns: u64,
+    /// 0 when there was none, see `stack_status`.
+    pub stack: u64,
+    /// The first three arguments of the system call.
+    pub arguments: [u64; 3],
+    /// Number of the system call, or one of [`call`].
+    pub call: i32,
+    /// The kernel's task state (`TASK_RUNNING` 0: it was taken off the CPU and did not want to wait; kernel
+    /// `include/linux/sched.h`).
+    pub state: u32,
+    /// The descriptor that it waits on, if it waits on one; else -1.
+    pub fd: i32,
+    /// `i_mode` of that descriptor's inode; 0 when unknown.
+    pub mode: u16,
+    /// One of [`crate::python::status`].
+    pub stack_status: u16,
+    /// As of leaving.
+    pub scope: Scope,
+}
+
+/// Value of the map `SLEEPERS`, keyed by thread id: what is kept of a thread of a target.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Sleeper {
+    /// When it left the CPU, `CLOCK_MONOTONIC` nanoseconds; 0 while it is on one.
+    pub since_ns: u64,
+    /// What the kernel had counted of its waiting for a CPU until then, in nanoseconds.
+    pub run_delay_ns: u64,
+    /// The record to be, without its times.
+    pub record: OffCpu,
+}
+
 /// Bytes of a statement's text that are captured at most.
 pub const STATEMENT_CAPTURE: u32 = 4096;
 
@@ -262,3 +324,5 @@ const _: () = assert!(size_of::<Sample>() == 64);
 const _: () = assert!(size_of::<Stack>() == 64);
 const _: () = assert!(size_of::<Context>() == 48);
 const _: () = assert!(size_of::<Native>() == 56);
+const _: () = assert!(size_of::<OffCpu>() == 112);
+const _: () = assert!(size_of::<Sleeper>() == 128);

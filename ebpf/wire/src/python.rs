@@ -64,6 +64,24 @@ pub struct Layout {
     pub frame_start: u32,
     /// Bytes from there that hold all of the above: read at once. They end before [`FRAME_BYTES`].
     pub frame_bytes: u32,
+    /// In the thread state: its interpreter.
+    pub tstate_interpreter: u32,
+    /// In the interpreter: the pointer to its lock (from 3.12 on). [`ABSENT`] up to 3.11, see `gil`.
+    pub interpreter_gil: u32,
+    /// Address of the one lock of all interpreters (up to 3.11); 0 from 3.12 on.
+    pub gil: u64,
+}
+
+/// `struct _gil_runtime_state`, the global interpreter lock (CPython `Include/internal/pycore_gil.h`, the same in 3.8
+/// to 3.15 on x86-64 glibc). Offsets in bytes.
+pub mod gil {
+    /// The thread state that holds it, or did so last.
+    pub const LAST_HOLDER: u32 = 8;
+    /// An int, directly behind: 1 while it is held.
+    pub const LOCKED: u32 = 16;
+    /// From here on lie the conditions and mutexes that threads sleep on.
+    pub const WAITERS: u64 = 32;
+    pub const SIZE: u64 = 208;
 }
 
 /// Most of a frame that is read.
@@ -126,5 +144,5 @@ pub const MAX_STEPS: usize = 32_768;
 /// Most frames that one record carries.
 pub const PART_FRAMES: usize = 512;
 
-const _: () = assert!(size_of::<Layout>() == 88);
+const _: () = assert!(size_of::<Layout>() == 104);
 const _: () = assert!(size_of::<Frame>() == 16);

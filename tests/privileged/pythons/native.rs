@@ -8,7 +8,7 @@ use harness::wait;
 use pyapm::host::{Btf, settings};
 use pyapm::intake::{Body, Reader};
 use pyapm::native::Unwinders;
-use pyapm::probes::{Probes, Setup};
+use pyapm::probes::{OffCpu, Probes, Setup};
 use pyapm::python::inspect;
 use pyapm_wire::target::Target;
 use std::collections::HashMap;
@@ -93,7 +93,8 @@ fn by_debugger(pid: u32) -> Vec<Option<String>> {
 /// What pyapm finds, innermost first, of a process that stays where it is; `None` for one without a symbol.
 fn by_pyapm(pid: u32) -> Vec<Option<String>> {
     let settings = settings(&Btf::running_kernel().unwrap()).unwrap();
-    let mut probes = Probes::load(Setup { settings, ring_bytes: 1 << 22, native: true }).unwrap();
+    let mut probes =
+        Probes::load(Setup { settings, ring_bytes: 1 << 22, native: true, off_cpu: OffCpu::None }).unwrap();
     let mut tables = probes.tables().unwrap();
     let mut reader = Reader::new(probes.ring().unwrap());
     let layout = inspect(pid).unwrap().layout;

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use harness::wait;
 use pyapm::host::{Btf, settings};
 use pyapm::intake::{Body, Gap, Reader, StackId, StackStatus};
-use pyapm::probes::{Counts, Probes, Setup, Tables};
+use pyapm::probes::{Counts, OffCpu, Probes, Setup, Tables};
 use pyapm::python::{Inspector, Interpreter, ProcessMemory};
 use pyapm::symbols::{self, Symbols};
 use pyapm_model::line::Frame;
@@ -64,7 +64,8 @@ impl Sampler {
     /// Samples these processes and their children, so many times a second on each CPU.
     pub fn start(pids: &[u32], rate_hz: u32) -> Result<Self> {
         let settings = settings(&Btf::running_kernel()?)?;
-        let mut probes = Probes::load(Setup { settings, ring_bytes: 32 << 20, native: false })?;
+        let mut probes =
+            Probes::load(Setup { settings, ring_bytes: 32 << 20, native: false, off_cpu: OffCpu::None })?;
         let tables = probes.tables()?;
         let reader = Reader::new(probes.ring()?);
         probes.attach_lifecycle()?;
@@ -135,7 +136,7 @@ impl Sampler {
                 });
                 stacks.insert(*stack, Arc::new(Named { raw, frames: named.into(), gap: *gap }));
             }
-            Body::Sample { stack, status } => {
+            Body::Sample { stack, status, .. } => {
                 let known = stack.and_then(|id| stacks.get(&id).cloned());
                 if stack.is_some() && known.is_none() {
                     *unannounced += 1;

@@ -5,7 +5,7 @@ use super::subject::Subject;
 use crate::host::{Btf, Facts, Plan, settings};
 use crate::intake::{Body, Event, Reader, StackId, StackStatus};
 use crate::pipeline::clock;
-use crate::probes::{Probes, Setup};
+use crate::probes::{OffCpu, Probes, Setup};
 use crate::python::ProcessMemory;
 use crate::symbols::Symbols;
 use pyapm_model::dump::LeftOut;
@@ -36,7 +36,8 @@ type Stacks = HashMap<(u32, StackId), (Arc<[Frame]>, Option<LeftOut>)>;
 pub(super) fn sample(subjects: &mut [Subject], symbols: &mut Symbols) -> anyhow::Result<()> {
     Plan::from_facts(&Facts::read())?;
     let settings = settings(&Btf::running_kernel()?)?;
-    let mut probes = Probes::load(Setup { settings, ring_bytes: RING_BYTES, native: false })?;
+    let mut probes =
+        Probes::load(Setup { settings, ring_bytes: RING_BYTES, native: false, off_cpu: OffCpu::None })?;
     let mut tables = probes.tables()?;
     let mut reader = Reader::new(probes.ring()?);
     for subject in subjects.iter().filter(|subject| subject.is_incomplete()) {
@@ -77,7 +78,7 @@ fn take(event: &Event<'_>, subjects: &mut [Subject], symbols: &mut Symbols, stac
             };
             stacks.insert((event.pid, *stack), (named, left_out));
         }
-        Body::Sample { stack, status } if subject.wants(event.tid) => match (stack, status) {
+        Body::Sample { stack, status, .. } if subject.wants(event.tid) => match (stack, status) {
             (Some(stack), _) => {
                 if let Some(known) = stacks.get(&(event.pid, *stack)) {
                     subject.sampled(event.tid, Some(known.clone()));

@@ -23,6 +23,11 @@ pub trait Protocol: std::fmt::Debug + Send {
     /// The connection has ended: what is still open will not be answered.
     fn closed(&mut self, _calls: &mut Calls) {}
 
+    /// Whether the connection was followed from its first byte on.
+    fn saw_opening(&self) -> bool {
+        false
+    }
+
     /// The rest of the connection cannot be read: it is encrypted, or compressed.
     fn is_opaque(&self) -> bool {
         false
@@ -49,8 +54,8 @@ pub enum Call {
     Began { tag: u64, operation: Operation },
     /// Some of its answer has come.
     Answering { tag: u64 },
-    /// Its answer has begun, and is no error; how long it is, is not known yet.
-    Accepted { tag: u64 },
+    /// Its answer has begun, and how it goes is known so far; how long it is, is not.
+    Accepted { tag: u64, result: CallResult },
     /// It has been answered to the end, or never will be.
     Ended { tag: u64, result: CallResult },
     /// No call: the parser has lost its place in the stream.

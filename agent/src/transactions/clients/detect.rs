@@ -2,6 +2,7 @@
 
 use super::Protocol;
 use super::http::Http;
+use super::memcached::{self, Memcached};
 use super::mysql::{self, Mysql};
 use super::postgresql::{self, Postgresql};
 use super::redis::{self, Redis};
@@ -23,6 +24,9 @@ pub fn detect(head: &[u8], moved: u32, direction: Direction, opening: bool) -> O
     }
     if redis::begins(head) {
         return Some(Box::new(Redis::default()));
+    }
+    if memcached::begins(head) {
+        return Some(Box::new(Memcached::default()));
     }
     if opening && postgresql::begins(head, moved) {
         return Some(Box::new(Postgresql::opening()));

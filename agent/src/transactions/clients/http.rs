@@ -21,6 +21,7 @@ pub struct Http {
 struct Told {
     began: bool,
     answering: bool,
+    accepted: bool,
 }
 
 impl Protocol for Http {
@@ -65,14 +66,9 @@ impl Http {
             if !exchange.work.began {
                 calls.push(began(&exchange.request));
             }
-            let status = exchange.status;
-            let unseen = ended.outcome != Outcome::Complete || status.is_none();
-            // As the OpenTelemetry conventions have it for clients: 4xx and 5xx are errors.
-            let error = status.filter(|status| *status >= 400).map(|status| status.to_string());
-            calls.push(Call::Ended {
-                tag: 0,
-                result: CallResult { error, status, unseen, ..CallResult::default() },
-            });
+            let unseen = ended.outcome != Outcome::Complete || exchange.status.is_none();
+            let result = CallResult { unseen, ..result_of(exchange.status) };
+            calls.push(Call::Ended { tag: 0, result });
         }
         for (index, exchange) in self.exchanges.open_mut().enumerate() {
             if !std::mem::replace(&mut exchange.work.began, true) {
@@ -82,8 +78,22 @@ impl Http {
             if answering && !std::mem::replace(&mut exchange.work.answering, true) {
                 calls.push(Call::Answering { tag: 0 });
             }
+            // A client need not read what follows the head, nor close the connection while its request lasts.
+            if index == 0
+                && exchange.status.is_some()
+                && !std::mem::replace(&mut exchange.work.accepted, true)
+            {
+                let result = CallResult { unseen: true, ..result_of(exchange.status) };
+                calls.push(Call::Accepted { tag: 0, result });
+            }
         }
     }
+}
+
+/// As the OpenTelemetry conventions have it for clients: 4xx and 5xx are errors.
+fn result_of(status: Option<u16>) -> CallResult {
+    let error = status.filter(|status| *status >= 400).map(|status| status.to_string());
+    CallResult { error, status, ..CallResult::default() }
 }
 
 fn began(request: &RequestHead) -> Call {
@@ -113,6 +123,7 @@ mod tests {
                 http.sent(Part::Bytes(&ASK[ask..]), true, &mut calls);
                 http.received(Part::Bytes(&ANSWER[..answer]), true, &mut calls);
                 http.received(Part::Bytes(&ANSWER[answer..]), true, &mut calls);
+                calls.retain(|call| !matches!(call, Call::Accepted { .. }));
                 assert_eq!(calls, expected(), "cut at {ask}, {answer}");
             }
         }
@@ -125,6 +136,15 @@ mod tests {
         http.received(Part::Bytes(ANSWER), true, &mut calls);
         let [began, _, ended] = expected();
         assert_eq!(calls, [began, ended]);
+    }
+
+    #[test]
+    fn an_answer_that_nobody_reads_has_its_status() {
+        let (mut http, mut calls) = (Http::default(), Calls::new());
+        http.sent(Part::Bytes(ASK), true, &mut calls);
+        http.received(Part::Bytes(&ANSWER[..ANSWER.len() - 5]), true, &mut calls);
+        let result = CallResult { unseen: true, ..result_of(Some(503)) };
+        assert_eq!(calls[2..], [Call::Accepted { tag: 0, result }]);
     }
 
     #[test]

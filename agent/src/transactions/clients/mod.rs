@@ -5,6 +5,7 @@
 //! - [`calls`]: what every protocol's parser is, and what it says.
 //! - [`detect`]: which protocol a connection speaks, by its first bytes.
 //! - [`frames`]: messages that say their length in a header, which most binary protocols have.
+//! - [`key`]: the patterns of keys.
 //! - one file or folder for each protocol.
 //!
 //! Calls of protocols that answer in order have tag 0; a parser then says when a call begins and ends, and
@@ -14,6 +15,8 @@ mod calls;
 mod detect;
 mod frames;
 mod http;
+mod key;
+mod memcached;
 mod mysql;
 mod postgresql;
 mod redis;

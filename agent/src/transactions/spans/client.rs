@@ -25,6 +25,7 @@ pub struct Client {
     open: VecDeque<(u64, Option<SpanId>)>,
     /// Its client library tells where its calls are made, before they are on the wire.
     pub sites_known: bool,
+    has_called: bool,
 }
 
 /// Who makes a call, and when.
@@ -39,7 +40,7 @@ pub struct Caller {
 impl Client {
     #[must_use]
     pub fn new(protocol: Box<dyn Protocol>) -> Self {
-        Self { protocol, open: VecDeque::new(), sites_known: false }
+        Self { protocol, open: VecDeque::new(), sites_known: false, has_called: false }
     }
 
     #[must_use]
@@ -136,14 +137,14 @@ impl Transactions {
                         end(span, caller.time_ns, result);
                     }
                 }
-                Call::Accepted { tag } => {
+                Call::Accepted { tag, result } => {
                     let span = self.client_of(connection).and_then(|client| {
                         let index = client.position(tag)?;
                         client.open.get(index)?.1
                     });
                     if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
                         span.some_answer(caller.time_ns);
-                        span.answer = Answer::Read(CallResult::default());
+                        span.answer = Answer::Read(result);
                     }
                 }
                 Call::Lost => self.counts.framing_lost += 1,
@@ -166,13 +167,17 @@ impl Transactions {
                 self.open_span(caller, asking)
             }
         };
-        let peer = self.connections.get(&connection).and_then(|connection| connection.peer);
+        let Some(known) = self.connections.get_mut(&connection) else { return };
+        let (peer, opened_ns) = (known.peer, known.opened_ns);
+        let Speaks::Client(client) = &mut known.speaks else { return };
+        client.sites_known = adopted.is_some();
+        let is_first = !std::mem::replace(&mut client.has_called, true) && client.protocol.saw_opening();
         if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
             span.server = peer;
             span.last_io_ns = caller.time_ns;
+            span.connected_ns = opened_ns.filter(|_| is_first);
         }
         let Some(client) = self.client_of(connection) else { return };
-        client.sites_known = adopted.is_some();
         if client.open.len() >= MOST_OPEN {
             client.open.pop_front();
         }

@@ -35,6 +35,8 @@ pub struct OpenSpan {
     pub answer: Answer,
     /// Nothing more can come: it has been answered, another has begun in its place, or the connection has gone.
     pub closed: bool,
+    /// When its connection was made, of which it is the first call.
+    pub connected_ns: Option<u64>,
 }
 
 /// What is asked.
@@ -83,6 +85,7 @@ impl OpenSpan {
             first_answer_ns: None,
             answer: Answer::None,
             closed: false,
+            connected_ns: None,
         }
     }
 

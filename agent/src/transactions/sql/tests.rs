@@ -335,12 +335,6 @@ const OTHERS: &[(Dialect, &str, &str, &str)] = &[
         r#"INSERT OR REPLACE INTO "t" ("a") VALUES (?)"#,
         "INSERT t",
     ),
-    (
-        Dialect::Sqlite,
-        r#"SELECT "a" FROM [t] WHERE b = x'41'"#,
-        r#"SELECT "a" FROM [t] WHERE b = ?"#,
-        "SELECT",
-    ),
     (Dialect::Sqlite, "PRAGMA table_info(users)", "PRAGMA table_info(users)", "PRAGMA table_info"),
 ];
 

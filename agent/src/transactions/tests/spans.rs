@@ -3,7 +3,7 @@
 use super::{DB, ERROR_1146, OK, Player, ROWS, WEB, command, frames};
 use crate::intake::Direction::{In, Out};
 use crate::intake::{Body, Endpoint};
-use pyapm_model::line::{Outcome, Transaction};
+use pyapm_model::line::{Outcome, Transaction, WarningKind};
 use pyapm_model::snapshot::Doing;
 
 const GET: &[u8] = b"GET /a HTTP/1.1\r\n\r\n";
@@ -57,6 +57,11 @@ fn n_plus_one_is_21_spans_with_their_call_sites() {
     let text = "SELECT `name` FROM `shop_user` WHERE `id` = ? LIMIT ?";
     assert!(transaction.spans[1..].iter().all(|span| span.db_query.as_deref() == Some(text)));
     assert!(transaction.spans[1..].iter().all(|span| span.name == "SELECT shop_user"));
+    let [warning] = &transaction.warnings[..] else { panic!("{:#?}", transaction.warnings) };
+    assert_eq!((warning.kind, warning.count), (WarningKind::RepeatedCalls, 20));
+    assert_eq!(warning.db_query.as_deref(), Some(text));
+    assert_eq!(warning.duration_ns, 20 * 2_000);
+    assert_eq!(warning.call_site.as_ref().and_then(|site| site.line), Some(42));
 }
 
 #[test]

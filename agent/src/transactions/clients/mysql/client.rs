@@ -22,6 +22,7 @@ const WANT_RECEIVED: u32 = 8192;
 
 #[derive(Debug)]
 pub struct Mysql {
+    saw_opening: bool,
     sent: Frames,
     received: Frames,
     state: State,
@@ -105,7 +106,12 @@ impl Mysql {
             latest: None,
             continued: false,
         };
-        Self { sent: Frames::default(), received: Frames::default(), state }
+        Self {
+            saw_opening: stage != Stage::Commands,
+            sent: Frames::default(),
+            received: Frames::default(),
+            state,
+        }
     }
 }
 
@@ -172,6 +178,10 @@ impl Protocol for Mysql {
 
     fn system(&self) -> &'static str {
         SYSTEM
+    }
+
+    fn saw_opening(&self) -> bool {
+        self.saw_opening
     }
 
     fn is_opaque(&self) -> bool {

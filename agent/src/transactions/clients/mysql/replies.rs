@@ -90,7 +90,7 @@ impl State {
                 };
                 let state = number(rest).and_then(|(_, rest)| rest.get(..2)).map(state_of);
                 let result = CallResult { affected_rows: Some(affected), ..CallResult::default() };
-                self.result(result, state, calls);
+                self.result(&result, state, calls);
             }
             // The file's bytes go out, and the answer comes in again.
             [0xfb, ..] => {}
@@ -99,7 +99,7 @@ impl State {
                 if let Some(front) = self.waiting.front_mut()
                     && !std::mem::replace(&mut front.accepted, true)
                 {
-                    calls.push(Call::Accepted { tag: 0 });
+                    calls.push(Call::Accepted { tag: 0, result: CallResult::default() });
                 }
                 self.reading = match columns {
                     // MariaDB: the columns are those of last time (`MARIADB_CLIENT_CACHE_METADATA`).
@@ -136,11 +136,11 @@ impl State {
                 .and_then(|(_, rest)| rest.get(..2))
         };
         let rows = (!unknown).then_some(rows);
-        self.result(CallResult { rows, ..CallResult::default() }, state.map(state_of), calls);
+        self.result(&CallResult { rows, ..CallResult::default() }, state.map(state_of), calls);
     }
 
     /// One result is over; `state` says whether there are more.
-    fn result(&mut self, result: CallResult, state: Option<u16>, calls: &mut Calls) {
+    fn result(&mut self, result: &CallResult, state: Option<u16>, calls: &mut Calls) {
         let Some(front) = self.waiting.front_mut() else { return };
         let so_far = &mut front.result;
         so_far.rows = sum(so_far.rows, result.rows);

@@ -22,6 +22,7 @@ const WANT_RECEIVED: u32 = 1024;
 #[derive(Debug)]
 pub struct Postgresql {
     stage: Stage,
+    saw_opening: bool,
     sent: Frames,
     received: Frames,
     state: State,
@@ -98,7 +99,13 @@ impl Postgresql {
     }
 
     fn at(stage: Stage) -> Self {
-        Self { stage, sent: Frames::default(), received: Frames::default(), state: State::default() }
+        Self {
+            stage,
+            saw_opening: stage == Stage::Opening,
+            sent: Frames::default(),
+            received: Frames::default(),
+            state: State::default(),
+        }
     }
 
     fn open(&mut self, part: Part<'_>, calls: &mut Calls) {
@@ -201,6 +208,10 @@ impl Protocol for Postgresql {
 
     fn system(&self) -> &'static str {
         SYSTEM
+    }
+
+    fn saw_opening(&self) -> bool {
+        self.saw_opening
     }
 
     fn is_opaque(&self) -> bool {

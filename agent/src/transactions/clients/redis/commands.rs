@@ -1,7 +1,7 @@
 //! Which commands there are, and where their first key is (`redis.io/commands`, Redis 7.0). A command that is
 //! not known is called by its name, and nothing of its arguments is kept.
 
-use super::key::pattern;
+use crate::transactions::clients::key::pattern;
 
 /// Commands whose first argument is a key, or a channel. In order of the alphabet.
 const KEY_FIRST: [&str; 153] = [

@@ -3,7 +3,6 @@
 
 mod client;
 mod commands;
-mod key;
 mod reply;
 mod request;
 

@@ -89,7 +89,7 @@ fn described(calls: &[Call]) -> String {
         let _written = match call {
             Call::Began { tag, operation } => writeln!(text, "began {tag} {}", operation_of(operation)),
             Call::Answering { tag } => writeln!(text, "answering {tag}"),
-            Call::Accepted { tag } => writeln!(text, "accepted {tag}"),
+            Call::Accepted { tag, .. } => writeln!(text, "accepted {tag}"),
             Call::Ended { tag, result } => {
                 let mut line = format!("ended {tag}");
                 let fields = [

@@ -1,0 +1,107 @@
+//! `drivers.py` under gunicorn, with every server that it asks: one worker, whose connections are made before it serves.
+
+use crate::guard::Guard;
+use crate::load::{Address, Connection, Request};
+use crate::mariadb::MariaDb;
+use crate::place::{self, Python};
+use crate::servers::Server;
+use crate::wait;
+use crate::workload::Workload;
+use anyhow::{Context, Result, bail};
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+/// The running application.
+#[derive(Debug)]
+pub struct Drivers {
+    /// Dropped before the servers.
+    master: Guard,
+    pub address: Address,
+    pub mysql: MariaDb,
+    pub postgresql: Server,
+    pub redis: Server,
+    pub memcached: Server,
+    pub upstream: Workload,
+    #[expect(dead_code, reason = "held for its drop: the folder with the log goes with the server")]
+    folder: TempDir,
+}
+
+impl Drivers {
+    /// Starts the servers, fills the databases, starts gunicorn and waits until it serves.
+    ///
+    /// # Errors
+    /// When any of these does not start.
+    pub fn start(python: &Python) -> Result<Self> {
+        let (mysql, postgresql) = (MariaDb::start()?, Server::postgresql()?);
+        let (redis, memcached) = (Server::redis()?, Server::memcached()?);
+        let upstream = Workload::http_over_tcp(python)?;
+        let table = "CREATE TABLE people (id INT PRIMARY KEY, name TEXT);
+            INSERT INTO people VALUES (1,'a'),(2,'a'),(3,'a'),(4,'a'),(5,'a'),(6,'a'),(7,'a'),(8,'a'),(9,'a')";
+        mysql.query(&format!("USE shop; {table}"))?;
+        let filled = Command::new("psql")
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &postgresql.port.to_string(),
+                "-U",
+                "app",
+                "-q",
+                "-c",
+                table,
+                "postgres",
+            ])
+            .stdin(Stdio::null())
+            .output()
+            .context("could not start `psql`")?;
+        if !filled.status.success() {
+            bail!("`psql` failed: {}", String::from_utf8_lossy(&filled.stderr));
+        }
+        let folder =
+            tempfile::Builder::new().prefix("pyapm-drivers-").tempdir().context("no temporary folder")?;
+        let Address::Tcp(http) = &upstream.address else { bail!("the upstream is not on TCP") };
+        let mut command = Command::new(python.program("gunicorn"));
+        command
+            .args(["drivers:application", "--bind", "127.0.0.1:0", "--workers", "1", "--no-control-socket"])
+            .current_dir(place::workloads())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("MY_PORT", mysql.port().to_string())
+            .env("PG_PORT", postgresql.port.to_string())
+            .env("REDIS_PORT", redis.port.to_string())
+            .env("MEMCACHED_PORT", memcached.port.to_string())
+            .env("HTTP_PORT", http.port().to_string());
+        let mut master = Guard::start(&mut command, &folder.path().join("log"), None)?;
+        let address = wait::until("gunicorn to listen", || {
+            master.check_alive()?;
+            let log = master.log();
+            let Some((_, rest)) = log.split_once("Listening at: http://") else { return Ok(None) };
+            rest.split_whitespace().next().map(Address::parse).transpose()
+        })?;
+        let drivers = Self { master, address, mysql, postgresql, redis, memcached, upstream, folder };
+        let answer = Connection::open(&drivers.address)?.ask(&Request::get("/nothing").close())?;
+        if answer.status != 501 {
+            bail!("the application does not serve: status {}", answer.status);
+        }
+        Ok(drivers)
+    }
+
+    /// Process id of the master.
+    #[must_use]
+    pub fn master(&self) -> u32 {
+        self.master.pid()
+    }
+
+    /// Asks for these paths, one after the other.
+    ///
+    /// # Errors
+    /// When any is not answered by 200.
+    pub fn ask(&self, paths: &[&str]) -> Result<()> {
+        for path in paths {
+            let answer = Connection::open(&self.address)?.ask(&Request::get(path).close())?;
+            if answer.status != 200 {
+                bail!("`{path}` was answered by {}: {}", answer.status, self.master.log());
+            }
+        }
+        Ok(())
+    }
+}

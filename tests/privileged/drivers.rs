@@ -1,0 +1,249 @@
+//! What each driver asks its server is one span: with text or name, result and error, the line of Python that asked, in
+//! the request that it was for. Servers and drivers are real; connections are both older than the attach and new.
+
+use harness::drivers::Drivers;
+use harness::place::Python;
+use harness::pyapm::{Pyapm, Report};
+use harness::source::site_in;
+use pyapm_model::line::{Span, SpanKind, WarningKind};
+
+/// One call: its mark in `drivers.py`, and what its span must say.
+struct Call {
+    mark: &'static str,
+    /// `db.query.text`, or the name where there is none.
+    text: &'static str,
+    error: Option<&'static str>,
+    rows: Option<u64>,
+    affected: Option<u64>,
+    status: Option<u16>,
+}
+
+const fn call(mark: &'static str, text: &'static str) -> Call {
+    Call { mark, text, error: None, rows: None, affected: None, status: None }
+}
+
+const SELECT: &str = "SELECT name FROM people WHERE id < ?";
+const NOSUCH: &str = "SELECT secret FROM nosuch";
+
+const fn select(mark: &'static str, rows: u64) -> Call {
+    Call { rows: Some(rows), ..call(mark, SELECT) }
+}
+
+const fn fails(mark: &'static str, text: &'static str, error: &'static str) -> Call {
+    Call { error: Some(error), ..call(mark, text) }
+}
+
+const fn changes(mark: &'static str, text: &'static str, affected: u64) -> Call {
+    Call { affected: Some(affected), ..call(mark, text) }
+}
+
+const fn http(mark: &'static str, text: &'static str, status: u16) -> Call {
+    Call { status: Some(status), ..call(mark, text) }
+}
+
+/// Path, kind, system, calls.
+type Page = (&'static str, SpanKind, Option<&'static str>, &'static [Call]);
+
+const PSYCOPG2: &[Call] = &[
+    select("psycopg2 select", 2),
+    changes("psycopg2 update", "UPDATE people SET name = ? WHERE id = ?", 1),
+    fails("psycopg2 error", NOSUCH, "42P01"),
+];
+const PSYCOPG: &[Call] = &[
+    select("psycopg select", 0),
+    select("psycopg select", 0),
+    select("psycopg select", 1),
+    select("psycopg select", 2),
+    select("psycopg select", 3),
+    select("psycopg select", 4),
+    select("psycopg select", 5),
+    fails("psycopg error", "SELECT ? / (id - ?) FROM people WHERE id = ?", "22012"),
+];
+
+const PAGES: &[Page] = &[
+    ("psycopg2", SpanKind::Db, Some("postgresql"), PSYCOPG2),
+    ("psycopg2-tls", SpanKind::Db, Some("postgresql"), PSYCOPG2),
+    ("psycopg", SpanKind::Db, Some("postgresql"), PSYCOPG),
+    ("psycopg-tls", SpanKind::Db, Some("postgresql"), PSYCOPG),
+    (
+        "pg8000",
+        SpanKind::Db,
+        Some("postgresql"),
+        &[select("pg8000 select", 2), fails("pg8000 error", NOSUCH, "42P01")],
+    ),
+    (
+        "mysqlclient",
+        SpanKind::Db,
+        Some("mysql"),
+        &[
+            select("mysqlclient select", 2),
+            changes("mysqlclient update", "UPDATE people SET name = ? WHERE id = ?", 1),
+            fails("mysqlclient error", NOSUCH, "1146"),
+        ],
+    ),
+    (
+        "pymysql",
+        SpanKind::Db,
+        Some("mysql"),
+        &[
+            select("pymysql select", 2),
+            changes("pymysql insert", "INSERT INTO people VALUES (?, ?)", 2),
+            changes("pymysql delete", "DELETE FROM people WHERE id >= ?", 2),
+            fails("pymysql error", NOSUCH, "1146"),
+        ],
+    ),
+    (
+        "connector",
+        SpanKind::Db,
+        Some("mysql"),
+        &[
+            select("connector select", 0),
+            select("connector select", 1),
+            fails("connector error", NOSUCH, "1146"),
+        ],
+    ),
+    (
+        "redis",
+        SpanKind::Cache,
+        Some("redis"),
+        &[
+            call("redis set", "SET user:{id}:name"),
+            call("redis get", "GET user:{id}:name"),
+            fails("redis error", "LPUSH user:{id}:name", "WRONGTYPE"),
+            call("redis pipeline", "GET user:{id}:name"),
+            call("redis pipeline", "GET user:{id}:name"),
+            call("redis pipeline", "GET user:{id}:name"),
+        ],
+    ),
+    (
+        "memcached",
+        SpanKind::Cache,
+        Some("memcached"),
+        &[call("memcached set", "set user:{id}:name"), call("memcached get", "get user:{id}:name")],
+    ),
+    (
+        "urllib",
+        SpanKind::Http,
+        None,
+        &[
+            http("urllib get", "GET /download/{id}", 200),
+            Call { error: Some("503"), ..http("urllib error", "GET /status/{id}", 503) },
+        ],
+    ),
+    (
+        "requests",
+        SpanKind::Http,
+        None,
+        &[http("requests get", "GET /chunked/{id}", 200), http("requests post", "POST /echo", 200)],
+    ),
+    ("httpx", SpanKind::Http, None, &[http("httpx get", "GET /download/{id}", 200)]),
+];
+
+/// Statements that are prepared are calls to the server too, but no work of the application's.
+fn is_preparation(span: &Span) -> bool {
+    span.name.starts_with("PREPARE ")
+}
+
+fn assert_is(span: &Span, expected: &Call, kind: SpanKind, system: Option<&str>) {
+    let site = site_in("drivers.py", &format!("call: {}", expected.mark)).unwrap();
+    let frame = span.stack.first().unwrap_or_else(|| panic!("no call site: {span:#?}"));
+    assert!(frame.file.ends_with("drivers.py"), "{span:#?}");
+    assert_eq!(frame.line, Some(site.line), "{span:#?}");
+    assert_eq!((span.kind, span.db_system.as_deref()), (kind, system), "{span:#?}");
+    assert_eq!(span.db_query.as_deref().unwrap_or(&span.name), expected.text, "{span:#?}");
+    assert_eq!(span.error_type.as_deref(), expected.error, "{span:#?}");
+    assert_eq!(span.status, expected.status, "{span:#?}");
+    if expected.rows.is_some() {
+        assert_eq!(span.returned_rows, expected.rows, "{span:#?}");
+    }
+    if expected.affected.is_some() {
+        assert_eq!(span.affected_rows, expected.affected, "{span:#?}");
+    }
+    assert!(span.duration_ns > 0, "{span:#?}");
+    assert!(span.server_port.is_some(), "{span:#?}");
+}
+
+/// The spans of the only transaction with this path, those left out that `but` names.
+fn spans_of<'a>(report: &'a Report, path: &str, but: impl Fn(&Span) -> bool) -> Vec<&'a Span> {
+    let path = format!("/{path}");
+    let mut found = report.transactions.iter().filter(|one| one.path.as_deref() == Some(&path));
+    let transaction = found.next().unwrap_or_else(|| panic!("no transaction of {path}"));
+    assert!(found.next().is_none(), "more than one transaction of {path}");
+    transaction.spans.iter().filter(|span| !but(span)).collect()
+}
+
+fn assert_page(report: &Report, path: &str, (_, kind, system, calls): &Page, but: impl Fn(&Span) -> bool) {
+    let spans = spans_of(report, path, but);
+    let texts: Vec<_> = spans.iter().map(|span| (&span.name, &span.db_query)).collect();
+    assert_eq!(spans.len(), calls.len(), "{path}: {texts:#?}");
+    for (span, expected) in spans.iter().zip(*calls) {
+        assert_is(span, expected, *kind, *system);
+    }
+}
+
+#[test]
+fn calls_on_connections_that_are_older_than_the_attach() {
+    let drivers = Drivers::start(&Python::chosen().unwrap()).unwrap();
+    let attach = Pyapm::attach(drivers.master(), &[]).unwrap();
+    let paths: Vec<String> = PAGES.iter().map(|(path, ..)| format!("/{path}")).collect();
+    drivers.ask(&paths.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    let report = attach.stop().unwrap();
+    for page in PAGES {
+        assert_page(&report, page.0, page, is_preparation);
+    }
+    assert!(!report.stdout.contains("secret="), "a query string was told");
+    assert!(!report.stdout.contains("'secret'"), "a value was told");
+    // From one line in a loop, with other values each time.
+    let transaction = report.transactions.iter().find(|one| one.path.as_deref() == Some("/psycopg")).unwrap();
+    let [warning] = &transaction.warnings[..] else { panic!("{:#?}", transaction.warnings) };
+    assert_eq!((warning.kind, warning.count), (WarningKind::RepeatedCalls, 7));
+    let site = site_in("drivers.py", "call: psycopg select").unwrap();
+    assert_eq!(warning.call_site.as_ref().and_then(|frame| frame.line), Some(site.line));
+}
+
+/// What a driver says when it connects has a line of its own in `drivers.py`, in a function named for it.
+fn is_connecting(span: &Span) -> bool {
+    span.stack.first().is_some_and(|frame| frame.function.ends_with("_connect"))
+}
+
+#[test]
+fn calls_on_new_connections_are_those_that_the_server_received() {
+    let drivers = Drivers::start(&Python::chosen().unwrap()).unwrap();
+    let attach = Pyapm::attach(drivers.master(), &[]).unwrap();
+    drivers.mysql.begin_log().unwrap();
+    let before = drivers.postgresql.log().len();
+    let pages: Vec<&Page> = PAGES.iter().filter(|page| page.1 != SpanKind::Http).collect();
+    let paths: Vec<String> = pages.iter().map(|(path, ..)| format!("/fresh/{path}")).collect();
+    drivers.ask(&paths.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    let mysql = drivers.mysql.end_log().unwrap();
+    let postgresql = drivers.postgresql.log().split_off(before);
+    let report = attach.stop().unwrap();
+    for page in &pages {
+        let path = format!("fresh/{}", page.0);
+        assert_page(&report, &path, page, |span| is_preparation(span) || is_connecting(span));
+    }
+    let of = |system: &str| {
+        let spans = report.transactions.iter().flat_map(|transaction| &transaction.spans);
+        spans.filter(|span| span.db_system.as_deref() == Some(system)).collect::<Vec<_>>()
+    };
+    // With `log_statement` PostgreSQL writes simple queries and executions, but not one that fails to parse in the
+    // extended protocol, which none here does.
+    let logged = postgresql
+        .lines()
+        .filter(|line| line.contains("LOG:  statement:") || line.contains("LOG:  execute "));
+    let run = of("postgresql").into_iter().filter(|span| !is_preparation(span)).count();
+    assert_eq!(run, logged.count(), "{postgresql}");
+    // The general log has a line of kind `Query` for each text statement; prepared ones are of another kind.
+    let prepared = |span: &&Span| {
+        is_preparation(span)
+            || (span.db_query.as_deref() == Some(SELECT)
+                && span.stack.first().is_some_and(|frame| frame.function == "connector"))
+    };
+    let text = of("mysql").into_iter().filter(|span| !prepared(span)).count();
+    assert_eq!(text, mysql.len(), "{mysql:#?}");
+    let opened = |path: &str| {
+        let transaction = report.transactions.iter().find(|one| one.path.as_deref() == Some(path)).unwrap();
+        transaction.warnings.iter().filter(|warning| warning.kind == WarningKind::ConnectionOpened).count()
+    };
+    assert_eq!((opened("/fresh/psycopg2"), opened("/fresh/pymysql")), (1, 1));
+}
