@@ -1,6 +1,8 @@
 //! Plaintext of TLS, in whichever copy of whichever library: requests, calls of clients, statements.
 
+use harness::bpf::Held;
 use harness::certificate::Certificate;
+use harness::inspect::Inspection;
 use harness::interpreter::{Interpreter, Script};
 use harness::load::{Plan, Request, drive};
 use harness::mariadb::MariaDb;
@@ -9,6 +11,7 @@ use harness::server::{PathCounts, Server, Setting};
 use harness::wait;
 use pyapm_model::line::{Outcome, SpanKind};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn reported(report: &Report) -> PathCounts {
     let mut counts = PathCounts::new();
@@ -99,6 +102,67 @@ fn sessions_open_at_the_attach_are_followed_from_the_next_message_on() {
         let counts = client.finish().unwrap();
         let report = attach.stop().unwrap();
         assert_eq!(reported(&report), counts);
+    }
+}
+
+/// Under load, with sessions that stay open: each attach sees requests, no request fails, nothing is left behind.
+#[test]
+fn fifty_attaches_under_load_leave_nothing() {
+    let server = Server::start(|setting| gunicorn(setting, "gthread")).unwrap();
+    server.tls_client(4, 20, "0", &PATHS).unwrap().finish().unwrap();
+    let workers = || -> Vec<u32> {
+        let pid = server.pid();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    };
+    let of = |pids: &[u32]| -> Vec<Inspection> {
+        pids.iter().map(|pid| Inspection::of(*pid).unwrap().without_anonymous()).collect()
+    };
+    let pids = workers();
+    let before = of(&pids);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut answered = 0;
+            while !done.load(Ordering::Relaxed) {
+                let counts = server.tls_client(4, 200, "0", &PATHS).unwrap().finish().unwrap();
+                answered += counts.values().sum::<u64>();
+            }
+            answered
+        });
+        let mut held = Vec::new();
+        for round in 0..50 {
+            let mut attach = Pyapm::attach(server.pid(), &[]).unwrap();
+            held.push(Held::by(attach.pid()).unwrap());
+            attach.wait_for_transactions(5).unwrap();
+            let report = attach.stop().unwrap();
+            assert_eq!(report.summary.seen, report.summary.delivered, "round {round}: {:?}", report.summary);
+            for transaction in &report.transactions {
+                let path = transaction.path.as_deref().unwrap();
+                assert!(PATHS.contains(&path), "round {round}: {transaction:?}");
+                let expected = if path.starts_with("/missing") { 404 } else { 200 };
+                assert_eq!(
+                    transaction.status.unwrap_or(expected),
+                    expected,
+                    "round {round}: {transaction:?}"
+                );
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(load.join().unwrap() > 0);
+        wait::until("the kernel to free the programs of all attaches", || {
+            for held in &held {
+                if !held.still_there()?.is_empty() {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })
+        .unwrap();
+    });
+    assert_eq!(workers(), pids, "a worker has been replaced");
+    for (before, after) in before.iter().zip(of(&pids)) {
+        assert_eq!(before.differences(&after), Vec::<String>::new());
     }
 }
 

@@ -66,6 +66,7 @@ impl Calls {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Place {
     Return,
     Jump,

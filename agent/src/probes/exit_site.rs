@@ -90,7 +90,7 @@ impl Body {
                 return None;
             }
             let offset = usize::try_from(from - start).ok()?;
-            for instruction in Decoder::with_ip(64, code.get(offset..)?, from, DecoderOptions::NONE).iter() {
+            for instruction in &mut Decoder::with_ip(64, code.get(offset..)?, from, DecoderOptions::NONE) {
                 if instruction.is_invalid() {
                     return None;
                 }
