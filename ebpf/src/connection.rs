@@ -153,6 +153,12 @@ fn open_file(fd: u32) -> Option<OpenFile> {
     Some(OpenFile { file, inode, inode_number })
 }
 
+/// `i_mode` of the open file behind a descriptor of the current process.
+#[inline(always)]
+pub(crate) fn mode(fd: u32) -> Option<u16> {
+    kernel::<u16>(open_file(fd)?.inode + setting!(inode_mode))
+}
+
 /// The `struct sock` of a stream socket's file: `file->private_data` is its `struct socket` (kernel
 /// `net/socket.c`).
 #[inline(always)]

@@ -14,12 +14,11 @@ use crate::connection::{self, manner};
 use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{Connection, HANDLED, HINTS, IO_SCRATCH, IoScratch, TARGETS, setting};
-use crate::memory::{copy_user, kernel, opaque, user};
+use crate::memory::{copy_user, opaque, user};
+use crate::registers::{DI, DX, R10, SI, register, saved_registers};
 use crate::{scope, stack, tls};
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use pyapm_wire::connection::{DEFAULT_CAPTURE, MAX_CAPTURE, TAIL_CAPTURE, hint_slot};
@@ -474,38 +473,4 @@ fn finish<const ROOM: usize>(scratch: *mut IoScratch<ROOM>, head: u64, tail: u64
         (*scratch).record.header.len = total as u32;
         emit::output((&raw const (*scratch).record).cast(), total);
     }
-}
-
-/// Offsets in `struct pt_regs` (kernel `arch/x86/include/asm/ptrace.h`).
-const R10: u64 = core::mem::offset_of!(pt_regs, r10) as u64;
-const DX: u64 = core::mem::offset_of!(pt_regs, rdx) as u64;
-const SI: u64 = core::mem::offset_of!(pt_regs, rsi) as u64;
-const DI: u64 = core::mem::offset_of!(pt_regs, rdi) as u64;
-const ORIG_AX: u64 = core::mem::offset_of!(pt_regs, orig_rax) as u64;
-
-/// Bytes of a task's kernel stack (kernel `arch/x86/include/asm/page_64_types.h`, `THREAD_SIZE` without KASAN).
-const STACK_SIZE: u64 = 16 * 1024;
-/// What is left free above the registers: nothing, or two words where the kernel is built for FRED (kernel
-/// `arch/x86/include/asm/thread_info.h`, `TOP_OF_KERNEL_STACK_PADDING`).
-const PADDINGS: [u64; 2] = [0, 16];
-
-/// Address of the registers that the current system call was entered with: `task_pt_regs()` of the kernel,
-/// known to be right by the number of the call among them.
-#[inline(always)]
-fn saved_registers(id: u64) -> Option<u64> {
-    // SAFETY: the helper has no preconditions.
-    let task = unsafe { bpf_get_current_task() };
-    let stack = kernel::<u64>(task + setting!(task_stack))?;
-    for padding in PADDINGS {
-        let registers = stack + STACK_SIZE - padding - size_of::<pt_regs>() as u64;
-        if register(registers, ORIG_AX) == Some(id) {
-            return Some(registers);
-        }
-    }
-    None
-}
-
-#[inline(always)]
-fn register(registers: u64, offset: u64) -> Option<u64> {
-    kernel(registers + offset)
 }

@@ -15,3 +15,5 @@ mod stacks;
 mod transactions;
 mod unchanged;
 mod view;
+mod waits;
+mod waits_in_transactions;

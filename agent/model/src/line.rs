@@ -62,6 +62,9 @@ pub struct Transaction {
     /// What looks like trouble in its calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+    /// Where `duration_ns` went; `None` when waits are not followed.
+    #[serde(default)]
+    pub waits: Option<Waits>,
 }
 
 /// Something in a transaction's calls that is worth a look.
@@ -91,6 +94,30 @@ pub enum WarningKind {
     SlowCall,
     /// A connection to a database or cache was made for this request.
     ConnectionOpened,
+}
+
+/// Where the time of a transaction went, in nanoseconds. The parts add up to its duration.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Waits {
+    /// Its thread was on a CPU.
+    pub on_cpu_ns: u64,
+    /// Waiting for the global interpreter lock.
+    pub gil_ns: u64,
+    /// Waiting for any other lock.
+    pub lock_ns: u64,
+    /// Waiting for a socket while a database call was open.
+    pub database_ns: u64,
+    /// Waiting for a socket otherwise: an HTTP call, a cache, the client.
+    pub network_ns: u64,
+    pub disk_ns: u64,
+    /// Sleeping for a time that it chose.
+    pub sleep_ns: u64,
+    /// Ready to go on, and waiting for a CPU.
+    pub runnable_ns: u64,
+    /// Waiting for a pipe, a child, a page of memory, or something without a name.
+    pub other_ns: u64,
+    /// What it was cannot be told: its thread served others at the same time, or changed.
+    pub unknown_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq, Hash)]

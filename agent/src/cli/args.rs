@@ -138,6 +138,10 @@ struct Attach {
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     rate: u32,
 
+    /// Do not follow what requests wait for: no probe on the scheduler.
+    #[arg(long)]
+    no_waits: bool,
+
     /// Size of the buffer between kernel and daemon: a power of two.
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = ring_bytes, hide = true)]
     ring_bytes: u32,
@@ -160,6 +164,7 @@ impl Attach {
             },
             duration: self.duration,
             rate_hz: self.rate,
+            waits: !self.no_waits,
             ring_bytes: self.ring_bytes,
             sql: match self.sql {
                 SqlArgument::Off => sql::Mode::Off,
@@ -331,17 +336,18 @@ mod tests {
             format: Format::Auto,
             duration: None,
             rate_hz: 99,
+            waits: true,
             ring_bytes: 8 << 20,
             sql: sql::Mode::Digest,
             color: true,
         };
         assert_eq!(request("attach --pid 42"), Request::Attach(defaults.clone()));
-        let line =
-            "attach --pid 42 --format json --duration 0.5 --rate 1 --ring-bytes 4096 --sql operation -vv";
+        let line = "attach --pid 42 --format json --duration 0.5 --rate 1 --no-waits --ring-bytes 4096 --sql operation -vv";
         let options = AttachOptions {
             format: Format::Json,
             duration: Some(Duration::from_millis(500)),
             rate_hz: 1,
+            waits: false,
             ring_bytes: 4096,
             sql: sql::Mode::Operation,
             ..defaults

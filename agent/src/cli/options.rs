@@ -26,6 +26,8 @@ pub struct AttachOptions {
     pub duration: Option<Duration>,
     /// On-CPU samples per second and CPU, 1 to 1000.
     pub rate_hz: u32,
+    /// Threads tell what they wait for.
+    pub waits: bool,
     /// Size of the ring between kernel and daemon: a power of two, 64 KiB to 1 GiB.
     pub ring_bytes: u32,
     /// How much of SQL statements is told.
@@ -62,6 +64,10 @@ pub struct RecordOptions {
     /// Samples per second and CPU, 1 to 10,000.
     pub rate_hz: u32,
     pub mode: Mode,
+    /// C, C++ and Rust frames too.
+    pub native: bool,
+    /// Threads that sleep all the time are kept, where waits are recorded.
+    pub idle: bool,
     pub destination: Destination,
     pub format: profile::Format,
     pub look: profile::Look,

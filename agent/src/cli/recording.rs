@@ -57,6 +57,13 @@ pub(super) struct Record {
     #[arg(long, short, value_enum, default_value_t = ModeArgument::Cpu)]
     mode: ModeArgument,
 
+    /// C, C++ and Rust frames too, where they are between Python frames.
+    #[arg(long)]
+    native: bool,
+    /// Keep threads that sleep all the time, such as idle workers of a pool (for --mode wall and offcpu).
+    #[arg(long)]
+    idle: bool,
+
     /// Leave out children and forks.
     #[arg(long)]
     no_subprocesses: bool,
@@ -110,8 +117,8 @@ impl Record {
             return wrong(error.to_string());
         }
         let mode = self.mode.mode();
-        if mode != Mode::Cpu {
-            return wrong(format!("--mode {mode} is not built yet: this version records `cpu`"));
+        if self.idle && !matches!(mode, Mode::Wall | Mode::OffCpu) {
+            return wrong("--idle is for --mode wall and --mode offcpu".to_owned());
         }
         let subject = match self.name {
             Some(name) => Subject::Application(name),
@@ -124,6 +131,8 @@ impl Record {
             duration: self.duration,
             rate_hz: self.rate,
             mode,
+            native: self.native,
+            idle: self.idle,
             destination: if self.output.as_os_str() == "-" {
                 Destination::Stdout
             } else {
@@ -169,11 +178,11 @@ impl FormatArgument {
 enum ModeArgument {
     /// Time on a CPU.
     Cpu,
-    /// All time, waiting included (not built yet).
+    /// All time, waiting included, with what was waited for.
     Wall,
-    /// Time in which a thread holds the interpreter's lock (not built yet).
+    /// Time in which a thread holds the interpreter's lock, on a CPU or not.
     Gil,
-    /// Time that threads wait (not built yet).
+    /// Time that threads wait, with what for.
     Offcpu,
 }
 
@@ -209,6 +218,8 @@ mod tests {
             duration: None,
             rate_hz: 99,
             mode: Mode::Cpu,
+            native: false,
+            idle: false,
             destination: Destination::File("a.svg".into()),
             format: Format::Flamegraph,
             look: Look::default(),
@@ -222,13 +233,14 @@ mod tests {
     #[test]
     fn processes() {
         assert_eq!(parsed("--pid 42 -o a.svg").unwrap(), defaults());
-        let line = "-p 42 -p 43 -d 1.5 -r 10000 -o b.txt --format pprof --no-subprocesses -t -F --full-paths \
+        let line = "-p 42 -p 43 -d 1.5 -r 10000 -o b.txt --format pprof --no-subprocesses -t -F --full-paths --native \
                     --include a* --include b --exclude *.py";
         let expected = RecordOptions {
             subject: Subject::Processes(vec![42, 43]),
             subprocesses: false,
             duration: Some(Duration::from_millis(1500)),
             rate_hz: 10_000,
+            native: true,
             destination: Destination::File("b.txt".into()),
             format: Format::Pprof,
             look: Look { threads: true, function: true, full_paths: true },
@@ -262,9 +274,8 @@ mod tests {
             ("-p 1 -o -", "names no format"),
             ("-p 1 -o a.svg -r 10001", "10000"),
             ("-p 1 -o a.svg -r 0", "10000"),
-            ("-p 1 -o a.svg --mode wall", "--mode wall is not built yet"),
-            ("-p 1 -o a.svg --mode gil", "--mode gil is not built yet"),
-            ("-p 1 -o a.svg --mode offcpu", "--mode offcpu is not built yet"),
+            ("-p 1 -o a.svg --idle", "--idle is for --mode wall"),
+            ("-p 1 -o a.svg --mode gil --idle", "--idle is for --mode wall"),
             ("-p 1 -o a.svg --mode all", "possible values"),
             ("-p 1 -o a.folded --diff b", "--diff is for flame graphs"),
             ("-p 1 -o a.svg --include [", "is not a pattern"),

@@ -10,6 +10,7 @@ use pyapm_wire::settings::Settings;
 /// When this kernel has no such struct or member: it is then one that this program does not know.
 pub fn settings(btf: &Btf) -> Result<Settings, BtfError> {
     let offset = |structure: &str, path: &str| btf.member(structure, path).map(|member| member.offset);
+    let queue = queue(btf).unwrap_or_default();
     Ok(Settings {
         task_fsbase: offset("task_struct", "thread.fsbase")?,
         task_tgid: offset("task_struct", "tgid")?,
@@ -36,7 +37,29 @@ pub fn settings(btf: &Btf) -> Result<Settings, BtfError> {
         inode_number: offset("inode", "i_ino")?,
         task_stack: offset("task_struct", "stack")?,
         io_copies: 1,
-        padding: 0,
+        native: 0,
+        task_mm: offset("task_struct", "mm")?,
+        mm_start_stack: offset("mm_struct", "start_stack")?,
+        task_state: offset("task_struct", "__state").or_else(|_| offset("task_struct", "state"))?,
+        task_run_delay: queue.task_run_delay,
+        task_last_queued: queue.task_last_queued,
+        task_cfs_rq: queue.task_cfs_rq,
+        cfs_rq_rq: queue.cfs_rq_rq,
+        rq_clock: queue.rq_clock,
+    })
+}
+
+/// What tells how long a thread has waited for a CPU. Kernels without `CONFIG_SCHED_INFO` or
+/// `CONFIG_FAIR_GROUP_SCHED` do not tell it: all of these are 0 then.
+fn queue(btf: &Btf) -> Result<Settings, BtfError> {
+    let offset = |structure: &str, path: &str| btf.member(structure, path).map(|member| member.offset);
+    Ok(Settings {
+        task_run_delay: offset("task_struct", "sched_info.run_delay")?,
+        task_last_queued: offset("task_struct", "sched_info.last_queued")?,
+        task_cfs_rq: offset("task_struct", "se.cfs_rq")?,
+        cfs_rq_rq: offset("cfs_rq", "rq")?,
+        rq_clock: offset("rq", "clock")?,
+        ..Settings::default()
     })
 }
 
@@ -57,6 +80,12 @@ mod tests {
         assert_eq!(settings.sock_local_v6, settings.sock_peer_v6 + 16);
         assert!(settings.task_fsbase > settings.task_signal);
         assert_eq!(settings.wakeup_bytes, 0);
+        assert_eq!(btf.structure_of(btf.member("cfs_rq", "rq").unwrap()).as_deref(), Some("rq"));
+        assert_eq!(
+            btf.structure_of(btf.member("task_struct", "se.cfs_rq").unwrap()).as_deref(),
+            Some("cfs_rq")
+        );
+        assert!(settings.task_last_queued > settings.task_run_delay);
         // The types behind the offsets are those that the programs take them for.
         let leads_to =
             |structure: &str, path: &str| btf.structure_of(btf.member(structure, path).unwrap()).unwrap();

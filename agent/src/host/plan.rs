@@ -23,7 +23,7 @@ pub struct Family {
 
 /// Everything that can be attached here. Families of user-space hooks take effect where a target maps such a
 /// library.
-pub const FAMILIES: [Family; 4] = [
+pub const FAMILIES: [Family; 5] = [
     Family {
         name: "lifecycle",
         hook: "tracepoints task_newtask, sched_process_exec, sched_process_exit",
@@ -35,6 +35,11 @@ pub const FAMILIES: [Family; 4] = [
         purpose: "requests and responses",
     },
     Family { name: "sample", hook: "perf event cpu-clock on every CPU", purpose: "stacks on the CPU" },
+    Family {
+        name: "offcpu",
+        hook: "raw tracepoint sched_switch",
+        purpose: "what threads wait for, and how long",
+    },
     Family { name: "drivers", hook: "uprobes on database client libraries", purpose: "SQL statements" },
 ];
 
@@ -213,7 +218,7 @@ mod tests {
     #[test]
     fn all_is_well() {
         let names = Plan::from_facts(&good()).unwrap().families.iter().map(|f| f.name).collect::<Vec<_>>();
-        assert_eq!(names, ["lifecycle", "io", "sample", "drivers"]);
+        assert_eq!(names, ["lifecycle", "io", "sample", "offcpu", "drivers"]);
         let few = Capabilities { sys_admin: false, ..ALL };
         assert_eq!(obstacles(&Facts { effective_uid: 999, capabilities: Some(few), ..good() }), [""; 0]);
     }

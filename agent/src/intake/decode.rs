@@ -2,11 +2,12 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Context, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, Gap, Io, Left, Library, Native, OffCpu, StackId,
+    StackPart, StackStatus, Statement,
 };
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
-use pyapm_wire::python::{ENTERED_FROM_C, Frame, status};
+use pyapm_wire::python::{ENTRIES, Frame, INNER_FRAMES, status};
 use pyapm_wire::scope::Scope;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -65,7 +66,11 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::SAMPLE => {
             let (sample, _) = split::<wire::Sample>(record)?;
             scope = sample.scope;
-            Body::Sample { stack: stack_id(sample.stack), status: stack_status(sample.stack_status)? }
+            Body::Sample {
+                stack: stack_id(sample.stack),
+                status: stack_status(sample.stack_status)?,
+                holds_gil: sample.header.flags & wire::gil::HOLDS != 0,
+            }
         }
         kind::CONTEXT => {
             let (made, _) = split::<wire::Context>(record)?;
@@ -77,6 +82,21 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             })
         }
         kind::STACK => stack(record)?,
+        kind::NATIVE => {
+            let (native, rest) = split::<wire::Native>(record)?;
+            let (stack, _) = take(rest, native.copied, record)?;
+            let cut = header.flags & wire::native::CUT != 0;
+            Body::Native(Native { ip: native.ip, sp: native.sp, bp: native.bp, stack, cut })
+        }
+        kind::OFF_CPU => {
+            let (away, _) = split::<wire::OffCpu>(record)?;
+            scope = away.scope;
+            Body::OffCpu(OffCpu {
+                duration_ns: (away.duration_ns != 0).then_some(away.duration_ns),
+                queued_ns: away.queued_ns,
+                left: left(&away)?,
+            })
+        }
         other => return Err(DecodeError::Kind(other)),
     };
     Ok(Event { time_ns: header.time_ns, pid: header.tgid, tid: header.tid, scope, body })
@@ -119,21 +139,43 @@ fn statement<'a>(
     })
 }
 
-fn stack(record: &[u8]) -> Result<Body<'_>, DecodeError> {
-    let (stack, rest) = split::<wire::Stack>(record)?;
-    let bytes = (stack.frames as usize).saturating_mul(size_of::<Frame>());
-    let (frames, _) = take(rest, u32::try_from(bytes).unwrap_or(u32::MAX), record)?;
-    Ok(Body::Stack {
-        stack: stack_id(stack.stack).ok_or(DecodeError::Short(record.len()))?,
-        frames: frames.chunks_exact(size_of::<Frame>()).map(frame).collect(),
-        status: stack_status(stack.stack_status)?,
+/// What a record, or an entry of the map of sleepers, says of the moment in which the thread left.
+///
+/// # Errors
+/// When it says something that this version does not know.
+pub fn left(away: &wire::OffCpu) -> Result<Left, DecodeError> {
+    Ok(Left {
+        stack: stack_id(away.stack),
+        status: stack_status(away.stack_status)?,
+        state: away.state,
+        call: u64::try_from(away.call).ok(),
+        arguments: away.arguments,
+        fd: u32::try_from(away.fd).ok(),
+        mode: away.mode,
+        holds_gil: away.header.flags & wire::gil::HOLDS != 0,
+        waits_for_gil: away.header.flags & wire::gil::WAITS != 0,
     })
 }
 
-/// What the kernel half adds to the code object's address is not part of it.
-fn frame(bytes: &[u8]) -> Frame {
-    let frame: Frame = bytemuck::pod_read_unaligned(bytes);
-    Frame { code: frame.code & !ENTERED_FROM_C, ..frame }
+fn stack(record: &[u8]) -> Result<Body<'_>, DecodeError> {
+    let (fixed, rest) = split::<wire::Stack>(record)?;
+    let bytes = (fixed.frames as usize).saturating_mul(size_of::<Frame>());
+    let (frames, _) = take(rest, u32::try_from(bytes).unwrap_or(u32::MAX), record)?;
+    let stack = stack_id(fixed.stack).ok_or(DecodeError::Short(record.len()))?;
+    let frames = frames.chunks_exact(size_of::<Frame>()).map(bytemuck::pod_read_unaligned::<Frame>);
+    let entries: Vec<u8> =
+        frames.clone().map(|frame| u8::try_from(frame.code & ENTRIES).unwrap_or(u8::MAX)).collect();
+    // What the kernel half adds to the code object's address is not part of it.
+    let frames = frames.map(|frame| Frame { code: frame.code & !ENTRIES, ..frame }).collect();
+    let status = stack_status(fixed.stack_status)?;
+    let gap = (fixed.left_out > 0).then_some(Gap { after: INNER_FRAMES, frames: fixed.left_out });
+    let top_entries = u8::try_from(fixed.top_entries).unwrap_or(u8::MAX);
+    let (before, kept) = (fixed.before as usize, fixed.kept as usize);
+    let part = StackPart { stack, frames, entries, top_entries, before, kept, gap, status };
+    if fixed.before == 0 && fixed.kept == fixed.frames {
+        return Ok(part.whole());
+    }
+    Ok(Body::StackPart(part))
 }
 
 /// The fixed part at the start, and what follows it.
@@ -198,15 +240,50 @@ mod tests {
     #[test]
     fn stack_frames() {
         let frame = Frame { code: 0x1000, instruction: -2, identity: 3 };
-        let entered = Frame { code: frame.code | ENTERED_FROM_C, ..frame };
-        let stack =
-            wire::Stack { header: header(kind::STACK), stack: 11, frames: 2, ..wire::Stack::zeroed() };
+        let entered = Frame { code: frame.code | 2, ..frame };
+        let stack = wire::Stack {
+            header: header(kind::STACK),
+            stack: 11,
+            frames: 2,
+            kept: 2,
+            top_entries: 1,
+            ..wire::Stack::zeroed()
+        };
         let record = bytes_of(&stack, &[bytemuck::bytes_of(&entered), bytemuck::bytes_of(&frame)].concat());
         let body = decode(&record).unwrap().body;
         assert_eq!(
             body,
-            Body::Stack { stack: StackId(11), frames: vec![frame, frame], status: StackStatus::Complete }
+            Body::Stack {
+                stack: StackId(11),
+                frames: vec![frame, frame],
+                entries: vec![1, 2],
+                gap: None,
+                status: StackStatus::Complete,
+            }
         );
+    }
+
+    #[test]
+    fn times_away() {
+        let away = wire::OffCpu {
+            header: wire::Header { flags: wire::gil::WAITS, ..header(kind::OFF_CPU) },
+            duration_ns: 70,
+            queued_ns: 20,
+            arguments: [1, 2, 3],
+            call: 202,
+            state: 1,
+            fd: -1,
+            ..wire::OffCpu::zeroed()
+        };
+        let record = bytes_of(&away, &[]);
+        let Body::OffCpu(told) = decode(&record).unwrap().body else { panic!() };
+        assert_eq!((told.duration_ns, told.queued_ns), (Some(70), 20));
+        assert_eq!((told.left.call, told.left.arguments, told.left.fd), (Some(202), [1, 2, 3], None));
+        assert_eq!((told.left.waits_for_gil, told.left.holds_gil), (true, false));
+        let outside = wire::OffCpu { call: wire::call::NONE, fd: 7, duration_ns: 0, ..away };
+        let record = bytes_of(&outside, &[]);
+        let Body::OffCpu(told) = decode(&record).unwrap().body else { panic!() };
+        assert_eq!((told.duration_ns, told.left.call, told.left.fd), (None, None, Some(7)));
     }
 
     /// Every prefix of a good record, and every single-byte change of it, decodes or fails; none panics.
@@ -220,7 +297,15 @@ mod tests {
             ..wire::Statement::zeroed()
         };
         let stack = wire::Stack { header: header(kind::STACK), stack: 1, frames: 1, ..wire::Stack::zeroed() };
-        for record in [bytes_of(&io, b"abcyz"), bytes_of(&statement, b"abcyz"), bytes_of(&stack, &[0; 16])] {
+        let native = wire::Native { header: header(kind::NATIVE), copied: 3, ..wire::Native::zeroed() };
+        let away = wire::OffCpu { header: header(kind::OFF_CPU), ..wire::OffCpu::zeroed() };
+        for record in [
+            bytes_of(&io, b"abcyz"),
+            bytes_of(&statement, b"abcyz"),
+            bytes_of(&stack, &[0; 16]),
+            bytes_of(&native, b"abc"),
+            bytes_of(&away, &[]),
+        ] {
             assert!(decode(&record).is_ok());
             for end in 0..record.len() {
                 assert_eq!(decode(&record[..end]), Err(DecodeError::Short(end)));

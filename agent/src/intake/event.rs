@@ -56,13 +56,62 @@ pub enum Body<'a> {
     Sample {
         stack: Option<StackId>,
         status: StackStatus,
+        /// The thread held the lock of its interpreter.
+        holds_gil: bool,
     },
+    OffCpu(OffCpu),
     Context(Context),
+    /// Directly before the sample that it belongs to.
+    Native(Native<'a>),
+    /// The reader hands on whole stacks, whatever parts they come in.
     Stack {
         stack: StackId,
+        /// Innermost first.
         frames: Vec<pyapm_wire::python::Frame>,
+        /// For each frame, how often C code called the interpreter between it and the frame that it called (of the
+        /// innermost one: calls whose frames have ended already), at most 3.
+        entries: Vec<u8>,
+        gap: Option<Gap>,
         status: StackStatus,
     },
+    /// One of several records that a deep stack comes in.
+    StackPart(StackPart),
+}
+
+/// Frames that are missing in the middle of a stack, which was too deep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gap {
+    /// Frames before it.
+    pub after: usize,
+    /// Frames that are missing.
+    pub frames: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackPart {
+    pub stack: StackId,
+    pub frames: Vec<pyapm_wire::python::Frame>,
+    /// For each frame, how often C code called the interpreter between it and its caller.
+    pub entries: Vec<u8>,
+    /// The same inward of the whole stack's innermost frame.
+    pub top_entries: u8,
+    /// Frames in the parts before this one.
+    pub before: usize,
+    /// Frames in all parts.
+    pub kept: usize,
+    pub gap: Option<Gap>,
+    pub status: StackStatus,
+}
+
+impl StackPart {
+    /// All of its stack, when this part is the only one, or all others have been added to it.
+    pub(super) fn whole(self) -> Body<'static> {
+        let mut entries = self.entries;
+        // From "between a frame and its caller" to "between a frame and the one that it called".
+        entries.insert(0, self.top_entries);
+        entries.truncate(self.frames.len());
+        Body::Stack { stack: self.stack, frames: self.frames, entries, gap: self.gap, status: self.status }
+    }
 }
 
 /// One end of a connection.
@@ -153,9 +202,52 @@ pub struct Statement<'a> {
     pub status: StackStatus,
 }
 
+/// A thread comes back to a CPU; `Event::time_ns` is when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffCpu {
+    /// How long it was away; `None` when it was not seen to leave: it was away before the probe was attached, or it
+    /// is new.
+    pub duration_ns: Option<u64>,
+    /// The last part of that time, in which it waited for a CPU.
+    pub queued_ns: u64,
+    pub left: Left,
+}
+
+/// How a thread left the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub stack: Option<StackId>,
+    pub status: StackStatus,
+    /// The kernel's task state; 0: it could have gone on.
+    pub state: u32,
+    /// Number of the system call that it is in; `None` outside of any.
+    pub call: Option<u64>,
+    /// The first three arguments of that.
+    pub arguments: [u64; 3],
+    /// The descriptor that it waits on, if it waits on one; of some calls, another number.
+    pub fd: Option<u32>,
+    /// `st_mode` of that descriptor's file; 0 when unknown.
+    pub mode: u16,
+    pub holds_gil: bool,
+    /// It sleeps inside the lock of its interpreter.
+    pub waits_for_gil: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Library {
     Mysql,
+}
+
+/// What a thread's native frames can be found from: its registers in its own code, and a copy of its stack.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Native<'a> {
+    pub ip: u64,
+    pub sp: u64,
+    pub bp: u64,
+    /// From `sp` upwards.
+    pub stack: &'a [u8],
+    /// The stack goes on beyond what was copied.
+    pub cut: bool,
 }
 
 /// See `pyapm_wire::python::status`.

@@ -1,4 +1,5 @@
-//! From the ring buffer's bytes to typed events. Drains and decodes; knows no process and keeps no state.
+//! From the ring buffer's bytes to typed events. Drains and decodes; knows no process, and
+//! keeps no state but the first parts of stacks whose last has not come.
 //!
 //! Order: events of one thread come in the order in which the thread made them, and a fork before anything
 //! of the child, because ring space is reserved by the acting thread itself. Rooms further on rely on
@@ -6,10 +7,12 @@
 
 mod decode;
 mod event;
+mod parts;
 mod ring;
 
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, decode, left};
 pub use event::{
-    Body, ConnectionId, Context, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, Gap, Io, Left, Library, Native, OffCpu, StackId,
+    StackPart, StackStatus, Statement,
 };
 pub use ring::{Delivered, Reader};

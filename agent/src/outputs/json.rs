@@ -151,6 +151,7 @@ mod tests {
             response_bytes: 2,
             client_address: None,
             warnings: Vec::new(),
+            waits: None,
         }
     }
 
@@ -188,7 +189,7 @@ mod tests {
                 r#""error":{"type":"ZeroDivisionError","message":"division by zero","handled":false,"stack":[]},"#,
                 r#""samples":[{"count":3,"state":"cpu","stack":[]}]"#,
             ),
-            r#","outcome":"complete","request_bytes":1,"response_bytes":2,"client.address":null}"#,
+            r#","outcome":"complete","request_bytes":1,"response_bytes":2,"client.address":null,"waits":null}"#,
         );
         starts_as(
             &Line::Worker(Worker { event: WorkerEvent::Started, pid: 4250 }),
@@ -223,6 +224,7 @@ mod tests {
             "parent_span_id",
             "error",
             "client.address",
+            "waits",
         ] {
             assert!(value.get(name).is_some_and(serde_json::Value::is_null), "{name}");
         }

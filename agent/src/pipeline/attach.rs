@@ -53,6 +53,7 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
         options.ring_bytes,
         random_seed().context("cannot read `/dev/urandom`")?,
         options.sql,
+        options.waits,
     )?;
     let attached = Line::Attached(Attached {
         application: engine.instance(id).map(|one| one.application.name.clone()).unwrap_or_default(),

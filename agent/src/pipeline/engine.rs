@@ -58,6 +58,8 @@ pub(super) struct Engine {
     probes: Option<Probes>,
     /// Everything that only a target needs is attached.
     attached: bool,
+    /// Threads tell what they wait for.
+    waits: bool,
     /// On-CPU samples per second and CPU.
     rate_hz: u32,
     /// How much of statements is told.
@@ -93,6 +95,7 @@ impl Engine {
         seed: u64,
         is_single: bool,
     ) -> Result<Self, crate::probes::ProbeError> {
+        let waits = probes.follows_waits();
         Ok(Self {
             instances: BTreeMap::new(),
             next: 0,
@@ -108,6 +111,7 @@ impl Engine {
             logs: probes.logs(),
             probes: Some(probes),
             attached: false,
+            waits,
             rate_hz,
             sql: sql::Mode::default(),
             skipped: Vec::new(),
@@ -285,10 +289,11 @@ impl Rooms<'_> {
         let mut stack = None;
         match &event.body {
             Body::Fork { child } => self.fork(application, event, *child),
-            Body::Stack { stack, frames, .. } => {
+            Body::Stack { stack, frames, gap, .. } => {
                 if let Some(interpreter) = self.interpreters.get(&event.pid).cloned() {
                     let memory = ProcessMemory::new(event.pid);
-                    let frames = self.symbols.resolve(event.pid, &interpreter, &memory, frames);
+                    let frames =
+                        self.symbols.resolve_with_gap(event.pid, &interpreter, &memory, frames, *gap);
                     self.loops.met(event.pid, &frames);
                     self.symbols.announce(event.pid, *stack, frames);
                 }

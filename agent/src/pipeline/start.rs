@@ -3,7 +3,7 @@
 
 use super::engine::Engine;
 use crate::host::{Btf, BtfError, Facts, Obstacles, Plan, settings};
-use crate::probes::{ProbeError, Probes, Setup};
+use crate::probes::{OffCpu, ProbeError, Probes, Setup};
 use crate::python::{Inspector, Interpreter, PythonError};
 use crate::targets::{ApplicationId, TargetError};
 use crate::transactions::sql::Mode;
@@ -44,8 +44,10 @@ pub(super) fn start(
     ring_bytes: u32,
     seed: u64,
     sql: Mode,
+    waits: bool,
 ) -> Result<(Engine, ApplicationId), StartError> {
-    let mut engine = Engine::new(load(ring_bytes)?, rate_hz, seed, true)?;
+    let off_cpu = if waits { OffCpu::Times } else { OffCpu::None };
+    let mut engine = Engine::new(load(ring_bytes, false, off_cpu)?, rate_hz, seed, true)?;
     engine.sql = sql;
     let application = engine.discovery.application(pid)?;
     // The process that was asked for decides whether this interpreter can be watched at all.
@@ -56,11 +58,12 @@ pub(super) fn start(
     Ok((engine, id))
 }
 
-/// A loaded kernel half with nothing attached, where this machine allows one.
-pub(super) fn load(ring_bytes: u32) -> Result<Probes, StartError> {
+/// A loaded kernel half with nothing attached, where this machine allows one. `native`: samples come with native
+/// stacks.
+pub(super) fn load(ring_bytes: u32, native: bool, off_cpu: OffCpu) -> Result<Probes, StartError> {
     let plan = Plan::from_facts(&Facts::read())?;
     let settings = Settings { io_copies: plan.io_copies, ..settings(&Btf::running_kernel()?)? };
-    Ok(Probes::load(Setup { settings, ring_bytes })?)
+    Ok(Probes::load(Setup { settings, ring_bytes, native, off_cpu })?)
 }
 
 /// Has the kernel verify and load every program, attaches none, and lets them go again: for the doctor.
@@ -69,7 +72,8 @@ pub(super) fn load(ring_bytes: u32) -> Result<Probes, StartError> {
 /// What the kernel said.
 pub fn try_load() -> anyhow::Result<()> {
     let settings = Settings { io_copies: IO_COPIES, ..settings(&Btf::running_kernel()?)? };
-    Probes::load(Setup { settings, ring_bytes: 1 << 16 })?.load_all()?;
+    let setup = Setup { settings, ring_bytes: 1 << 16, native: true, off_cpu: OffCpu::Stacks };
+    Probes::load(setup)?.load_all()?;
     Ok(())
 }
 

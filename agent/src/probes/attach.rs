@@ -1,12 +1,12 @@
 //! Attaches the programs, family by family. Only families that some target needs are attached.
 
-use super::load::{ProbeError, Probes};
+use super::load::{OffCpu, ProbeError, Probes};
 use super::tls::TlsProgram;
 use super::tracefs::TraceFs;
 use super::tracepoint;
 use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
 use aya::programs::uprobe::UProbeScope;
-use aya::programs::{PerfEvent, TracePoint, UProbe};
+use aya::programs::{PerfEvent, RawTracePoint, TracePoint, UProbe};
 use aya::util::online_cpus;
 use pyapm_wire::settings::IO_COPIES;
 use std::os::fd::AsFd as _;
@@ -44,6 +44,9 @@ const IO_CALLS: [&str; 12] = [
 
 /// What reports new contexts: copies, and empty ones.
 const CONTEXT_PROGRAMS: [&str; 2] = ["context_copied", "context_empty"];
+/// Programs on the scheduler's switch, of which one is attached at most.
+const OFF_CPU_TIMES: &str = "sched_switch_times";
+const OFF_CPU_STACKS: &str = "sched_switch";
 
 /// Where a uprobe goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +145,25 @@ impl Probes {
         self.attach_sampling(rate_hz)
     }
 
+    /// Time off the CPU, as the setup wants it; nothing if it does not.
+    ///
+    /// # Errors
+    /// As [`Self::attach_lifecycle`].
+    pub fn attach_off_cpu(&mut self) -> Result<(), ProbeError> {
+        let name = match self.off_cpu {
+            OffCpu::None => return Ok(()),
+            OffCpu::Times => OFF_CPU_TIMES,
+            OffCpu::Stacks => OFF_CPU_STACKS,
+        };
+        let program: &mut RawTracePoint = self.program(name)?;
+        program.load().map_err(refused(name))?;
+        program.attach("sched_switch").map(|_kept_by_the_program| ()).map_err(|source| ProbeError::Attach {
+            program: name,
+            what: "the raw tracepoint `sched_switch`".to_owned(),
+            source: Box::new(source),
+        })
+    }
+
     /// Loads the program behind the MySQL client's entry points, so that it can be attached later.
     ///
     /// # Errors
@@ -225,6 +247,10 @@ impl Probes {
         }
         let program: &mut PerfEvent = self.program("cpu_sample")?;
         program.load().map_err(refused("cpu_sample"))?;
+        for name in [OFF_CPU_TIMES, OFF_CPU_STACKS] {
+            let program: &mut RawTracePoint = self.program(name)?;
+            program.load().map_err(refused(name))?;
+        }
         for name in CONTEXT_PROGRAMS {
             let program: &mut UProbe = self.program(name)?;
             program.load().map_err(refused(name))?;

@@ -80,6 +80,21 @@ pub struct Setup {
     pub settings: Settings,
     /// Bytes of the ring buffer; rounded up to a power of two of at least a page.
     pub ring_bytes: u32,
+    /// Native stacks are sent with samples.
+    pub native: bool,
+    pub off_cpu: OffCpu,
+}
+
+/// What the kernel half tells of the time in which threads are off the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OffCpu {
+    /// Nothing: the program is not attached, and its map takes no memory.
+    #[default]
+    None,
+    /// How long, and why.
+    Times,
+    /// And where in the Python code.
+    Stacks,
 }
 
 /// A loaded kernel half. Everything it attached goes with it, also when this process is killed: programs,
@@ -93,6 +108,7 @@ pub struct Probes {
     pub(super) clocks: Vec<aya::programs::perf_event::PerfEventLinkId>,
     /// While it is held, the kernel counts what programs cost.
     pub(super) costs: Option<OwnedFd>,
+    pub(super) off_cpu: OffCpu,
     /// Opened when the first tracepoint is attached.
     pub(super) tracefs: Option<TraceFs>,
 }
@@ -105,9 +121,23 @@ impl Probes {
         let mut settings = setup.settings;
         // Wake the reader early only when a quarter is full; else its timer is soon enough.
         settings.wakeup_bytes = ring_bytes / 4;
+        settings.native = setup.native.into();
         let bytes = bytemuck::bytes_of(&settings);
+        // Those that may yet be plugged in too.
+        let cpus = aya::util::nr_cpus()
+            .map_err(|(what, source)| ProbeError::Cpus { what: what.to_owned(), source })?;
+        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX).max(1);
         let mut loader = EbpfLoader::new();
-        loader.override_global("SETTINGS", bytes, true).map_max_entries("RING", ring_bytes);
+        loader
+            .override_global("SETTINGS", bytes, true)
+            .map_max_entries("RING", ring_bytes)
+            .map_max_entries("SAMPLE_SCRATCH", cpus);
+        if setup.native {
+            loader.map_max_entries("NATIVE_SCRATCH", cpus);
+        }
+        if setup.off_cpu == OffCpu::None {
+            loader.map_max_entries("SLEEPERS", 1);
+        }
         let ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
         Ok(Self {
             tracepoints: Vec::new(),
@@ -115,6 +145,7 @@ impl Probes {
             io_copies: settings.io_copies,
             clocks: Vec::new(),
             costs: None,
+            off_cpu: setup.off_cpu,
             tracefs: None,
         })
     }
@@ -162,6 +193,12 @@ impl Probes {
         programs.filter(|(_, hits, _)| *hits > 0).collect()
     }
 
+    /// Whether threads tell what they wait for, once the programs are attached.
+    #[must_use]
+    pub fn follows_waits(&self) -> bool {
+        self.off_cpu != OffCpu::None
+    }
+
     /// The ring's reading end. Once only.
     ///
     /// # Errors
@@ -179,6 +216,7 @@ impl Probes {
         let targets = self.ebpf.take_map("TARGETS").ok_or(ProbeError::Missing { what: "TARGETS" })?;
         let passing = self.ebpf.take_map("PASSING").ok_or(ProbeError::Missing { what: "PASSING" })?;
         let stacks = self.ebpf.take_map("STACKS").ok_or(ProbeError::Missing { what: "STACKS" })?;
+        let sleepers = self.ebpf.take_map("SLEEPERS").ok_or(ProbeError::Missing { what: "SLEEPERS" })?;
         let hint_words = HINT_SLOTS as usize * size_of::<Hint>() / size_of::<u64>();
         let hints = self.mapped("HINTS", hint_words, true)?;
         let counts = self.mapped("COUNTS", (count::SLOTS * count::CPUS) as usize, false)?;
@@ -187,6 +225,7 @@ impl Probes {
             HashMap::try_from(targets).map_err(failed("TARGETS"))?,
             HashMap::try_from(stacks).map_err(failed("STACKS"))?,
             HashMap::try_from(passing).map_err(failed("PASSING"))?,
+            HashMap::try_from(sleepers).map_err(failed("SLEEPERS"))?,
             hints,
             counts,
         ))

@@ -16,7 +16,7 @@ mod tracepoint;
 
 pub use attach::UprobeSite;
 pub use exceptions::ExceptionProbe;
-pub use load::{ProbeError, Probes, Ring, Setup};
+pub use load::{OffCpu, ProbeError, Probes, Ring, Setup};
 pub use logs::Logs;
 pub use raise_site::{RaiseSite, find as find_raise_site};
 pub use site::{Site, SiteError, find as find_site};

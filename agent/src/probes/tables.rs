@@ -5,6 +5,7 @@ use super::mapped::Mapped;
 use aya::maps::{HashMap, MapData, MapError};
 use pyapm_wire::connection::{Hint, hint_slot};
 use pyapm_wire::count;
+use pyapm_wire::event::Sleeper;
 use pyapm_wire::scope::Contexts;
 use pyapm_wire::target::Target;
 use std::sync::atomic::Ordering;
@@ -23,6 +24,7 @@ pub struct Tables {
     stacks: HashMap<MapData, u64, u8>,
     /// Only ever emptied from here.
     passing: HashMap<MapData, [u64; 2], [u64; 4]>,
+    sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
     hints: Mapped,
     counts: Mapped,
 }
@@ -43,10 +45,11 @@ impl Tables {
         targets: HashMap<MapData, u32, Plain<Target>>,
         stacks: HashMap<MapData, u64, u8>,
         passing: HashMap<MapData, [u64; 2], [u64; 4]>,
+        sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
         hints: Mapped,
         counts: Mapped,
     ) -> Self {
-        Self { targets, stacks, passing, hints, counts }
+        Self { targets, stacks, passing, sleepers, hints, counts }
     }
 
     /// Starts watching a process. `only_new` leaves an entry that the fork program made in the meantime.
@@ -119,6 +122,13 @@ impl Tables {
         for key in keys {
             let _gone_is_fine = self.passing.remove(&key);
         }
+    }
+
+    /// Threads of targets that the switch program has seen, by thread id. Exact once it is detached; while it runs,
+    /// entries may be missed or be half of one moment and half of the next.
+    #[must_use]
+    pub fn sleepers(&self) -> Vec<(u32, Sleeper)> {
+        self.sleepers.iter().filter_map(Result::ok).map(|(tid, Plain(sleeper))| (tid, sleeper)).collect()
     }
 
     #[must_use]

@@ -6,5 +6,5 @@ mod sample;
 mod selection;
 
 pub use aggregate::{Entry, Limits, Profile, Stack, Thread, Weight};
-pub use sample::{Mode, Reason, State};
+pub use sample::{Mode, State};
 pub use selection::{BadPattern, Selection};

@@ -1,5 +1,6 @@
 //! What one sample says apart from its stack: what the thread was doing, and which doings a recording is about.
 
+use crate::targets::{Reason, Wait};
 use serde::Serialize;
 
 /// Which samples a recording is made of.
@@ -11,7 +12,7 @@ pub enum Mode {
     Cpu,
     /// All time of all threads: on a CPU, and off it with the reason.
     Wall,
-    /// Only the thread that holds the interpreter's lock.
+    /// Only threads that hold the interpreter's lock, on a CPU or not.
     Gil,
     /// Only the time that threads waited.
     OffCpu,
@@ -42,7 +43,19 @@ impl Mode {
     /// Whether every sample stands for the same time, so that counting samples is measuring time.
     #[must_use]
     pub fn is_counted(self) -> bool {
-        matches!(self, Self::Cpu | Self::Gil)
+        self == Self::Cpu
+    }
+
+    /// Whether threads on a CPU are sampled.
+    #[must_use]
+    pub fn samples_cpu(self) -> bool {
+        self != Self::OffCpu
+    }
+
+    /// Whether the time that threads spend off the CPU is measured.
+    #[must_use]
+    pub fn follows_waits(self) -> bool {
+        self != Self::Cpu
     }
 }
 
@@ -60,19 +73,7 @@ pub enum State {
     /// It wanted the interpreter's lock, which another thread held.
     WaitingForGil,
     /// It was off the CPU.
-    OffCpu(Reason),
-}
-
-/// What a thread waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// It had asked for a time to pass.
-    Sleep,
-    /// A lock other than the interpreter's.
-    Lock,
-    Socket,
-    Disk,
-    Other,
+    OffCpu(Wait),
 }
 
 impl State {
@@ -82,25 +83,58 @@ impl State {
         match self {
             Self::Cpu => "cpu",
             Self::WaitingForGil => "gil",
-            Self::OffCpu(Reason::Sleep) => "sleep",
-            Self::OffCpu(Reason::Lock) => "lock",
-            Self::OffCpu(Reason::Socket) => "socket",
-            Self::OffCpu(Reason::Disk) => "disk",
-            Self::OffCpu(Reason::Other) => "other",
+            Self::OffCpu(wait) => match wait.reason {
+                Reason::Sleep => "sleep",
+                Reason::Lock => "lock",
+                Reason::Socket => "socket",
+                Reason::Disk => "disk",
+                Reason::Other => "other",
+                Reason::Runnable => "runnable",
+                Reason::Pipe => "pipe",
+                Reason::Events => "events",
+                Reason::Child => "child",
+                Reason::PageFault => "page_fault",
+                Reason::Stopped => "stopped",
+            },
         }
     }
 
-    /// The frame that is put on top of a stack to tell time in this state from time on the CPU.
+    /// The system call that it waited in, as far as it is known.
     #[must_use]
-    pub fn mark(self) -> Option<&'static str> {
+    pub fn call(self) -> Option<&'static str> {
         match self {
-            Self::Cpu => None,
-            Self::WaitingForGil => Some("[waits for the GIL]"),
-            Self::OffCpu(Reason::Sleep) => Some("[sleeps]"),
-            Self::OffCpu(Reason::Lock) => Some("[waits for a lock]"),
-            Self::OffCpu(Reason::Socket) => Some("[waits for a socket]"),
-            Self::OffCpu(Reason::Disk) => Some("[waits for a disk]"),
-            Self::OffCpu(Reason::Other) => Some("[waits]"),
+            Self::OffCpu(wait) => wait.call,
+            Self::Cpu | Self::WaitingForGil => None,
         }
+    }
+
+    /// The frame that is put on top of a stack to tell time in this state from time on the CPU. With the system call
+    /// where that says more.
+    #[must_use]
+    pub fn mark(self) -> Option<String> {
+        let wait = match self {
+            Self::Cpu => return None,
+            Self::WaitingForGil => return Some("[waits for the GIL]".to_owned()),
+            Self::OffCpu(wait) => wait,
+        };
+        let what = match wait.reason {
+            // There is but one way to say these.
+            Reason::Sleep => return Some("[sleeps]".to_owned()),
+            Reason::Runnable => return Some("[waits for a CPU]".to_owned()),
+            Reason::PageFault => return Some("[waits for a page of memory]".to_owned()),
+            Reason::Stopped => return Some("[stopped]".to_owned()),
+            Reason::Lock => "waits for a lock",
+            Reason::Socket => "waits for a socket",
+            Reason::Disk => "waits for a disk",
+            Reason::Pipe => "waits for a pipe",
+            Reason::Events => "waits for events",
+            Reason::Child => "waits for a child",
+            Reason::Other => "waits",
+        };
+        Some(match wait.call {
+            // What nearly every lock is; the others tell themselves apart.
+            None | Some("futex") => format!("[{what}]"),
+            Some(call) => format!("[{what}: {call}]"),
+        })
     }
 }

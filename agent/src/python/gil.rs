@@ -3,13 +3,7 @@
 
 use super::objects::Objects;
 use super::strings::{ObjectError, u32_at, u64_at};
-
-/// `struct _gil_runtime_state` (`pycore_gil.h`, the same in 3.8 to 3.15 on x86-64 glibc): `last_holder` 8,
-/// `locked` 16, then two conditions and mutexes until its end.
-const LAST_HOLDER: u32 = 8;
-const LOCKED: u32 = 16;
-const WAITERS: u64 = 32;
-const SIZE: u64 = 208;
+use pyapm_wire::python::gil::{LAST_HOLDER, LOCKED, SIZE, WAITERS};
 
 /// One interpreter's lock, or the one of all interpreters up to 3.11.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@ mod gil;
 #[cfg(test)]
 mod hostile;
 mod identity;
+mod jit;
 mod lines;
 mod locate;
 mod memory;
@@ -38,6 +39,7 @@ pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf
 pub use error::PythonError;
 pub use gil::Gil;
 pub use identity::read_identity;
+pub use jit::{JIT_NOTE, may_be_compiled};
 pub use lines::LineTable;
 pub use locate::Embedding;
 pub use memory::{BoundedMemory, BufferMemory, MAX_READ, Memory, MemoryError, ProcessMemory};

@@ -4,15 +4,17 @@
 use super::contexts::ContextCode;
 use super::error::PythonError;
 use super::identity::IdentityPlaces;
+use super::jit::{JIT_NOTE, may_be_compiled};
 use super::locate::{Embedding, Images, Located};
 use super::memory::{Memory, MemoryError, ProcessMemory};
+use super::objects::ValueLayout;
 use super::offsets::{Cookie, DebugOffsets, DebugOffsetsError, ObjectOffsets, table};
 use super::raising::Raising;
 use super::route::{self, Libc, Route};
 use super::stack::read_stack;
 use super::threads::{ThreadState, thread_states};
 use super::version::{Version, detect};
-use crate::binaries::mappings;
+use crate::binaries::{Mapping, mappings};
 use pyapm_wire::python::{ABSENT, FRAME_BYTES, Layout, route as wire};
 use std::io;
 use std::path::PathBuf;
@@ -78,7 +80,7 @@ impl Inspector {
         let libc = Libc::of(&mappings);
         let mut first_error = None;
         for located in self.images.locate(pid, &mappings).take(MAX_INTERPRETERS) {
-            match understand(pid, &located, libc) {
+            match understand(pid, &located, libc, &mappings) {
                 Err(error @ PythonError::NotInitialised { .. }) => {
                     first_error.get_or_insert(error);
                 }
@@ -89,7 +91,12 @@ impl Inspector {
     }
 }
 
-fn understand(pid: u32, located: &Located, libc: Libc) -> Result<Interpreter, PythonError> {
+fn understand(
+    pid: u32,
+    located: &Located,
+    libc: Libc,
+    mappings: &[Mapping],
+) -> Result<Interpreter, PythonError> {
     let memory = ProcessMemory::new(pid);
     let runtime = located.runtime_address;
     // Nothing that is read is worth anything if nothing can be read: say why first.
@@ -107,6 +114,9 @@ fn understand(pid: u32, located: &Located, libc: Libc) -> Result<Interpreter, Py
     if version.micro.is_none() {
         notes.push(format!("only the minor version could be told, from the name `{}`", file.display()));
     }
+    if may_be_compiled(pid, version, mappings) {
+        notes.push(JIT_NOTE.to_owned());
+    }
     if Cookie::read(&memory, runtime_address).is_ok_and(|cookie| cookie.free_threaded) {
         return Err(PythonError::FreeThreaded { pid, version, file });
     }
@@ -120,7 +130,7 @@ fn understand(pid: u32, located: &Located, libc: Libc) -> Result<Interpreter, Py
         file,
         embedding: located.embedding,
         runtime_address,
-        layout: layout(&offsets, found),
+        layout: layout(&offsets, version.minor, runtime_address, found),
         offsets,
         offsets_source,
         raising,
@@ -300,7 +310,8 @@ fn confirm(
     (Route::NONE, sentence)
 }
 
-fn layout(offsets: &ObjectOffsets, route: Route) -> Layout {
+fn layout(offsets: &ObjectOffsets, minor: u8, runtime_address: u64, route: Route) -> Layout {
+    let values = ValueLayout::of(minor);
     let frame = [
         Some(offsets.frame_code),
         Some(offsets.frame_previous),
@@ -337,6 +348,12 @@ fn layout(offsets: &ObjectOffsets, route: Route) -> Layout {
         tag_mask: offsets.tag_mask,
         frame_start,
         frame_bytes: frame_end - frame_start,
+        tstate_interpreter: offsets.tstate_interpreter,
+        interpreter_gil: values.and_then(|values| values.interpreter_gil).unwrap_or(ABSENT),
+        gil: match values.and_then(|values| values.runtime_gil) {
+            Some(offset) => runtime_address.wrapping_add(u64::from(offset)),
+            None => 0,
+        },
     }
 }
 

@@ -30,6 +30,7 @@ fn transaction(name: &str, end_ns: u64, duration_ns: u64, status: u16) -> Transa
         response_bytes: 0,
         client_address: None,
         warnings: Vec::new(),
+        waits: None,
     }
 }
 

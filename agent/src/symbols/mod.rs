@@ -6,4 +6,4 @@ mod cache;
 mod clock;
 mod resolver;
 
-pub use resolver::{Counts, Limits, Symbols, UNKNOWN};
+pub use resolver::{Counts, Limits, Symbols, UNKNOWN, left_out};

@@ -43,6 +43,14 @@ impl Descriptors {
         Some(text.into_owned())
     }
 
+    /// `st_mode` of the open file; `None` as for [`Self::describe`].
+    #[must_use]
+    pub fn mode(&self, fd: u64) -> Option<u32> {
+        use std::os::unix::fs::MetadataExt as _;
+        let link = self.process.join("fd").join(fd.to_string());
+        std::fs::metadata(link).ok().map(|file| file.mode())
+    }
+
     fn sockets(&self) -> &HashMap<u64, String> {
         self.sockets.get_or_init(|| {
             let mut found = HashMap::new();

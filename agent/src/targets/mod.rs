@@ -20,6 +20,7 @@ mod registry;
 mod residence;
 mod rules;
 mod usage;
+mod waits;
 
 pub use application::{Application, Member, Server};
 pub use calls::{Place, SystemCall, Waits};
@@ -36,3 +37,4 @@ pub use registry::{ApplicationId, Registry, Watched};
 pub use residence::Residence;
 pub use rules::{Rules, Traits, Verdict};
 pub use usage::{Usage, UsageMeter};
+pub use waits::{Reason, Wait};

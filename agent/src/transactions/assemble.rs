@@ -13,7 +13,7 @@ use super::name::{self, Names};
 use super::spans::{Caller, Spans};
 use super::sql::Statements;
 use super::thread::{Thread, ThreadKey};
-use super::tls::Tls;
+use super::tls::{Session, Tls};
 use super::work::Work;
 use super::{Clock, Counts, Limits, Output, Settings};
 use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io};
@@ -48,7 +48,7 @@ pub struct Transactions {
 impl Transactions {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings { application, clock, seed, limits, sql } = settings;
+        let Settings { application, clock, seed, limits, sql, waits } = settings;
         Self {
             limits,
             connections: HashMap::new(),
@@ -62,6 +62,7 @@ impl Transactions {
                 ids: Ids::new(seed),
                 names: Names::new(limits.names),
                 warn: limits.warn,
+                waits,
             },
             counts: Counts::default(),
             open: 0,
@@ -108,8 +109,14 @@ impl Transactions {
                 self.tls_session(event.pid, *session, *carrier);
             }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
+            Body::OffCpu(away) => self.off_cpu(&caller(None), away),
             Body::Context(made) => self.context_made(&caller(stack), made),
-            Body::Fork { .. } | Body::Stack { .. } | Body::Started | Body::Listens => {}
+            Body::Fork { .. }
+            | Body::Stack { .. }
+            | Body::StackPart(_)
+            | Body::Native(_)
+            | Body::Started
+            | Body::Listens => {}
         }
     }
 
@@ -165,7 +172,7 @@ impl Transactions {
         self.connection_gone(connection.pid, id);
         match connection.tls {
             Tls::Carrier { session: Some(session) } => self.closed(time_ns, session, outcome, out),
-            Tls::Session { carrier: Some(carrier) } => self.session_ended(carrier),
+            Tls::Session(Session { carrier: Some(carrier), .. }) => self.session_ended(carrier),
             _ => {}
         }
         if let Some(fd) = connection.fd
@@ -260,13 +267,13 @@ impl Transactions {
                 // thread's until another takes them up. To see the peer go says nothing of that kind.
                 for (index, exchange) in server.open_mut().enumerate() {
                     if (index == 0 && io.moved > 0) || exchange.work.tid == 0 {
-                        exchange.work.tid = thread.tid;
+                        exchange.work.taken_by(thread.tid, index);
                     }
                 }
                 for ended in &mut self.ended {
                     let work = &mut ended.exchange.work;
                     if io.direction == Direction::Out || work.tid == 0 {
-                        work.tid = thread.tid;
+                        work.taken_by(thread.tid, 0);
                     }
                 }
                 let (serving, owner) = (server.open().len() > 0, connection.owner);

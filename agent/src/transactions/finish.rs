@@ -22,6 +22,8 @@ pub struct Finisher {
     pub ids: Ids,
     pub names: Names,
     pub warn: Thresholds,
+    /// Threads tell what they wait for.
+    pub waits: bool,
 }
 
 impl Finisher {
@@ -59,6 +61,9 @@ impl Finisher {
             opens_connection,
         });
         let warnings = warnings::warnings(&seen.collect::<Vec<_>>(), self.warn);
+        let duration_ns = ended_ns.saturating_sub(exchange.started_ns);
+        let mut waits = exchange.work.waits;
+        waits.doubtful |= outcome == Outcome::Incomplete;
         let transaction = Transaction {
             application: self.application.clone(),
             kind: TransactionKind::Http,
@@ -68,7 +73,7 @@ impl Finisher {
             route: None,
             status: exchange.status,
             start_ns: self.clock.wall_ns(exchange.started_ns),
-            duration_ns: ended_ns.saturating_sub(exchange.started_ns),
+            duration_ns,
             pid,
             tid: exchange.work.tid,
             trace_id,
@@ -82,6 +87,7 @@ impl Finisher {
             request_bytes: exchange.request_bytes,
             response_bytes: exchange.response_bytes,
             client_address: peer.and_then(address),
+            waits: self.waits.then(|| waits.finish(duration_ns)),
         };
         FinishedTransaction { transaction, ended_ns }
     }

@@ -25,6 +25,7 @@ mod settings;
 mod spans;
 mod thread;
 mod tls;
+mod waits;
 mod warnings;
 mod work;
 

@@ -15,6 +15,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How much of statements is told.
     pub sql: Mode,
+    /// Threads tell what they wait for.
+    pub waits: bool,
 }
 
 /// How event times become wall-clock times.

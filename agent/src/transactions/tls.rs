@@ -4,9 +4,10 @@
 //! own protocol first), and its end.
 //!
 //! Which connection carries a session is known for certain where the library itself moves the bytes. With
-//! memory in between (asyncio), a thread that has just received something hands it to the session and reads the
-//! plaintext, and what it writes to a session goes out next; each with a little more on the connection than in
-//! the session. A step that does not fit tells nothing.
+//! memory in between (asyncio), a thread hands what it has received to the session and reads the plaintext, and
+//! what it writes to a session goes out next. Such a step is believed only if nothing else came in between and
+//! the sizes are exactly those of the plaintext's records; one that says otherwise later takes the belief away
+//! for good. A session whose carrier is not known is whole but for its peer.
 
 use super::Transactions;
 use super::connection::Speaks;
@@ -15,11 +16,10 @@ use super::thread::ThreadKey;
 use super::{Output, clients};
 use crate::intake::{ConnectionId, Direction, Io};
 
-/// Least that a record has beyond its content: 5 bytes of header, 16 of authentication, and one of type (RFC
-/// 8446 section 5.2); TLS 1.2 adds 8 of nonce in place of the last one (RFC 5288 section 3).
-const LEAST_OVERHEAD: u64 = 22;
-/// Most of it: header, CBC's vector, padding and digest (RFC 5246 section 6.2.3.2).
-const MOST_OVERHEAD: u64 = 5 + 16 + 256 + 48;
+/// What a record has beyond its content: 5 bytes of header and, in TLS 1.3, 16 of authentication and one of type
+/// (RFC 8446 section 5.2); in TLS 1.2, 16 with ChaCha20 (RFC 7905 section 2) or 24 with AES-GCM (RFC 5288 section
+/// 3). Other ciphers pad, and fit nothing here.
+const OVERHEADS: [u64; 3] = [5 + 17, 5 + 16, 5 + 24];
 /// Most content of one record (RFC 8446 section 5.1).
 const MOST_CONTENT: u64 = 1 << 14;
 
@@ -32,7 +32,17 @@ pub enum Tls {
     /// Its bytes are those of TLS.
     Carrier { session: Option<ConnectionId> },
     /// It is a session: its bytes are plaintext.
-    Session { carrier: Option<ConnectionId> },
+    Session(Session),
+}
+
+/// What is known of the connection below a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Session {
+    pub carrier: Option<ConnectionId>,
+    /// The library itself moved the carrier's bytes: not inferred.
+    pub certain: bool,
+    /// Steps contradicted each other: no more is inferred.
+    pub doubtful: bool,
 }
 
 impl Tls {
@@ -61,49 +71,56 @@ fn is_content(head: &[u8], moved: u32) -> bool {
 /// The last that a thread moved.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trail {
-    /// It received so many bytes on this carrier, and nothing on another connection since.
+    /// It received so many bytes on this connection, and nothing on any other since.
     received: Option<(ConnectionId, u64)>,
-    /// It wrote so many bytes to this session, and nothing has gone out since.
-    written: Option<(ConnectionId, u64)>,
+    written: Written,
+}
+
+/// What a thread wrote to sessions since anything went out.
+#[derive(Clone, Copy, Debug, Default)]
+enum Written {
+    #[default]
+    Nothing,
+    To {
+        session: ConnectionId,
+        bytes: u64,
+        records: u64,
+    },
+    /// To several.
+    Mixed,
 }
 
 impl Transactions {
     pub(super) fn tls_session(&mut self, pid: u32, session: ConnectionId, carrier: Option<ConnectionId>) {
         let Some(connection) = self.connection(pid, session, true) else { return };
         if connection.tls == Tls::None {
-            connection.tls = Tls::Session { carrier: None };
+            connection.tls = Tls::Session(Session::default());
         }
         if let Some(carrier) = carrier {
-            self.carry(session, carrier);
+            self.carry(session, carrier, true);
         }
     }
 
-    /// `carrier` is known to carry `session`.
-    fn carry(&mut self, session: ConnectionId, carrier: ConnectionId) {
-        let Some(below) = self.connections.get_mut(&carrier) else { return };
-        let earlier = match below.tls {
-            Tls::Session { .. } => return,
-            Tls::Carrier { session } => session,
-            Tls::None => None,
+    /// `carrier` carries `session`.
+    fn carry(&mut self, session: ConnectionId, carrier: ConnectionId, certain: bool) {
+        let Some(below) = self.connections.get(&carrier) else { return };
+        let Some(Tls::Session(before)) = self.connections.get(&session).map(|above| above.tls) else {
+            return;
         };
+        match below.tls {
+            Tls::Session(_) => return,
+            Tls::Carrier { session: Some(earlier) } if earlier != session => self.part(earlier, carrier),
+            _ => {}
+        }
+        if let Some(other) = before.carrier.filter(|other| *other != carrier) {
+            self.part(session, other);
+        }
+        let Some(below) = self.connections.get_mut(&carrier) else { return };
         below.tls = Tls::Carrier { session: Some(session) };
-        let nothing = Speaks::Nothing;
-        let spoken = std::mem::replace(&mut below.speaks, nothing);
+        let spoken = std::mem::replace(&mut below.speaks, Speaks::Nothing);
         let (pid, peer) = (below.pid, below.peer);
-        if let Some(earlier) = earlier.filter(|earlier| *earlier != session)
-            && let Some(earlier) = self.connections.get_mut(&earlier)
-        {
-            earlier.tls = Tls::Session { carrier: None };
-        }
         let Some(above) = self.connections.get_mut(&session) else { return };
-        if let Tls::Session { carrier: Some(before) } = above.tls
-            && before != carrier
-            && let Some(before) = self.connections.get_mut(&before)
-        {
-            before.tls = Tls::Carrier { session: None };
-        }
-        let Some(above) = self.connections.get_mut(&session) else { return };
-        above.tls = Tls::Session { carrier: Some(carrier) };
+        above.tls = Tls::Session(Session { carrier: Some(carrier), certain, ..before });
         above.peer = peer;
         if !matches!(above.speaks, Speaks::Undecided { .. }) {
             return;
@@ -125,10 +142,21 @@ impl Transactions {
             }
             // A tunnel's end (`CONNECT`) is no beginning of what goes through it.
             Speaks::Client(client) if goes_on(client.protocol.wants()) => {
-                above.speaks = Speaks::Client(client)
+                above.speaks = Speaks::Client(client);
             }
             _ => {}
         }
+    }
+
+    /// `carrier` does not carry `session` after all.
+    fn part(&mut self, session: ConnectionId, carrier: ConnectionId) {
+        if let Some(above) = self.connections.get_mut(&session)
+            && let Tls::Session(known) = &mut above.tls
+        {
+            *known = Session { carrier: None, certain: false, doubtful: true };
+            above.peer = None;
+        }
+        self.session_ended(carrier);
     }
 
     /// The session is gone; the carrier's bytes are TLS still.
@@ -159,50 +187,83 @@ impl Transactions {
     /// Follows what a thread moves, to learn which connection carries a session.
     pub(super) fn tls_step(&mut self, thread: ThreadKey, io: &Io<'_>) {
         let Some(connection) = self.connections.get(&io.connection).filter(|_| io.moved > 0) else { return };
-        let (tls, moved) = (connection.tls, u64::from(io.moved));
-        let starts = tls.begins(io, matches!(connection.speaks, Speaks::Undecided { .. }));
-        let is_free = starts || tls == Tls::Carrier { session: None };
-        if !is_free && tls == Tls::None && !self.threads.contains_key(&thread) {
+        let (here, tls, moved) = (io.connection, connection.tls, u64::from(io.moved));
+        if tls == Tls::None && !self.threads.contains_key(&thread) {
             return; // A thread that has nothing to do with TLS needs no trail.
         }
-        let Some(state) = self.thread(thread) else { return };
+        let Some(trail) = self.thread(thread).map(|state| &mut state.trail) else { return };
         let found = match (tls, io.direction) {
-            (Tls::Session { carrier }, Direction::In) => state
-                .trail
+            (Tls::Session(_), Direction::In) => trail
                 .received
-                .filter(|(_, received)| carrier.is_none() && moved + LEAST_OVERHEAD <= *received)
-                .map(|(below, _)| (io.connection, below)),
-            (Tls::Session { carrier }, Direction::Out) => {
-                let before = state.trail.written.filter(|(session, _)| *session == io.connection);
-                let all = before.map_or(0, |(_, written)| written) + moved;
-                state.trail.written = carrier.is_none().then_some((io.connection, all));
-                None
-            }
-            (_, Direction::In) => {
-                state.trail.received = is_free.then_some((io.connection, moved));
-                None
-            }
-            (_, Direction::Out) => state
-                .trail
-                .written
                 .take()
-                .filter(|(_, written)| is_free && fits(*written, moved))
-                .map(|(session, _)| (session, io.connection)),
+                .filter(|(_, received)| fits(moved, 1, *received))
+                .map(|(carrier, _)| (here, carrier)),
+            (Tls::Session(_), Direction::Out) => {
+                trail.written = trail.written.and(here, moved);
+                None
+            }
+            (Tls::Carrier { .. }, Direction::In) => {
+                trail.received = Some((here, moved));
+                None
+            }
+            (Tls::None, Direction::In) => {
+                trail.received = None;
+                None
+            }
+            (_, Direction::Out) => match std::mem::take(&mut trail.written) {
+                Written::To { session, bytes, records } if fits(bytes, records, moved) => {
+                    Some((session, here))
+                }
+                _ => None,
+            },
         };
         if let Some((session, carrier)) = found {
-            if let Some(state) = self.threads.get_mut(&thread) {
-                state.trail = Trail::default();
+            self.infer(session, carrier);
+        }
+    }
+
+    /// A step says that `carrier` carries `session`.
+    fn infer(&mut self, session: ConnectionId, carrier: ConnectionId) {
+        let tls = |id: &ConnectionId| self.connections.get(id).map(|connection| connection.tls);
+        let (Some(Tls::Session(known)), Some(Tls::Carrier { session: other })) =
+            (tls(&session), tls(&carrier))
+        else {
+            return;
+        };
+        if known.certain || known.doubtful || known.carrier == Some(carrier) {
+            return;
+        }
+        let taken =
+            other.is_some_and(|other| matches!(tls(&other), Some(Tls::Session(known)) if known.certain));
+        match known.carrier {
+            Some(before) => self.part(session, before),
+            None if taken => {}
+            None if other.is_some() => {
+                // Two sessions claim one connection: neither is believed.
+                if let Some(other) = other {
+                    self.part(other, carrier);
+                }
+                self.part(session, carrier);
             }
-            self.carry(session, carrier);
+            None => self.carry(session, carrier, false),
         }
     }
 }
 
-/// Whether so many bytes of content can have become so many on the connection.
-fn fits(content: u64, moved: u64) -> bool {
-    let records = content.div_ceil(MOST_CONTENT).max(1);
-    // A library may make more records than it must; a few are thought of.
-    (content + records * LEAST_OVERHEAD..=content + (records + 3) * MOST_OVERHEAD).contains(&moved)
+impl Written {
+    fn and(self, session: ConnectionId, moved: u64) -> Self {
+        let (bytes, records) = match self {
+            Self::To { session: same, bytes, records } if same == session => (bytes, records),
+            Self::Nothing => (0, 0),
+            Self::To { .. } | Self::Mixed => return Self::Mixed,
+        };
+        Self::To { session, bytes: bytes + moved, records: records + moved.div_ceil(MOST_CONTENT) }
+    }
+}
+
+/// Whether so many bytes of content in so many records are exactly so many on the connection.
+fn fits(content: u64, records: u64, moved: u64) -> bool {
+    OVERHEADS.into_iter().any(|overhead| content + records * overhead == moved)
 }
 
 fn goes_on(wants: clients::Wants) -> bool {

@@ -1,6 +1,7 @@
 //! What happened inside one transaction while it was open: spans and samples, not yet in the model's form.
 
 use super::spans::SpanId;
+use super::waits::OpenWaits;
 use crate::intake::StackId;
 use pyapm_model::line::Frame;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ pub struct Work {
     pub samples: Vec<OpenSamples>,
     /// Of the latest sample that had one.
     pub last_frame: Option<Frame>,
+    pub waits: OpenWaits,
 }
 
 /// Samples with one stack.

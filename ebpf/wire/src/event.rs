@@ -22,6 +22,7 @@ pub mod kind {
     pub const SAMPLE: u16 = 8;
     pub const STACK: u16 = 9;
     pub const CONTEXT: u16 = 10;
+    pub const NATIVE: u16 = 16;
     pub const TLS_SESSION: u16 = 22;
     /// A process, target or not, has become another program by exec: a bare [`super::Header`].
     pub const STARTED: u16 = 27;
@@ -31,6 +32,7 @@ pub mod kind {
     pub const EXCEPTION: u16 = 12;
     /// See [`crate::exception::Passed`].
     pub const EXCEPTION_PASSED: u16 = 13;
+    pub const OFF_CPU: u16 = 14;
 }
 
 /// Common start of every record.
@@ -179,18 +181,30 @@ pub struct Sample {
     pub scope: Scope,
 }
 
-/// `STACK`: the frames behind a stack id that this thread is about to use. `frames` of
+/// `STACK`: the frames behind a stack id that this thread is about to use, or a part of them. `frames` of
 /// [`crate::python::Frame`] follow, innermost first.
+///
+/// The parts of one stack come in order, with no other `STACK` of this thread between them. A part that found no
+/// room in the ring ends them, and its stack counts as not sent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Stack {
     pub header: Header,
-    /// Hash of the frames and of the target's generation; never 0.
+    /// Hash of all frames of the stack, those left out included, and of the target's generation; never 0.
     pub stack: u64,
+    /// Frames that follow.
     pub frames: u32,
     /// One of [`crate::python::status`].
     pub stack_status: u16,
-    pub padding: u16,
+    /// Calls of the interpreter, inward of the innermost frame, whose last frame has ended.
+    pub top_entries: u16,
+    /// Frames of this stack in the parts before this one.
+    pub before: u32,
+    /// Frames of this stack in all its parts.
+    pub kept: u32,
+    /// Frames that are in none of them, behind the first [`crate::python::INNER_FRAMES`].
+    pub left_out: u32,
+    pub padding_2: [u32; 3],
 }
 
 /// Flags of a `CONTEXT` record.
@@ -213,6 +227,89 @@ pub struct Context {
     pub grandparent: u64,
 }
 
+/// Flags of a `NATIVE` record.
+pub mod native {
+    /// The stack goes on beyond the bytes that were copied.
+    pub const CUT: u16 = 1;
+}
+
+/// `NATIVE`: the registers that the thread has in its own code, and its stack from `sp` upwards: `copied` bytes
+/// follow. Made only when native frames are asked for, directly before the `SAMPLE` of the same moment and thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Native {
+    pub header: Header,
+    pub ip: u64,
+    pub sp: u64,
+    pub bp: u64,
+    pub copied: u32,
+    pub padding: u32,
+}
+
+/// Bytes of a native stack that are copied at most.
+pub const NATIVE_CAPTURE: u32 = 64 * 1024;
+
+/// What `SAMPLE` and `OFF_CPU` say of the interpreter's lock, and of themselves: bits of [`Header::flags`].
+pub mod gil {
+    /// The thread held the lock of its interpreter.
+    pub const HOLDS: u16 = 1;
+    /// The thread slept on a futex inside the lock of its interpreter. Only in `OFF_CPU`.
+    pub const WAITS: u16 = 2;
+}
+
+/// Values of [`OffCpu::call`] that are no system call.
+pub mod call {
+    /// The thread was in none: a page fault, a signal, the end of its time slice.
+    pub const NONE: i32 = -1;
+    /// The registers were not where they are on every known kernel.
+    pub const UNKNOWN: i32 = -2;
+}
+
+/// `OFF_CPU`: a thread comes back to a CPU. `Header::time_ns` is when; `Header::tgid` and `tid` are its own, and
+/// what follows is of the moment in which it left.
+///
+/// The record of a thread that was never seen to leave (it was away before the probe was attached, or it is new)
+/// has `duration_ns` 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct OffCpu {
+    pub header: Header,
+    /// From leaving to coming back.
+    pub duration_ns: u64,
+    /// The last part of it, in which the thread could have run and waited for a CPU; 0 where the kernel does not
+    /// tell (`CONFIG_SCHED_INFO`).
+    pub queued_ns: u64,
+    /// 0 when there was none, see `stack_status`.
+    pub stack: u64,
+    /// The first three arguments of the system call.
+    pub arguments: [u64; 3],
+    /// Number of the system call, or one of [`call`].
+    pub call: i32,
+    /// The kernel's task state (`TASK_RUNNING` 0: it was taken off the CPU and did not want to wait; kernel
+    /// `include/linux/sched.h`).
+    pub state: u32,
+    /// The descriptor that it waits on, if it waits on one; else -1.
+    pub fd: i32,
+    /// `i_mode` of that descriptor's inode; 0 when unknown.
+    pub mode: u16,
+    /// One of [`crate::python::status`].
+    pub stack_status: u16,
+    /// As of leaving.
+    pub scope: Scope,
+}
+
+/// Value of the map `SLEEPERS`, keyed by thread id: what is kept of a thread of a target.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Sleeper {
+    /// When it left the CPU, `CLOCK_MONOTONIC` nanoseconds; 0 while it is on one.
+    pub since_ns: u64,
+    /// What the kernel had counted of its waiting for a CPU until then, in nanoseconds.
+    pub run_delay_ns: u64,
+    /// The record to be, without its times.
+    pub record: OffCpu,
+}
+
 /// Bytes of a statement's text that are captured at most.
 pub const STATEMENT_CAPTURE: u32 = 4096;
 
@@ -224,5 +321,8 @@ const _: () = assert!(size_of::<TlsSession>() == 40);
 const _: () = assert!(size_of::<Io>() == 96);
 const _: () = assert!(size_of::<Statement>() == 80);
 const _: () = assert!(size_of::<Sample>() == 64);
-const _: () = assert!(size_of::<Stack>() == 40);
+const _: () = assert!(size_of::<Stack>() == 64);
 const _: () = assert!(size_of::<Context>() == 48);
+const _: () = assert!(size_of::<Native>() == 56);
+const _: () = assert!(size_of::<OffCpu>() == 112);
+const _: () = assert!(size_of::<Sleeper>() == 128);

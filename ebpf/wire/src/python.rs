@@ -64,6 +64,24 @@ pub struct Layout {
     pub frame_start: u32,
     /// Bytes from there that hold all of the above: read at once. They end before [`FRAME_BYTES`].
     pub frame_bytes: u32,
+    /// In the thread state: its interpreter.
+    pub tstate_interpreter: u32,
+    /// In the interpreter: the pointer to its lock (from 3.12 on). [`ABSENT`] up to 3.11, see `gil`.
+    pub interpreter_gil: u32,
+    /// Address of the one lock of all interpreters (up to 3.11); 0 from 3.12 on.
+    pub gil: u64,
+}
+
+/// `struct _gil_runtime_state`, the global interpreter lock (CPython `Include/internal/pycore_gil.h`, the same in 3.8
+/// to 3.15 on x86-64 glibc). Offsets in bytes.
+pub mod gil {
+    /// The thread state that holds it, or did so last.
+    pub const LAST_HOLDER: u32 = 8;
+    /// An int, directly behind: 1 while it is held.
+    pub const LOCKED: u32 = 16;
+    /// From here on lie the conditions and mutexes that threads sleep on.
+    pub const WAITERS: u64 = 32;
+    pub const SIZE: u64 = 208;
 }
 
 /// Most of a frame that is read.
@@ -81,7 +99,7 @@ pub const CONTENTS_HASH: u64 = 24;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq, Eq, Hash)]
 pub struct Frame {
-    /// Address of the code object, and [`ENTERED_FROM_C`].
+    /// Address of the code object, and [`ENTRIES`].
     pub code: u64,
     /// Byte offset of the instruction in the bytecode; negative before the first one.
     pub instruction: i32,
@@ -90,9 +108,10 @@ pub struct Frame {
     pub identity: u32,
 }
 
-/// Bit of [`Frame::code`], which the alignment of code objects leaves free: C code called the interpreter
-/// to run this frame, so that the frame below is another C frame's. Without it, the caller is the next frame.
-pub const ENTERED_FROM_C: u64 = 1;
+/// Bits of [`Frame::code`], which the alignment of code objects leaves free: how often C code called the interpreter
+/// between this frame and its caller, 0 to 3, where 3 is that or more. With 0, the caller is the next frame and ran
+/// in the same call of the interpreter. Twice means that a call has ended its last frame but not itself.
+pub const ENTRIES: u64 = 3;
 
 /// Whether a stack could be taken. `stack_status` of the records that carry a stack.
 pub mod status {
@@ -106,14 +125,24 @@ pub mod status {
     pub const NO_FRAME: u16 = 3;
     /// A page of the target was not readable; the frames up to there are kept.
     pub const UNREADABLE: u16 = 4;
-    /// More frames than one stack holds; the innermost are kept.
+    /// The stack goes on: beyond [`super::MAX_FRAMES`] frames, of which the innermost are kept, or for samples
+    /// beyond [`super::MAX_STEPS`] steps.
     pub const TRUNCATED: u16 = 5;
     /// No stack was wanted here.
     pub const NOT_ASKED: u16 = 6;
 }
 
-/// Frames that one stack holds.
+/// Frames that a stack holds which is taken anywhere but in the sampling program.
 pub const MAX_FRAMES: usize = 256;
+/// Frames that a sample's stack holds. A deeper one keeps its two ends: the innermost [`INNER_FRAMES`], and nearly as
+/// many of the outermost as are left of these.
+pub const DEEP_FRAMES: usize = 4096;
+/// Innermost frames that are kept of a stack of more than [`DEEP_FRAMES`].
+pub const INNER_FRAMES: usize = 3072;
+/// Steps after which a walk gives up: a step is a frame of Python's, or one of the interpreter's own.
+pub const MAX_STEPS: usize = 32_768;
+/// Most frames that one record carries.
+pub const PART_FRAMES: usize = 512;
 
-const _: () = assert!(size_of::<Layout>() == 88);
+const _: () = assert!(size_of::<Layout>() == 104);
 const _: () = assert!(size_of::<Frame>() == 16);

@@ -57,10 +57,27 @@ pub struct Settings {
     pub task_stack: u32,
     /// Copies of the socket program that are attached, 1 to [`IO_COPIES`].
     pub io_copies: u32,
-    pub padding: u32,
+    /// Native stacks are wanted: 1, else 0.
+    pub native: u32,
+    /// `task_struct.mm`.
+    pub task_mm: u32,
+    /// `mm_struct.start_stack`: where the main thread's stack begins.
+    pub mm_start_stack: u32,
+    /// `task_struct.__state`, `state` before 5.14.
+    pub task_state: u32,
+    /// `task_struct.sched_info.run_delay`; 0 on a kernel without it, and then the four that follow are 0, too.
+    pub task_run_delay: u32,
+    /// `task_struct.sched_info.last_queued`.
+    pub task_last_queued: u32,
+    /// `task_struct.se.cfs_rq`.
+    pub task_cfs_rq: u32,
+    /// `cfs_rq.rq`.
+    pub cfs_rq_rq: u32,
+    /// `rq.clock`.
+    pub rq_clock: u32,
 }
 
 /// Copies of the socket program that there are.
 pub const IO_COPIES: u32 = 3;
 
-const _: () = assert!(size_of::<Settings>() == 104);
+const _: () = assert!(size_of::<Settings>() == 136);

@@ -24,4 +24,7 @@ pub struct Target {
 /// Processes that can be targets at once.
 pub const MAX_TARGETS: u32 = 4096;
 
-const _: () = assert!(size_of::<Target>() == 288);
+/// Threads of targets whose time off the CPU can be followed at once.
+pub const MAX_SLEEPERS: u32 = 32_768;
+
+const _: () = assert!(size_of::<Target>() == 304);

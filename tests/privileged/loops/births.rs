@@ -5,7 +5,7 @@ use harness::interpreter::{Interpreter, Script};
 use harness::wait;
 use pyapm::host::{Btf, settings};
 use pyapm::intake::{Body, Context, Reader};
-use pyapm::probes::{Probes, Setup, UprobeSite};
+use pyapm::probes::{OffCpu, Probes, Setup, UprobeSite};
 use pyapm::python::{Births, Inspector, Switching, contexts};
 use pyapm_wire::count;
 use pyapm_wire::target::Target;
@@ -28,8 +28,12 @@ fn attach(probes: &mut Probes, image: &Path, births: &Births, empty: bool) -> Re
 fn seen_under(interpreter: &Interpreter) -> Result<()> {
     let script = Script::start(interpreter, "contexts.py")?;
     let pid = script.pid();
-    let mut probes =
-        Probes::load(Setup { settings: settings(&Btf::running_kernel()?)?, ring_bytes: 8 << 20 })?;
+    let mut probes = Probes::load(Setup {
+        settings: settings(&Btf::running_kernel()?)?,
+        ring_bytes: 8 << 20,
+        native: false,
+        off_cpu: OffCpu::None,
+    })?;
     let mut tables = probes.tables()?;
     let mut reader = Reader::new(probes.ring()?);
     let found = Inspector::default().inspect(pid)?;

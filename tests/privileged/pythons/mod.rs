@@ -3,9 +3,12 @@
 
 mod sampler;
 
+mod depth;
 mod flutter;
+mod jit;
 mod lines;
 mod names;
+mod native;
 mod places;
 mod released;
 mod robust;

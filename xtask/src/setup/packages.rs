@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 pub const BPF: [&str; 8] =
     ["rustc-web", "cargo-web", "rust-web-src", "llvm-22", "llvm-22-dev", "libpolly-22-dev", "gcc", "g++"];
 /// The database of the shop, the servers that the drivers' tests ask, the load generator of the benches, the
-/// terminal of the live view's test.
-pub const SERVICES: [&str; 9] = [
+/// terminal of the live view's test, the debugger that native frames are compared with.
+pub const SERVICES: [&str; 10] = [
     "mariadb-server",
     "mariadb-client",
     "postgresql",
@@ -22,6 +22,7 @@ pub const SERVICES: [&str; 9] = [
     "wrk",
     "tmux",
     "bpftool",
+    "gdb",
 ];
 /// The distribution's interpreter, and what the database driver is compiled with.
 pub const PYTHON: [&str; 6] =

@@ -4,7 +4,7 @@
 use super::source::Source;
 
 /// From left to right.
-pub const ROOMS: [&str; 14] = [
+pub const ROOMS: [&str; 15] = [
     "telemetry",
     "config",
     "binaries",
@@ -14,6 +14,7 @@ pub const ROOMS: [&str; 14] = [
     "targets",
     "python",
     "symbols",
+    "native",
     "profile",
     "transactions",
     "store",

@@ -67,6 +67,10 @@ fn colors(recording: &Recording<'_>) -> PaletteMap {
         colors.insert(names::process(thread), neutral);
         colors.insert(names::thread(thread), neutral);
     }
+    // What was waited for.
+    for mark in recording.profile.entries().iter().filter_map(|entry| entry.state.mark()) {
+        colors.insert(mark, Color::new(205, 190, 222));
+    }
     for frame in recording.profile.frames() {
         let name = names::frame(frame, recording.look);
         let shade = name.bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)) % 5;

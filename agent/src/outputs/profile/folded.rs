@@ -19,7 +19,8 @@ pub(super) fn lines(recording: &Recording<'_>) -> BTreeMap<String, u64> {
         line.extend(process.as_deref());
         line.extend(own.as_deref());
         line.extend(entry.stack.iter().filter_map(|frame| names.get(*frame as usize)).map(String::as_str));
-        line.extend(entry.state.mark());
+        let mark = entry.state.mark();
+        line.extend(mark.as_deref());
         let weight =
             if recording.about.mode.is_counted() { entry.weight.samples } else { entry.weight.nanoseconds };
         *sums.entry(line.join(";")).or_default() += weight;

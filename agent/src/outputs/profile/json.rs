@@ -36,6 +36,8 @@ struct Stack {
     frames: Vec<u32>,
     samples: u64,
     nanoseconds: u64,
+    /// The system call that it waited in; null when it waited in none, or for the interpreter's lock.
+    call: Option<&'static str>,
 }
 
 pub(super) fn write(recording: &Recording<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -66,6 +68,7 @@ pub(super) fn write(recording: &Recording<'_>, out: &mut dyn Write) -> io::Resul
                 frames: entry.stack.iter().rev().copied().collect(),
                 samples: entry.weight.samples,
                 nanoseconds: entry.weight.nanoseconds,
+                call: entry.state.call(),
             })
             .collect(),
     };

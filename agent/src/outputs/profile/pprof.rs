@@ -83,7 +83,7 @@ fn message(recording: &Recording<'_>) -> Profile {
     let mut samples = Vec::new();
     for entry in profile.entries() {
         let mut location_id: Vec<u64> =
-            entry.state.mark().map(|mark| places.location(strings.number(mark), 0, 0)).into_iter().collect();
+            entry.state.mark().map(|mark| places.location(strings.number(&mark), 0, 0)).into_iter().collect();
         location_id
             .extend(entry.stack.iter().rev().filter_map(|frame| locations.get(*frame as usize).copied()));
         let mut label = Vec::new();
@@ -97,6 +97,9 @@ fn message(recording: &Recording<'_>) -> Profile {
             }
             if entry.state != State::Cpu {
                 text("state", entry.state.as_str());
+            }
+            if let Some(call) = entry.state.call() {
+                text("call", call);
             }
             let mut number = |key: &str, value: u32| {
                 label.push(Label { key: strings.number(key), str: 0, num: i64::from(value) });

@@ -44,13 +44,16 @@ impl Recording<'_> {
     /// What was recorded, in one line of figures.
     pub(super) fn figures(&self) -> String {
         let total = self.profile.total();
-        format!(
-            "{} samples, {:.2} s of {}, {} Hz over {:.1} s",
-            total.samples,
-            total.nanoseconds as f64 / 1e9,
-            self.about.mode.time(),
-            self.about.rate_hz,
-            self.about.duration_ns as f64 / 1e9,
-        )
+        let (samples, seconds) = (total.samples, total.nanoseconds as f64 / 1e9);
+        let (mode, length) = (self.about.mode, self.about.duration_ns as f64 / 1e9);
+        let time = mode.time();
+        if mode.samples_cpu() {
+            format!(
+                "{samples} samples, {seconds:.2} s of {time}, {} Hz over {length:.1} s",
+                self.about.rate_hz
+            )
+        } else {
+            format!("{samples} waits, {seconds:.2} s of {time}, over {length:.1} s")
+        }
     }
 }

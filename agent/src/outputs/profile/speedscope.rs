@@ -106,7 +106,7 @@ impl<'a> Frames<'a> {
         let frames = entry.stack.iter().filter_map(|frame| self.of_profile.get(*frame as usize).copied());
         let mut stack: Vec<usize> = frames.collect();
         if let Some(mark) = entry.state.mark() {
-            stack.push(self.number(mark.to_owned(), None, None));
+            stack.push(self.number(mark, None, None));
         }
         stack
     }

@@ -2,7 +2,8 @@
 
 use super::messages;
 use super::{About, Format, Look, Recording, write};
-use crate::profile::{Limits, Mode, Profile, Reason, State, Thread, Weight};
+use crate::profile::{Limits, Mode, Profile, State, Thread, Weight};
+use crate::targets::{Reason, Wait};
 use prost::Message as _;
 use pyapm_model::line::Frame;
 use serde_json::Value;
@@ -103,16 +104,20 @@ fn folded_waits() {
     let stack = profile.stack([&frame("get", "app.py", 3)]);
     for (state, nanoseconds) in [
         (State::Cpu, 10_000_400),
-        (State::OffCpu(Reason::Lock), 1_500),
+        (State::OffCpu(Wait { reason: Reason::Lock, call: Some("futex") }), 1_500),
+        (State::OffCpu(Wait { reason: Reason::Socket, call: Some("recvfrom") }), 7_000),
+        (State::OffCpu(Wait::RUNNABLE), 3_000),
         (State::WaitingForGil, 2_000),
-        (State::OffCpu(Reason::Sleep), 10),
+        (State::OffCpu(Wait { reason: Reason::Sleep, call: Some("clock_nanosleep") }), 10),
     ] {
         profile.add(thread, state, stack, Weight { samples: 1, nanoseconds });
     }
     assert_eq!(
         text(of(&profile, &about(Mode::Wall), Format::Folded, Look::default(), None)),
         "get (app.py:3) 10000\n\
+         get (app.py:3);[waits for a CPU] 3\n\
          get (app.py:3);[waits for a lock] 2\n\
+         get (app.py:3);[waits for a socket: recvfrom] 7\n\
          get (app.py:3);[waits for the GIL] 2\n"
     );
 }

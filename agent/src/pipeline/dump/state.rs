@@ -40,9 +40,11 @@ impl Surroundings<'_> {
             Waits::Futex => State::Lock { call: name },
             Waits::Time => State::Sleep { call: name },
             Waits::Child => State::Child { call: name },
-            Waits::Other => State::Call { call: name },
+            Waits::Path | Waits::Other => State::Call { call: name },
             // Descriptors are ints: the upper half of the register may hold anything.
-            Waits::File => self.of_file(name, Some(call.first() & 0xffff_ffff)),
+            Waits::File | Waits::Socket | Waits::Disk | Waits::Lock | Waits::Events => {
+                self.of_file(name, Some(call.first() & 0xffff_ffff))
+            }
             Waits::Poll => match call.second() {
                 0 => State::Sleep { call: name },
                 1 => self.of_file(name, self.polled(call.first())),

@@ -52,7 +52,8 @@ impl Engine {
         }
         self.next = self.next.wrapping_add(1);
         let seed = self.seed.wrapping_add(u64::from(id.0) << 32);
-        let instance = Instance::new(id, application, self.clock, seed, clock::monotonic_ns(), self.sql);
+        let instance =
+            Instance::new(id, application, self.clock, seed, clock::monotonic_ns(), self.sql, self.waits);
         self.instances.insert(id, instance);
         Ok(id)
     }
@@ -140,6 +141,7 @@ impl Engine {
         }
         if let Some(probes) = &mut self.probes {
             probes.attach_sampling(self.rate_hz)?;
+            probes.attach_off_cpu()?;
             probes.attach_io()?;
             self.attached = true;
         }

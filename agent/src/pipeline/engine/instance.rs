@@ -31,9 +31,10 @@ impl Instance {
         seed: u64,
         now_ns: u64,
         sql: Mode,
+        waits: bool,
     ) -> Self {
         let name = application.name.clone();
-        let settings = Settings { application: name, clock, seed, limits: Limits::default(), sql };
+        let settings = Settings { application: name, clock, seed, limits: Limits::default(), sql, waits };
         Self {
             id,
             application,

@@ -4,6 +4,7 @@ use super::recorder::Recorder;
 use super::subject;
 use crate::cli::{Destination, RecordOptions, Subject};
 use crate::outputs::profile::{self, About, Recording};
+use crate::python::JIT_NOTE;
 use anyhow::Context;
 use pyapm_wire::count;
 use std::collections::{BTreeMap, HashSet};
@@ -103,23 +104,39 @@ pub(super) fn say(recorder: &Recorder, about: &About, written: &str, out: &mut d
     let processes: HashSet<u32> = threads.map(|(_, thread)| thread.pid).collect();
     writeln!(
         out,
-        "wrote {written}: {} samples, {:.2} s of {}, {} in {}, over {:.1} s at {} Hz",
+        "wrote {written}: {} {}, {:.2} s of {}, {} in {}, over {:.1} s{}",
         profile.total().samples,
+        if about.mode.samples_cpu() { "samples" } else { "waits" },
         profile.total().nanoseconds as f64 / 1e9,
         about.mode.time(),
         counted(used.len(), "thread", "threads"),
         counted(processes.len(), "process", "processes"),
         about.duration_ns as f64 / 1e9,
-        about.rate_hz,
+        if about.mode.samples_cpu() { format!(" at {} Hz", about.rate_hz) } else { String::new() },
     )?;
     let (lost, incomplete) = losses(recorder);
     line(out, "lost", &lost)?;
     if !incomplete.is_empty() {
         line(out, "incomplete", &incomplete)?;
     }
+    if recorder.compiled > 0 {
+        let processes = counted(recorder.compiled, "process", "processes");
+        writeln!(out, "in {processes}: {JIT_NOTE}")?;
+    }
     let apart = recorder.apart;
     if apart.left_out > 0 {
         writeln!(out, "left out by --include and --exclude: {} samples", apart.left_out)?;
+    }
+    if apart.without_gil > 0 {
+        writeln!(out, "not in the profile: {} samples of threads without the GIL", apart.without_gil)?;
+    }
+    if apart.idle_threads > 0 {
+        let threads = usize::try_from(apart.idle_threads).unwrap_or(usize::MAX);
+        writeln!(
+            out,
+            "left out: {} that slept all the time (--idle keeps them)",
+            counted(threads, "thread", "threads")
+        )?;
     }
     if apart.not_python > 0 {
         writeln!(
@@ -148,6 +165,7 @@ pub(super) fn losses(recorder: &Recorder) -> (Reasons, Reasons) {
         })
         .collect();
     incomplete.extend(named.named().map(|(name, value)| (name.to_owned(), value)));
+    incomplete.extend(recorder.native_counts().into_iter().map(|(name, value)| (name.to_owned(), value)));
     incomplete.insert("stacks_unknown".to_owned(), recorder.apart.stacks_unknown);
     lost.extend(recorder.skipped().into_iter().map(|(program, times)| (format!("skipped_{program}"), times)));
     lost.retain(|_, value| *value != 0);

@@ -1,13 +1,20 @@
 //! The owner of a recording's state: takes events from the ring, keeps who is recorded, names stacks when they are
 //! announced, and adds samples up. One thread, no locks.
 
+// Long because the recorder and the taker of its events share all their state; time off the CPU is in `waits.rs`.
+
+use super::away::Window;
+use super::natives::Natives;
 use super::newcomers::Newcomers;
 use super::subject;
-use crate::intake::{Body, Event, Reader, StackId, StackStatus};
+use super::waits::Sleeping;
+use crate::binaries::mappings;
+use crate::intake::{Body, Event, Gap, Reader, StackId, StackStatus};
+use crate::native::PythonStack;
 use crate::pipeline::clock::monotonic_ns;
 use crate::probes::{Counts, Logs, Probes, Tables};
-use crate::profile::{Limits, Profile, Selection, Stack, State, Thread, Weight};
-use crate::python::{Inspector, Interpreter, ProcessMemory, PythonError};
+use crate::profile::{Limits, Mode, Profile, Selection, Stack, State, Thread, Weight};
+use crate::python::{Inspector, Interpreter, ProcessMemory, PythonError, may_be_compiled};
 use crate::symbols::{self, Symbols};
 use crate::targets::ProcFs;
 use pyapm_model::line::Frame;
@@ -37,6 +44,11 @@ pub(super) struct Choices {
     pub(super) selection: Selection,
     pub(super) subprocesses: bool,
     pub(super) rate_hz: u32,
+    /// C, C++ and Rust frames too.
+    pub(super) native: bool,
+    pub(super) mode: Mode,
+    /// Threads that sleep all the time are kept.
+    pub(super) idle: bool,
 }
 
 /// What has no place in a profile, in samples.
@@ -46,41 +58,50 @@ pub(super) struct Apart {
     pub(super) not_python: u64,
     /// By `--include` and `--exclude`.
     pub(super) left_out: u64,
+    /// Of threads that did not hold the interpreter's lock, where only those that did are asked for.
+    pub(super) without_gil: u64,
+    /// Threads that slept all the time.
+    pub(super) idle_threads: u64,
     /// Whose stack had not been announced, or was forgotten: in the profile as such.
     pub(super) stacks_unknown: u64,
 }
 
 /// Where a stack goes.
 #[derive(Clone, Copy)]
-enum Place {
+pub(super) enum Place {
     /// `None`: into the overflow.
     In(Option<Stack>),
     LeftOut,
 }
 
 /// A process that is recorded.
-struct Member {
+pub(super) struct Member {
     /// `None` while it is a newcomer.
-    interpreter: Option<Arc<Interpreter>>,
+    pub(super) interpreter: Option<Arc<Interpreter>>,
     /// When the kernel half surely knew the interpreter's layout; meaningless without an interpreter.
     known_ns: u64,
     title: Arc<str>,
     stacks: HashMap<StackId, Place>,
     /// `None`: no room in the profile.
     threads: HashMap<u32, Option<usize>>,
+    /// By tid.
+    pub(super) sleeping: HashMap<u32, Sleeping>,
 }
 
 pub(super) struct Recorder {
     pub(super) profile: Profile,
     pub(super) apart: Apart,
-    choices: Choices,
+    pub(super) choices: Choices,
     period_ns: u64,
-    members: HashMap<u32, Member>,
+    pub(super) window: Window,
+    pub(super) members: HashMap<u32, Member>,
     newcomers: Newcomers,
     symbols: Symbols,
+    /// `None` when they are not asked for.
+    natives: Option<Natives>,
     inspector: Inspector,
-    procfs: ProcFs,
-    tables: Tables,
+    pub(super) procfs: ProcFs,
+    pub(super) tables: Tables,
     reader: Reader,
     logs: Option<Logs>,
     /// `None` once detached.
@@ -89,6 +110,8 @@ pub(super) struct Recorder {
     young: Vec<(u32, u32, usize)>,
     /// Stacks were announced in the last turn.
     has_news: bool,
+    /// Processes at the end whose JIT compiler may be on.
+    pub(super) compiled: usize,
     /// As of the end.
     skipped: Vec<(String, u64)>,
 }
@@ -104,6 +127,8 @@ impl Recorder {
             profile: Profile::new(Limits::default()),
             apart: Apart::default(),
             period_ns: 1_000_000_000 / u64::from(choices.rate_hz.max(1)),
+            natives: choices.native.then(|| Natives::new(choices.rate_hz)),
+            window: Window::default(),
             choices,
             members: HashMap::new(),
             newcomers: Newcomers::default(),
@@ -116,15 +141,26 @@ impl Recorder {
             probes: Some(probes),
             young: Vec::new(),
             has_news: false,
+            compiled: 0,
             skipped: Vec::new(),
         })
     }
 
-    /// Begins to take samples.
+    /// Begins to record.
     pub(super) fn begin(&mut self) -> anyhow::Result<()> {
         if let Some(probes) = &mut self.probes {
-            probes.attach_sampling(self.choices.rate_hz)?;
+            if self.choices.mode.follows_waits() {
+                probes.attach_off_cpu()?;
+            }
+            if self.choices.mode.samples_cpu() {
+                probes.attach_sampling(self.choices.rate_hz)?;
+            }
         }
+        // Who goes to sleep from here on is seen to do so; who sleeps already is found now.
+        if self.choices.mode.follows_waits() {
+            self.find_sleepers();
+        }
+        self.window.began_ns = monotonic_ns();
         Ok(())
     }
 
@@ -184,25 +220,35 @@ impl Recorder {
 
     /// Takes what is in the ring. `true` when there may be more.
     pub(super) fn turn(&mut self) -> bool {
-        let Self { reader, .. } = self;
         self.has_news = false;
-        let mut taker = Taker {
+        let (reader, mut taker) = self.parts();
+        let events = reader.drain(TURN, |event| taker.take(event));
+        self.look_at_newcomers();
+        events == TURN
+    }
+
+    fn parts(&mut self) -> (&mut Reader, Taker<'_>) {
+        let taker = Taker {
             profile: &mut self.profile,
             apart: &mut self.apart,
             choices: &self.choices,
             period_ns: self.period_ns,
+            window: self.window,
             members: &mut self.members,
             newcomers: &mut self.newcomers,
             symbols: &mut self.symbols,
+            natives: self.natives.as_mut(),
             inspector: &mut self.inspector,
             procfs: &self.procfs,
             tables: &mut self.tables,
             young: &mut self.young,
             has_news: &mut self.has_news,
         };
-        let events = reader.drain(TURN, |event| taker.take(event));
-        self.look_at_newcomers();
-        events == TURN
+        (&mut self.reader, taker)
+    }
+
+    pub(super) fn taker(&mut self) -> Taker<'_> {
+        self.parts().1
     }
 
     /// Once a second: what cannot be learnt from events.
@@ -232,8 +278,13 @@ impl Recorder {
             match self.inspector.inspect(pid) {
                 Ok(interpreter) if interpreter.layout.route != route::NONE => {
                     tracing::debug!(pid, version = %interpreter.version, "an interpreter is up");
-                    if let Err(error) = self.watch_with(pid, Arc::new(interpreter)) {
+                    let interpreter = Arc::new(interpreter);
+                    if let Err(error) = self.watch_with(pid, Arc::clone(&interpreter)) {
                         tracing::error!(pid, "a process is not recorded: {error:#}");
+                    }
+                    if self.choices.mode.follows_waits() {
+                        // Threads that left before the kernel half could take their stacks.
+                        self.find_sleepers_of(pid, &interpreter);
                     }
                     if self.procfs.stat(pid).is_err() {
                         // It ended meanwhile: its entry must not wait for the next owner of the pid.
@@ -267,10 +318,15 @@ impl Recorder {
     /// Takes the probes away, so that nothing more is seen, and drains what had been.
     pub(super) fn stop(&mut self) {
         self.skipped = self.skipped();
+        self.compiled = self.members.iter().filter(|(pid, member)| member.may_be_compiled(**pid)).count();
+        self.window.ended_ns = monotonic_ns();
         self.probes = None;
         while self.turn() {}
         // A program that was still running on another CPU may have written after the drain began.
         while self.turn() {}
+        if self.choices.mode.follows_waits() {
+            self.end_waits();
+        }
     }
 
     /// Programs that the kernel did not run, and how often: what they would have told is lost.
@@ -283,6 +339,11 @@ impl Recorder {
         (self.tables.counts(), self.reader.delivered(), self.symbols.counts())
     }
 
+    /// What native frames lack, by name.
+    pub(super) fn native_counts(&self) -> Vec<(&'static str, u64)> {
+        self.natives.as_ref().map(|natives| natives.named().to_vec()).unwrap_or_default()
+    }
+
     fn member(&mut self, pid: u32) -> &mut Member {
         let procfs = &self.procfs;
         self.members.entry(pid).or_insert_with(|| Member::new(title_of(procfs, pid, "?")))
@@ -290,8 +351,20 @@ impl Recorder {
 }
 
 impl Member {
+    fn may_be_compiled(&self, pid: u32) -> bool {
+        let version = self.interpreter.as_ref().map(|interpreter| interpreter.version);
+        version.is_some_and(|version| may_be_compiled(pid, version, &mappings(pid).unwrap_or_default()))
+    }
+
     fn new(title: Arc<str>) -> Self {
-        Self { interpreter: None, known_ns: 0, title, stacks: HashMap::new(), threads: HashMap::new() }
+        Self {
+            interpreter: None,
+            known_ns: 0,
+            title,
+            stacks: HashMap::new(),
+            threads: HashMap::new(),
+            sleeping: HashMap::new(),
+        }
     }
 }
 
@@ -306,16 +379,18 @@ fn own_name(procfs: &ProcFs, pid: u32, name: String) -> Option<Arc<str>> {
 }
 
 /// Everything but the reader, for the time of one turn.
-struct Taker<'a> {
-    profile: &'a mut Profile,
-    apart: &'a mut Apart,
-    choices: &'a Choices,
+pub(super) struct Taker<'a> {
+    pub(super) profile: &'a mut Profile,
+    pub(super) apart: &'a mut Apart,
+    pub(super) choices: &'a Choices,
     period_ns: u64,
-    members: &'a mut HashMap<u32, Member>,
+    pub(super) window: Window,
+    pub(super) members: &'a mut HashMap<u32, Member>,
     newcomers: &'a mut Newcomers,
     symbols: &'a mut Symbols,
+    natives: Option<&'a mut Natives>,
     inspector: &'a mut Inspector,
-    procfs: &'a ProcFs,
+    pub(super) procfs: &'a ProcFs,
     tables: &'a mut Tables,
     young: &'a mut Vec<(u32, u32, usize)>,
     has_news: &'a mut bool,
@@ -327,12 +402,23 @@ impl Taker<'_> {
             Body::Fork { child } => self.fork(event, *child),
             Body::Exec => self.exec(event.pid),
             Body::Exit => {
+                if let Some(natives) = &mut self.natives {
+                    natives.forget(event.pid);
+                }
                 self.members.remove(&event.pid);
                 self.newcomers.remove(event.pid);
                 self.symbols.forget(event.pid);
             }
-            Body::Stack { stack, frames, status } => self.announced(event.pid, *stack, frames, *status),
-            Body::Sample { stack, status } => self.sample(event, *stack, *status),
+            Body::Stack { stack, frames, entries, gap, status } => {
+                self.announced(event.pid, *stack, (frames.as_slice(), entries.as_slice()), *gap, *status);
+            }
+            Body::Sample { stack, status, holds_gil } => self.sample(event, *stack, *status, *holds_gil),
+            Body::Native(native) => {
+                if let Some(natives) = &mut self.natives {
+                    natives.taken(event.pid, event.tid, event.time_ns, native);
+                }
+            }
+            Body::OffCpu(away) => self.came_back(event, away),
             // Of programs that a recording does not attach.
             Body::ConnectionOpened { .. }
             | Body::ConnectionClosed { .. }
@@ -340,6 +426,7 @@ impl Taker<'_> {
             | Body::Io(_)
             | Body::Statement(_)
             | Body::Context(_)
+            | Body::StackPart(_)
             | Body::Started
             | Body::Listens => {}
         }
@@ -351,6 +438,9 @@ impl Taker<'_> {
             return;
         }
         self.symbols.fork(event.pid, child, event.time_ns);
+        if let Some(natives) = &mut self.natives {
+            natives.fork(event.pid, child);
+        }
         if self.members.contains_key(&child) {
             return; // Found in `/proc` before this was drained.
         }
@@ -369,6 +459,9 @@ impl Taker<'_> {
     /// The kernel half has let go of it. What it runs now may be Python, or start something that is.
     fn exec(&mut self, pid: u32) {
         self.symbols.forget(pid);
+        if let Some(natives) = &mut self.natives {
+            natives.forget(pid);
+        }
         let now = monotonic_ns();
         let title =
             title_of(self.procfs, pid, self.members.get(&pid).map_or("?", |before| before.title.as_ref()));
@@ -390,28 +483,49 @@ impl Taker<'_> {
         &mut self,
         pid: u32,
         stack: StackId,
-        frames: &[pyapm_wire::python::Frame],
+        (frames, entries): (&[pyapm_wire::python::Frame], &[u8]),
+        gap: Option<Gap>,
         status: StackStatus,
     ) {
         *self.has_news = true;
         let Some(interpreter) = self.interpreter(pid) else { return };
-        let named = self.symbols.resolve(pid, &interpreter, &ProcessMemory::new(pid), frames);
-        let cut = match status {
-            StackStatus::Truncated => Some(marked(mark::TRUNCATED)),
-            StackStatus::Unreadable => Some(marked(mark::CUT)),
-            _ => None,
-        };
-        let place = if self.choices.selection.keeps(&named) {
-            Place::In(self.profile.stack(cut.iter().chain(named.iter().rev())))
-        } else {
-            Place::LeftOut
-        };
+        if let Some(natives) = &mut self.natives {
+            let memory = ProcessMemory::new(pid);
+            let names = frames.iter().map(|frame| {
+                let one = self.symbols.resolve(pid, &interpreter, &memory, std::slice::from_ref(frame));
+                one.first().cloned()
+            });
+            let is_whole = status == StackStatus::Complete && gap.is_none();
+            natives.announced(pid, stack, PythonStack::new(names, entries, is_whole));
+        }
+        let place = self.named(pid, &interpreter, frames, gap, status);
         if let Some(member) = self.members.get_mut(&pid) {
             if member.stacks.len() >= MAX_STACKS {
                 // Those still in use are announced again when they are asked for.
                 member.stacks.clear();
             }
             member.stacks.insert(stack, place);
+        }
+    }
+
+    pub(super) fn named(
+        &mut self,
+        pid: u32,
+        interpreter: &Interpreter,
+        frames: &[pyapm_wire::python::Frame],
+        gap: Option<Gap>,
+        status: StackStatus,
+    ) -> Place {
+        let named = self.symbols.resolve_with_gap(pid, interpreter, &ProcessMemory::new(pid), frames, gap);
+        let cut = match status {
+            StackStatus::Truncated => Some(marked(mark::TRUNCATED)),
+            StackStatus::Unreadable => Some(marked(mark::CUT)),
+            _ => None,
+        };
+        if self.choices.selection.keeps(&named) {
+            Place::In(self.profile.stack(cut.iter().chain(named.iter().rev())))
+        } else {
+            Place::LeftOut
         }
     }
 
@@ -430,28 +544,22 @@ impl Taker<'_> {
         Some(found)
     }
 
-    fn sample(&mut self, event: &Event<'_>, stack: Option<StackId>, status: StackStatus) {
+    fn sample(&mut self, event: &Event<'_>, stack: Option<StackId>, status: StackStatus, holds_gil: bool) {
         if status == StackStatus::NoLayout {
             self.apart.not_python += 1;
             return;
         }
-        let Some(member) = self.members.get(&event.pid) else {
+        if !self.members.contains_key(&event.pid) {
             // A fork that is not wanted, in the moment before the kernel half let go of it.
             return;
-        };
-        let place = match (stack, status) {
-            (Some(id), _) => match member.stacks.get(&id) {
-                Some(place) => *place,
-                None => {
-                    self.apart.stacks_unknown += 1;
-                    // Have it sent with the next sample that has it.
-                    self.tables.forget_stack(id.0);
-                    self.marked_place(mark::LOST)
-                }
-            },
-            (None, StackStatus::NoThreadState) => self.marked_place(mark::NATIVE_THREAD),
-            (None, StackStatus::NoFrame) => self.marked_place(mark::NO_FRAME),
-            (None, _) => self.marked_place(mark::UNREADABLE),
+        }
+        if self.choices.mode == Mode::Gil && !holds_gil {
+            self.apart.without_gil += 1;
+            return;
+        }
+        let place = match self.native_place(event, stack, status) {
+            Some(native) => native,
+            None => self.place(event.pid, stack, status),
         };
         match place {
             Place::LeftOut => self.apart.left_out += 1,
@@ -463,6 +571,47 @@ impl Taker<'_> {
         }
     }
 
+    pub(super) fn place(&mut self, pid: u32, stack: Option<StackId>, status: StackStatus) -> Place {
+        match (stack, status) {
+            (Some(id), _) => match self.members.get(&pid).and_then(|member| member.stacks.get(&id)) {
+                Some(place) => *place,
+                None => {
+                    self.apart.stacks_unknown += 1;
+                    // Have it sent with the next record that has it.
+                    self.tables.forget_stack(id.0);
+                    self.marked_place(mark::LOST)
+                }
+            },
+            (None, StackStatus::NoThreadState) => self.marked_place(mark::NATIVE_THREAD),
+            (None, StackStatus::NoFrame) => self.marked_place(mark::NO_FRAME),
+            (None, _) => self.marked_place(mark::UNREADABLE),
+        }
+    }
+
+    /// With native frames, where they are asked for and there are any.
+    fn native_place(
+        &mut self,
+        event: &Event<'_>,
+        stack: Option<StackId>,
+        status: StackStatus,
+    ) -> Option<Place> {
+        let natives = self.natives.as_deref_mut()?;
+        let mut frames = natives.joined(event.pid, event.tid, event.time_ns, stack)?;
+        match status {
+            StackStatus::Truncated => frames.push(marked(mark::TRUNCATED)),
+            StackStatus::Unreadable => frames.push(marked(mark::CUT)),
+            _ => {}
+        }
+        if frames.is_empty() {
+            return None;
+        }
+        Some(if self.choices.selection.keeps(&frames) {
+            Place::In(self.profile.stack(frames.iter().rev()))
+        } else {
+            Place::LeftOut
+        })
+    }
+
     fn marked_place(&mut self, name: &str) -> Place {
         let frame = marked(name);
         if self.choices.selection.keeps(std::slice::from_ref(&frame)) {
@@ -472,7 +621,7 @@ impl Taker<'_> {
         }
     }
 
-    fn thread(&mut self, pid: u32, tid: u32) -> Option<usize> {
+    pub(super) fn thread(&mut self, pid: u32, tid: u32) -> Option<usize> {
         let member = self.members.get_mut(&pid)?;
         if let Some(known) = member.threads.get(&tid) {
             return *known;

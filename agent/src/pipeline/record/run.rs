@@ -9,6 +9,7 @@ use crate::outputs::profile::{About, Recording};
 use crate::pipeline::clock;
 use crate::pipeline::start::load;
 use crate::pipeline::stop::Stop;
+use crate::probes::OffCpu;
 use crate::profile::Selection;
 use crate::targets::{Discovery, ProcFs};
 use anyhow::Context;
@@ -86,8 +87,12 @@ async fn take(options: &RecordOptions) -> anyhow::Result<Recorded> {
         selection: Selection::new(&options.include, &options.exclude)?,
         subprocesses: options.subprocesses,
         rate_hz: options.rate_hz,
+        native: options.native,
+        mode: options.mode,
+        idle: options.idle,
     };
-    let mut recorder = Recorder::new(load(options.ring_bytes)?, choices)?;
+    let off_cpu = if options.mode.follows_waits() { OffCpu::Stacks } else { OffCpu::None };
+    let mut recorder = Recorder::new(load(options.ring_bytes, options.native, off_cpu)?, choices)?;
     let (held, titles) = watch(options, &mut recorder)?;
     recorder.begin()?;
     let (began, started_ns) = (Instant::now(), wall_ns());
@@ -100,7 +105,7 @@ async fn take(options: &RecordOptions) -> anyhow::Result<Recorded> {
     let mut second = interval(SECOND);
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let progress = Progress::new(is_program);
-    progress.begin(&recorder, options.rate_hz);
+    progress.begin(&recorder, options);
     let program = loop {
         let wait = if recorder.is_urgent() { URGENT } else { DRAIN };
         let mut tick = false;
@@ -220,10 +225,15 @@ impl Progress {
     }
 
     /// Says once that it has begun, also where no terminal is.
-    fn begin(&self, recorder: &Recorder, rate_hz: u32) {
+    fn begin(&self, recorder: &Recorder, options: &RecordOptions) {
         if !self.is_program {
             let what = closing::counted(recorder.members(), "process", "processes");
-            let line = format!("recording {what} at {rate_hz} Hz; Ctrl-C writes the file\n");
+            let rate = if options.mode.samples_cpu() {
+                format!(" at {} Hz", options.rate_hz)
+            } else {
+                String::new()
+            };
+            let line = format!("recording {what}{rate}; Ctrl-C writes the file\n");
             let _nobody_reads = std::io::stderr().lock().write_all(line.as_bytes());
         }
     }

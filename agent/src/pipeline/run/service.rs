@@ -14,6 +14,7 @@ use crate::exports::Publisher;
 use crate::pipeline::clock;
 use crate::pipeline::engine::{Engine, Lines};
 use crate::pipeline::start::{StartError, load, random_seed};
+use crate::probes::OffCpu;
 use anyhow::Context;
 use pyapm_model::metric::Metrics;
 use pyapm_model::service::{Health, Overview, State};
@@ -256,7 +257,7 @@ impl Service {
     fn begin(&mut self) -> Result<Watching, StartError> {
         let seed = random_seed().map_err(StartError::Random)?;
         self.governor = Governor::new(&self.config.budget, self.config.collection.sampling_hz);
-        let probes = load(self.config.collection.ring_bytes)?;
+        let probes = load(self.config.collection.ring_bytes, false, OffCpu::Times)?;
         let mut engine = Engine::new(probes, self.config.collection.sampling_hz, seed, false)?;
         engine.follow()?;
         engine.announce()?;

@@ -16,10 +16,32 @@ use std::collections::HashMap;
 
 impl Transactions {
     /// The request that this thread serves now; `None` when there is none, or there is doubt.
-    pub(super) fn by_thread(&mut self, thread: ThreadKey) -> Option<RequestId> {
+    pub(in crate::transactions) fn by_thread(&mut self, thread: ThreadKey) -> Option<RequestId> {
         let connection = self.threads.get(&thread).and_then(Thread::current)?;
         let sequence = current_exchange(&mut self.connections, connection)?.sequence;
         Some(RequestId { connection, sequence })
+    }
+
+    /// Whether the requests of this process may share their threads.
+    pub(in crate::transactions) fn shares_threads(&self, pid: u32) -> bool {
+        self.lineages.contains_key(&pid)
+    }
+
+    /// A request that has not ended.
+    pub(in crate::transactions) fn open_request(&mut self, id: RequestId) -> Option<&mut Exchange<Work>> {
+        match &mut self.connections.get_mut(&id.connection)?.speaks {
+            Speaks::Http(server) => server.exchange(id.sequence),
+            _ => None,
+        }
+    }
+
+    /// What has happened in the open requests of a connection.
+    pub(in crate::transactions) fn open_work(&mut self, id: ConnectionId) -> impl Iterator<Item = &mut Work> {
+        let server = match self.connections.get_mut(&id).map(|connection| &mut connection.speaks) {
+            Some(Speaks::Http(server)) => Some(server),
+            _ => None,
+        };
+        server.into_iter().flat_map(|server| server.open_mut().map(|exchange| &mut exchange.work))
     }
 
     /// `thread` has the connection's current request from now on.

@@ -90,7 +90,7 @@ fn no_sequence_of_events_panics() {
                     Body::ConnectionOpened { connection, fd, local: Endpoint::Unix, peer: Endpoint::Other(9) }
                 }
                 2..=4 => Body::Statement(statement),
-                5 => Body::Sample { stack: None, status: StackStatus::NoFrame },
+                5 => Body::Sample { stack: None, status: StackStatus::NoFrame, holds_gil: false },
                 6 if dice.below(20) == 0 => Body::Exit,
                 _ => Body::Io(io),
             };

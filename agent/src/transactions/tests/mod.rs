@@ -43,7 +43,8 @@ impl Player {
 
     pub fn with(limits: Limits) -> Self {
         let clock = Clock { monotonic_to_wall_offset_ns: OFFSET };
-        let settings = Settings { application: "shop".into(), clock, seed: 1, limits, sql: Mode::Digest };
+        let settings =
+            Settings { application: "shop".into(), clock, seed: 1, limits, sql: Mode::Digest, waits: true };
         Self {
             transactions: Transactions::new(settings),
             out: Output::default(),
@@ -174,7 +175,7 @@ impl Player {
 
     pub fn sample(&mut self, id: u64, stack: Option<Arc<[Frame]>>) {
         let id = stack.as_ref().map(|_| StackId(id));
-        self.event(Body::Sample { stack: id, status: StackStatus::Complete }, stack);
+        self.event(Body::Sample { stack: id, status: StackStatus::Complete, holds_gil: false }, stack);
     }
 
     pub fn finished(&self) -> Vec<&Transaction> {

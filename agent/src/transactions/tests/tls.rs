@@ -95,6 +95,73 @@ fn steps_that_do_not_fit_tell_nothing() {
     assert_eq!(player.only().client_address, None);
 }
 
+/// uvloop reads the first request of a connection some steps later; by then another connection has moved.
+#[test]
+fn a_read_that_comes_later_takes_no_other_carrier() {
+    let mut player = Player::new();
+    web(&mut player, WEB, 1);
+    web(&mut player, WEB + 1, 2);
+    player.read(WEB, HELLO);
+    player.write(WEB, HELLO);
+    player.read(WEB, &[enciphered(&[0; 36]), enciphered(REQUEST)].concat());
+    player.read(WEB + 1, HELLO);
+    player.write(WEB + 1, HELLO);
+    session(&mut player, SESSION, None);
+    player.read(SESSION, REQUEST);
+    // The answer says which it is.
+    player.write(SESSION, RESPONSE);
+    player.write(WEB, &enciphered(RESPONSE));
+    player.read(WEB, &enciphered(REQUEST));
+    player.read(SESSION, REQUEST);
+    player.write(SESSION, RESPONSE);
+    let clients: Vec<Option<&str>> =
+        player.finished().iter().map(|one| one.client_address.as_deref()).collect();
+    assert_eq!(clients, [None, Some("127.0.0.1")]);
+}
+
+/// uvloop up to 0.22 sends what several sessions wrote at the end of a turn.
+#[test]
+fn answers_that_go_out_together_tell_nothing() {
+    let mut player = Player::new();
+    for connection in [WEB, WEB + 1] {
+        web(&mut player, connection, u8::try_from(connection).unwrap());
+        handshake(&mut player, connection);
+        session(&mut player, SESSION + connection, None);
+        player.read(SESSION + connection, REQUEST);
+    }
+    for _ in 0..2 {
+        player.write(SESSION + WEB + 1, RESPONSE);
+        player.write(SESSION + WEB, RESPONSE);
+        player.write(WEB, &enciphered(RESPONSE));
+        player.write(WEB + 1, &enciphered(RESPONSE));
+        player.read(SESSION + WEB, REQUEST);
+        player.read(SESSION + WEB + 1, REQUEST);
+    }
+    assert_eq!(player.finished().len(), 4);
+    assert!(player.finished().iter().all(|one| one.client_address.is_none()));
+}
+
+/// What was inferred and is contradicted is not believed any more, nor anything after.
+#[test]
+fn a_contradiction_takes_the_belief_away() {
+    let mut player = Player::new();
+    for connection in [WEB, WEB + 1] {
+        web(&mut player, connection, u8::try_from(connection).unwrap());
+        handshake(&mut player, connection);
+    }
+    player.read(WEB, &enciphered(REQUEST));
+    session(&mut player, SESSION, None);
+    player.read(SESSION, REQUEST);
+    for _ in 0..2 {
+        player.write(SESSION, RESPONSE);
+        player.write(WEB + 1, &enciphered(RESPONSE));
+        player.read(SESSION, REQUEST);
+    }
+    let clients: Vec<Option<&str>> =
+        player.finished().iter().map(|one| one.client_address.as_deref()).collect();
+    assert_eq!(clients, [Some("127.0.0.1"), None]);
+}
+
 /// A response that ends with its connection ends with the carrier.
 #[test]
 fn the_carrier_ends_its_session() {

@@ -1,5 +1,8 @@
 """Requests that wait and requests that compute, by known amounts."""
 
+import os
+import tempfile
+import threading
 import time
 
 from django.http import JsonResponse
@@ -18,6 +21,54 @@ def cpu(request, milliseconds):
     spend_thirty(milliseconds * 0.3)
     spend_ten(milliseconds * 0.1)
     return JsonResponse({"spent": milliseconds})
+
+
+def measured(function):
+    """Calls it; how long that took, what of it the thread was on a CPU, and what it waited for a CPU (`schedstat` of
+    proc(5))."""
+    queued, cpu, wall = queued_ns(), time.thread_time_ns(), time.perf_counter_ns()
+    function()
+    wall, cpu = time.perf_counter_ns() - wall, time.thread_time_ns() - cpu
+    return JsonResponse({"wall_ns": wall, "cpu_ns": cpu, "queued_ns": queued_ns() - queued})
+
+
+def queued_ns():
+    with open("/proc/thread-self/schedstat") as file:
+        return int(file.read().split()[1])
+
+
+def lock(request, milliseconds):
+    """Waits for a lock that another thread holds this long."""
+    held = threading.Lock()
+    held.acquire()
+    threading.Timer(milliseconds / 1000, held.release).start()
+    return measured(held.acquire)
+
+
+def rival(request, milliseconds):
+    """Computes this long while another thread does, too: each waits for the interpreter's lock half of the time."""
+    end = time.perf_counter() + milliseconds / 1000
+
+    def compute():
+        while time.perf_counter() < end:
+            sum(range(2000))
+
+    threading.Thread(target=compute).start()
+    return measured(compute)
+
+
+def sync(request, times):
+    """Writes a megabyte to the disk so many times."""
+    block = os.urandom(1 << 20)
+    # Not where temporary files may be kept in memory.
+    with tempfile.TemporaryFile(dir=os.getcwd()) as file:
+
+        def write():
+            for number in range(times):
+                os.pwrite(file.fileno(), block, number << 20)
+                os.fsync(file.fileno())
+
+        return measured(write)
 
 
 # By the thread's CPU clock: a machine under load takes longer, and the shares stay as they are.

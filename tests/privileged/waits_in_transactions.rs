@@ -1,0 +1,105 @@
+//! Where a transaction's time went: the parts add up to the whole, and each is what the handler measures of itself.
+
+use harness::gunicorn::{Gunicorn, Options};
+use harness::load::{Connection, Request};
+use harness::place::Python;
+use harness::pyapm::Pyapm;
+use pyapm_model::line::{Transaction, Waits};
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// Of a transaction's duration.
+const TOLERANCE: f64 = 0.02;
+/// What a request costs beside its handler's work, more or less: nothing is compared more exactly.
+const AROUND_NS: f64 = 5e6;
+
+fn sum(waits: &Waits) -> u64 {
+    let Waits {
+        on_cpu_ns,
+        gil_ns,
+        lock_ns,
+        database_ns,
+        network_ns,
+        disk_ns,
+        sleep_ns,
+        runnable_ns,
+        other_ns,
+        unknown_ns,
+    } = *waits;
+    on_cpu_ns
+        + gil_ns
+        + lock_ns
+        + database_ns
+        + network_ns
+        + disk_ns
+        + sleep_ns
+        + runnable_ns
+        + other_ns
+        + unknown_ns
+}
+
+fn near(what: &str, transaction: &Transaction, found: u64, due: f64) {
+    let bound = TOLERANCE * transaction.duration_ns as f64 + AROUND_NS;
+    let off = found as f64 - due;
+    eprintln!("{}: {what} {found} ns, {due} are due", transaction.name);
+    assert!(off.abs() <= bound, "{what}: {found} ns, not {due} +- {bound}; {transaction:#?}");
+}
+
+#[test]
+fn the_parts_of_a_transaction_are_what_its_handler_measures() {
+    let mut options = Options::new(Python::first().unwrap());
+    options.workers = 1;
+    let shop = Gunicorn::start(&options).unwrap();
+    let attach = Pyapm::attach(shop.master(), &[]).unwrap();
+    let paths = ["/sleep/150", "/lock/150", "/cpu/150", "/slow-sql/150", "/rival/150", "/sync/20", "/nplus1"];
+    let mut answers: HashMap<String, Value> = HashMap::new();
+    for path in paths {
+        let connection = Connection::open(&shop.address).unwrap();
+        let answer = connection.ask_until_closed(&Request::get(path).close()).unwrap();
+        assert_eq!(answer.status, 200, "{path}");
+        answers.insert(path.to_owned(), serde_json::from_slice(&answer.body).unwrap_or(Value::Null));
+    }
+    let report = attach.stop().unwrap();
+    assert_eq!(report.transactions.len(), paths.len());
+    for transaction in &report.transactions {
+        let waits = transaction.waits.expect("waits are followed");
+        let duration = transaction.duration_ns;
+        eprintln!("{} {duration} ns: {waits:?}", transaction.name);
+        let off = sum(&waits) as f64 / duration as f64 - 1.0;
+        assert!(off.abs() <= TOLERANCE, "the parts are off by {off}: {transaction:#?}");
+        assert_eq!(waits.unknown_ns, 0, "{transaction:#?}");
+        let path = transaction.path.as_deref().unwrap();
+        let own = |name: &str| answers[path][name].as_f64().unwrap();
+        let measured_wait = || own("wall_ns") - own("cpu_ns") - own("queued_ns");
+        match path {
+            "/sleep/150" => {
+                near("sleep and CPU", transaction, waits.sleep_ns + waits.runnable_ns, own("slept_ns"));
+                assert!(waits.sleep_ns as f64 >= 150e6, "{waits:?}");
+            }
+            "/lock/150" => near("lock", transaction, waits.lock_ns + waits.gil_ns, measured_wait()),
+            "/sync/20" => near("disk", transaction, waits.disk_ns, measured_wait()),
+            "/rival/150" => {
+                near("GIL", transaction, waits.gil_ns, measured_wait());
+                assert!(waits.gil_ns > 0, "{waits:?}");
+            }
+            "/cpu/150" => near("CPU", transaction, waits.on_cpu_ns, 150e6),
+            "/slow-sql/150" => {
+                let span = transaction.spans.iter().map(|span| span.duration_ns).max().unwrap();
+                near("database", transaction, waits.database_ns + waits.runnable_ns, span as f64);
+                assert!(waits.database_ns as f64 >= 150e6 * (1.0 - TOLERANCE), "{waits:?}");
+            }
+            _ => assert!(waits.database_ns > 0 && waits.on_cpu_ns > 0, "{waits:?}"),
+        }
+    }
+}
+
+#[test]
+fn waits_that_are_not_followed_are_unknown() {
+    let shop = Gunicorn::start(&Options::new(Python::first().unwrap())).unwrap();
+    let attach = Pyapm::attach(shop.master(), &["--no-waits"]).unwrap();
+    let connection = Connection::open(&shop.address).unwrap();
+    connection.ask_until_closed(&Request::get("/").close()).unwrap();
+    let report = attach.stop().unwrap();
+    assert!(report.transactions.iter().all(|transaction| transaction.waits.is_none()));
+    assert_eq!(report.transactions.len(), 1);
+}
