@@ -67,7 +67,7 @@ fn mysql_query(context: ProbeContext) -> u32 {
 
 /// This thread's working space, made on its first use.
 #[inline(always)]
-fn thread_scratch(id: u64) -> Option<*mut StatementScratch> {
+pub(crate) fn thread_scratch(id: u64) -> Option<*mut StatementScratch> {
     if let Some(scratch) = THREAD_SCRATCH.get_ptr_mut(id) {
         return Some(scratch);
     }

@@ -7,10 +7,12 @@
 //! heads it at one frame is behind the head at the next, in whatever thread that is.
 
 use crate::connection::next_id;
+use crate::drivers::thread_scratch;
 use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{PASSING, Passing, RATES, TARGETS, TracebackKey};
 use crate::memory::{copy_user, opaque, user, user_or_zero};
+use crate::scope;
 use crate::stack::{frame_identity, thread_state};
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -204,6 +206,7 @@ fn send_chain(
     continues: u64,
 ) -> Option<()> {
     let layout = &target.exceptions;
+    let who = who(target);
     let mut one = *raised;
     let mut related = if continues == 0 { relation::NONE } else { relation::CONTINUES };
     let mut other = continues;
@@ -219,7 +222,7 @@ fn send_chain(
         // SAFETY: the record is this program's own until it is submitted; every field that is read is written.
         unsafe {
             (*record).header = header(kind::EXCEPTION, size_of::<Exception>());
-            (*record).scope = Scope::default();
+            (*record).scope = who;
             (*record).id = id;
             (*record).other = other;
             (*record).class = one.class;
@@ -253,6 +256,23 @@ fn send_chain(
         };
     }
     None
+}
+
+/// Who runs on this thread, where one thread serves many.
+#[inline(always)]
+fn who(target: &Target) -> Scope {
+    let nobody = Scope { context: 0, task: 0, flags: 0, padding: 0 };
+    if target.contexts.on == 0 {
+        return nobody;
+    }
+    match thread_scratch(bpf_get_current_pid_tgid()) {
+        // SAFETY: the scratch is this thread's own entry.
+        Some(scratch) => scope::take(target, unsafe { &raw mut (*scratch).stack }),
+        None => {
+            emit::add(count::SCRATCH_FULL, 1);
+            nobody
+        }
+    }
 }
 
 /// What Python prints before an exception: its cause, or else its context unless that is suppressed.

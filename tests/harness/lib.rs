@@ -4,6 +4,7 @@
 
 pub mod bpf;
 pub mod drivers;
+pub mod framework;
 pub mod guard;
 pub mod gunicorn;
 pub mod inspect;
@@ -16,5 +17,6 @@ pub mod record;
 pub mod servers;
 pub mod source;
 pub mod tmux;
+pub mod traceback;
 pub mod wait;
 pub mod workload;

@@ -32,6 +32,11 @@ fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+/// Where `cargo xtask setup` has made Python environments: `PYAPM_TEST_ENVIRONMENTS`, else where it makes them.
+fn environments() -> PathBuf {
+    std::env::var_os("PYAPM_TEST_ENVIRONMENTS").map_or_else(|| root().join("target/pyapm"), PathBuf::from)
+}
+
 /// A Python environment that `cargo xtask setup` has made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Python {
@@ -83,7 +88,7 @@ impl Python {
     /// # Errors
     /// When it is not here.
     pub fn named(name: &str) -> Result<Self> {
-        let folder = root().join("target/pyapm").join(name);
+        let folder = environments().join(name);
         if !folder.join("requirements.sha256").is_file() {
             bail!("no environment `{}`; try `cargo xtask setup --only python`", folder.display());
         }

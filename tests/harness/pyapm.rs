@@ -5,6 +5,7 @@ use crate::guard::Guard;
 use crate::{place, wait};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
+use pyapm_model::error::ErrorGroup;
 use pyapm_model::line::{Attached, Line, Summary, Transaction, Worker};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, ExitStatus, Output, Stdio};
@@ -35,6 +36,7 @@ pub struct Report {
     pub attached: Attached,
     pub transactions: Vec<Transaction>,
     pub workers: Vec<Worker>,
+    pub errors: Vec<ErrorGroup>,
     pub summary: Summary,
     /// The lines as written.
     pub stdout: String,
@@ -193,19 +195,20 @@ impl Read {
 fn report(read: Read, stderr: String, status: ExitStatus) -> Result<Report> {
     let count = read.lines.len();
     let (mut attached, mut summary) = (None, None);
-    let (mut transactions, mut workers) = (Vec::new(), Vec::new());
+    let (mut transactions, mut workers, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for (number, line) in read.lines.into_iter().enumerate() {
         match line {
             Line::Attached(line) if number == 0 => attached = Some(line),
             Line::Summary(line) if number + 1 == count => summary = Some(line),
             Line::Transaction(line) => transactions.push(*line),
             Line::Worker(line) => workers.push(line),
+            Line::Errors(line) => errors.push(*line),
             line => bail!("line {number} of {count} is out of place: {line:?}"),
         }
     }
     let attached = attached.with_context(|| format!("no line `attached`; pyapm wrote: {stderr}"))?;
     let summary = summary.with_context(|| format!("no line `summary`; pyapm wrote: {stderr}"))?;
-    Ok(Report { attached, transactions, workers, summary, stdout: read.text, stderr, status })
+    Ok(Report { attached, transactions, workers, errors, summary, stdout: read.text, stderr, status })
 }
 
 /// Runs `pyapm` with these arguments to its end.

@@ -5,11 +5,13 @@
 mod application;
 mod drivers;
 mod dump;
+mod errors;
 mod input;
 mod loops;
 mod losses;
 mod pythons;
 mod record;
+mod routes;
 mod spans;
 mod stacks;
 mod transactions;

@@ -3,9 +3,10 @@
 //!
 //! [`line`](mod@line) is the JSON lines contract, [`snapshot`] the state that views draw, [`service`] what the service says
 //! of itself and its applications, [`dump`] what all threads
-//! are doing at one moment.
+//! are doing at one moment, [`error`] exceptions.
 
 pub mod dump;
+pub mod error;
 pub mod line;
 pub mod metric;
 pub mod service;

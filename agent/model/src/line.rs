@@ -1,6 +1,8 @@
 //! JSON lines: one object a line, tagged by `type`. Names are append-only. Times are integers in
 //! nanoseconds; starts are wall clock (Unix epoch). What is unknown is `null`, never invented.
 
+pub use crate::error::Error;
+use crate::error::ErrorGroup;
 use crate::stack::Stack;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -12,6 +14,8 @@ pub enum Line {
     Attached(Attached),
     Transaction(Box<Transaction>),
     Worker(Worker),
+    /// Before the summary, one for each group.
+    Errors(Box<ErrorGroup>),
     Summary(Summary),
 }
 
@@ -59,12 +63,39 @@ pub struct Transaction {
     pub response_bytes: u64,
     #[serde(rename = "client.address")]
     pub client_address: Option<String>,
-    /// What looks like trouble in its calls.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<Warning>,
     /// Where `duration_ns` went; `None` when waits are not followed.
     #[serde(default)]
     pub waits: Option<Waits>,
+    /// The function behind the route, at its definition; `None` when it is not known.
+    #[serde(default)]
+    pub handler: Option<Frame>,
+    /// What looks like trouble in its calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+}
+
+/// Where the time of a transaction went, in nanoseconds. The parts add up to its duration.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Waits {
+    /// Its thread was on a CPU.
+    pub on_cpu_ns: u64,
+    /// Waiting for the global interpreter lock.
+    pub gil_ns: u64,
+    /// Waiting for any other lock.
+    pub lock_ns: u64,
+    /// Waiting for a socket while a database call was open.
+    pub database_ns: u64,
+    /// Waiting for a socket otherwise: an HTTP call, a cache, the client.
+    pub network_ns: u64,
+    pub disk_ns: u64,
+    /// Sleeping for a time that it chose.
+    pub sleep_ns: u64,
+    /// Ready to go on, and waiting for a CPU.
+    pub runnable_ns: u64,
+    /// Waiting for a pipe, a child, a page of memory, or something without a name.
+    pub other_ns: u64,
+    /// What it was cannot be told: its thread served others at the same time, or changed.
+    pub unknown_ns: u64,
 }
 
 /// Something in a transaction's calls that is worth a look.
@@ -94,30 +125,6 @@ pub enum WarningKind {
     SlowCall,
     /// A connection to a database or cache was made for this request.
     ConnectionOpened,
-}
-
-/// Where the time of a transaction went, in nanoseconds. The parts add up to its duration.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-pub struct Waits {
-    /// Its thread was on a CPU.
-    pub on_cpu_ns: u64,
-    /// Waiting for the global interpreter lock.
-    pub gil_ns: u64,
-    /// Waiting for any other lock.
-    pub lock_ns: u64,
-    /// Waiting for a socket while a database call was open.
-    pub database_ns: u64,
-    /// Waiting for a socket otherwise: an HTTP call, a cache, the client.
-    pub network_ns: u64,
-    pub disk_ns: u64,
-    /// Sleeping for a time that it chose.
-    pub sleep_ns: u64,
-    /// Ready to go on, and waiting for a CPU.
-    pub runnable_ns: u64,
-    /// Waiting for a pipe, a child, a page of memory, or something without a name.
-    pub other_ns: u64,
-    /// What it was cannot be told: its thread served others at the same time, or changed.
-    pub unknown_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq, Hash)]
@@ -215,15 +222,6 @@ pub struct Frame {
     pub file: String,
     /// `None` when the interpreter has no line for this instruction.
     pub line: Option<u32>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
-pub struct Error {
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub message: Option<String>,
-    pub handled: bool,
-    pub stack: Stack,
 }
 
 /// Stack samples that fell into a transaction, equal stacks counted together.

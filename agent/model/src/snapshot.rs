@@ -1,6 +1,7 @@
 //! The state of one application at one moment, aggregated over all its workers: what views draw.
 //! Durations in nanoseconds. `None` is unknown, and is drawn as such.
 
+use crate::error::ErrorGroup;
 use crate::line::{Frame, WarningKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,6 +27,9 @@ pub struct Snapshot {
     pub functions: Vec<Function>,
     /// Most total time first.
     pub statements: Vec<Statement>,
+    /// Latest first. Since the attach.
+    #[serde(default)]
+    pub errors: Vec<ErrorGroup>,
     /// Most time first.
     #[serde(default)]
     pub warnings: Vec<Warning>,

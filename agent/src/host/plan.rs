@@ -23,7 +23,7 @@ pub struct Family {
 
 /// Everything that can be attached here. Families of user-space hooks take effect where a target maps such a
 /// library.
-pub const FAMILIES: [Family; 5] = [
+pub const FAMILIES: [Family; 6] = [
     Family {
         name: "lifecycle",
         hook: "tracepoints task_newtask, sched_process_exec, sched_process_exit",
@@ -41,6 +41,11 @@ pub const FAMILIES: [Family; 5] = [
         purpose: "what threads wait for, and how long",
     },
     Family { name: "drivers", hook: "uprobes on database client libraries", purpose: "SQL statements" },
+    Family {
+        name: "exceptions",
+        hook: "uprobe on PyTraceBack_Here",
+        purpose: "exceptions with their tracebacks",
+    },
 ];
 
 /// One reason why nothing can be attached.
@@ -218,7 +223,7 @@ mod tests {
     #[test]
     fn all_is_well() {
         let names = Plan::from_facts(&good()).unwrap().families.iter().map(|f| f.name).collect::<Vec<_>>();
-        assert_eq!(names, ["lifecycle", "io", "sample", "offcpu", "drivers"]);
+        assert_eq!(names, ["lifecycle", "io", "sample", "offcpu", "drivers", "exceptions"]);
         let few = Capabilities { sys_admin: false, ..ALL };
         assert_eq!(obstacles(&Facts { effective_uid: 999, capabilities: Some(few), ..good() }), [""; 0]);
     }

@@ -2,11 +2,13 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Context, Direction, Endpoint, Event, Gap, Io, Left, Library, Native, OffCpu, StackId,
-    StackPart, StackStatus, Statement,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Io, Left, Library, Native,
+    OffCpu, StackId, StackPart, StackStatus, Statement,
 };
+use super::exception;
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
+use pyapm_wire::exception::Passed;
 use pyapm_wire::python::{ENTRIES, Frame, INNER_FRAMES, status};
 use pyapm_wire::scope::Scope;
 
@@ -20,6 +22,8 @@ pub enum DecodeError {
     Status(u16),
     #[error("unknown client library {0}")]
     Library(u16),
+    #[error("unknown relation of exceptions {0}")]
+    Relation(u16),
 }
 
 /// # Errors
@@ -96,6 +100,15 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
                 queued_ns: away.queued_ns,
                 left: left(&away)?,
             })
+        }
+        kind::EXCEPTION => {
+            let (exception, who) = exception::decode(record)?;
+            scope = who;
+            Body::Exception(Box::new(exception))
+        }
+        kind::EXCEPTION_PASSED => {
+            let (passed, _) = split::<Passed>(record)?;
+            Body::ExceptionPassed { id: ExceptionId(passed.id), frame: passed.frame }
         }
         other => return Err(DecodeError::Kind(other)),
     };
@@ -179,7 +192,7 @@ fn stack(record: &[u8]) -> Result<Body<'_>, DecodeError> {
 }
 
 /// The fixed part at the start, and what follows it.
-fn split<T: Pod>(record: &[u8]) -> Result<(T, &[u8]), DecodeError> {
+pub(super) fn split<T: Pod>(record: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     let (fixed, rest) = record.split_at_checked(size_of::<T>()).ok_or(DecodeError::Short(record.len()))?;
     Ok((bytemuck::pod_read_unaligned(fixed), rest))
 }

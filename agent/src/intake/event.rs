@@ -12,6 +12,10 @@ pub struct ConnectionId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StackId(pub u64);
 
+/// One exception on its way; unique for the life of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ExceptionId(pub u64);
+
 /// What one thread of a target did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event<'a> {
@@ -63,6 +67,13 @@ pub enum Body<'a> {
     Context(Context),
     /// Directly before the sample that it belongs to.
     Native(Native<'a>),
+    /// An exception has left the frame that raised it, or belongs to one that has.
+    Exception(Box<Exception>),
+    /// An exception that was told has reached one more frame.
+    ExceptionPassed {
+        id: ExceptionId,
+        frame: pyapm_wire::python::Frame,
+    },
     /// The reader hands on whole stacks, whatever parts they come in.
     Stack {
         stack: StackId,
@@ -248,6 +259,63 @@ pub struct Native<'a> {
     pub stack: &'a [u8],
     /// The stack goes on beyond what was copied.
     pub cut: bool,
+}
+
+/// What the kernel half could copy of an exception while it was there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exception {
+    pub id: ExceptionId,
+    pub relation: Relation,
+    /// Address of its class.
+    pub class: u64,
+    /// `tp_name` of its class, perhaps cut.
+    pub class_name: String,
+    /// How many of its kind at its place were not told since the last that was.
+    pub suppressed: u32,
+    /// How many arguments it has.
+    pub arguments: u32,
+    /// The first two arguments, as far as there are any.
+    pub values: [Option<Value>; 2],
+    /// What an `OSError` keeps as its file's name. Only meaningful for one.
+    pub file_name: Option<Value>,
+    /// Its traceback so far, outermost first, as Python prints it.
+    pub frames: Vec<pyapm_wire::python::Frame>,
+    /// The traceback has more frames, further in.
+    pub frames_cut: bool,
+    /// There are more causes and contexts.
+    pub chain_cut: bool,
+}
+
+/// To an exception that was told before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    None,
+    /// This is the other's `__cause__`.
+    CauseOf(ExceptionId),
+    /// This is the other's `__context__`.
+    ContextOf(ExceptionId),
+    /// This goes on with the other's traceback.
+    Continues(ExceptionId),
+}
+
+/// An argument of an exception.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// Address of its class.
+    pub class: u64,
+    pub content: Content,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A string, or its beginning.
+    Text {
+        text: String,
+        cut: bool,
+    },
+    /// An int's words behind the object's head, as the version lays them out.
+    Int([u64; 3]),
+    Other,
 }
 
 /// See `pyapm_wire::python::status`.

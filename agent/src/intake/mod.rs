@@ -7,12 +7,13 @@
 
 mod decode;
 mod event;
+mod exception;
 mod parts;
 mod ring;
 
 pub use decode::{DecodeError, decode, left};
 pub use event::{
-    Body, ConnectionId, Context, Direction, Endpoint, Event, Gap, Io, Left, Library, Native, OffCpu, StackId,
-    StackPart, StackStatus, Statement,
+    Body, ConnectionId, Content, Context, Direction, Endpoint, Event, Exception, ExceptionId, Gap, Io, Left,
+    Library, Native, OffCpu, Relation, StackId, StackPart, StackStatus, Statement, Value,
 };
 pub use ring::{Delivered, Reader};

@@ -142,16 +142,21 @@ mod tests {
             error: Some(Error {
                 kind: "ZeroDivisionError".to_owned(),
                 message: Some("division by zero".to_owned()),
-                handled: false,
+                handled: Some(false),
                 stack: Vec::new().into(),
+                module: Some("builtins".to_owned()),
+                chain: Vec::new(),
+                cut: false,
+                tid: 4243,
             }),
             samples: vec![Samples { count: 3, state: SampleState::Cpu, stack: Vec::new().into() }],
             outcome: Outcome::Complete,
             request_bytes: 1,
             response_bytes: 2,
+            handler: None,
             client_address: None,
-            warnings: Vec::new(),
             waits: None,
+            warnings: Vec::new(),
         }
     }
 
@@ -186,10 +191,11 @@ mod tests {
                 r#""start_ns":0,"duration_ns":0,"span_id":"16 hex","parent_span_id":"16 hex","#,
                 r#""stack":[{"function":"user_detail","file":"/srv/shop/views.py","line":12}],"#,
                 r#""server.address":null,"server.port":null,"reply_seen":true}],"#,
-                r#""error":{"type":"ZeroDivisionError","message":"division by zero","handled":false,"stack":[]},"#,
+                r#""error":{"type":"ZeroDivisionError","message":"division by zero","handled":false,"stack":[],"#,
+                r#""module":"builtins","chain":[],"cut":false,"tid":4243},"#,
                 r#""samples":[{"count":3,"state":"cpu","stack":[]}]"#,
             ),
-            r#","outcome":"complete","request_bytes":1,"response_bytes":2,"client.address":null,"waits":null}"#,
+            r#","outcome":"complete","request_bytes":1,"response_bytes":2,"client.address":null,"waits":null,"handler":null}"#,
         );
         starts_as(
             &Line::Worker(Worker { event: WorkerEvent::Started, pid: 4250 }),

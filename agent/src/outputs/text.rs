@@ -26,6 +26,7 @@ pub fn report(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Re
     functions(snapshot, out, width)?;
     statements(snapshot, out, width)?;
     warnings(snapshot, out, width)?;
+    errors(snapshot, out, width)?;
     workers(snapshot, out, width)?;
     losses(&snapshot.losses, out)
 }
@@ -178,6 +179,34 @@ fn statements(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Re
         ];
         let call_site = format::known(statement.call_site.as_ref(), format::call_site);
         (vec![format::clean(&statement.text), call_site], figures)
+    })
+}
+
+/// Nothing at all where nothing was raised.
+fn errors(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result<()> {
+    if snapshot.errors.is_empty() {
+        return Ok(());
+    }
+    let table = Table {
+        title: "Exceptions, latest first",
+        texts: &["exception", "raised below"],
+        figures: &[("count", 6), ("unhandled", 9), ("ago", 7)],
+        narrow_without: &["ago"],
+        text: 26,
+    };
+    table.write(snapshot.errors.len(), out, width, |index| {
+        let group = &snapshot.errors[index];
+        let figures = vec![
+            format::count(group.count),
+            format::count(group.unhandled),
+            format::whole_seconds(snapshot.taken_ns.saturating_sub(group.last_seen_ns)),
+        ];
+        let message = group.latest.message.as_deref().unwrap_or("-");
+        let exception = match message {
+            "" => group.kind.clone(),
+            message => format!("{}: {message}", group.kind),
+        };
+        (vec![format::clean(&exception), format::known(group.frame.as_ref(), format::call_site)], figures)
     })
 }
 

@@ -8,6 +8,7 @@ mod announced;
 mod instance;
 mod losses;
 mod pending;
+mod raised;
 mod vitals;
 
 pub(super) use announced::Announcement;
@@ -15,6 +16,7 @@ pub(super) use instance::{Instance, Said};
 
 use super::clock;
 use super::drivers::Drivers;
+use super::exceptions::ExceptionProbes;
 use super::loops::EventLoops;
 use crate::intake::{Body, Event, Reader, StackId};
 use crate::probes::{Logs, Probes, Tables};
@@ -69,6 +71,7 @@ pub(super) struct Engine {
     logs: Option<Logs>,
     drivers: Drivers,
     loops: EventLoops,
+    exceptions: ExceptionProbes,
     pending: Vec<Pending>,
     /// Rounds of housekeeping.
     turns: usize,
@@ -117,6 +120,7 @@ impl Engine {
             skipped: Vec::new(),
             drivers: Drivers::default(),
             loops: EventLoops::default(),
+            exceptions: ExceptionProbes::default(),
             pending: Vec::new(),
             turns: 0,
             started_ns: clock::monotonic_ns(),
@@ -159,6 +163,7 @@ impl Engine {
         rooms.finish();
         self.peak_bytes = self.peak_bytes.max(self.reader.delivered().bytes - before);
         self.look_again();
+        self.watch_exceptions();
         events == TURN
     }
 
@@ -173,6 +178,8 @@ impl Engine {
         }
         self.look_at_pending(lines);
         self.follow_libraries();
+        self.read_routes();
+        self.settle_exceptions();
     }
 
     /// Libraries that were imported since. Young processes are looked at each second, for that is when they
@@ -190,6 +197,7 @@ impl Engine {
             if now.saturating_sub(since_ns) < YOUNG_NS || in_turn == Some(pid) {
                 self.drivers.follow(probes, pid);
                 if let Some(interpreter) = self.interpreters.get(&pid) {
+                    self.exceptions.follow(probes, interpreter);
                     self.loops.follow(probes, &mut self.tables, pid, interpreter);
                 }
             }
@@ -245,6 +253,11 @@ impl Engine {
             instance.transactions.finish(&mut instance.output);
         }
         while self.turn(lines) {}
+        for instance in self.instances.values_mut() {
+            instance.transactions.settle_errors(u64::MAX, &mut instance.output);
+            instance.record_errors();
+            instance.say_errors(lines);
+        }
     }
 
     fn skipped(&self) -> Vec<(String, u64)> {
@@ -306,6 +319,10 @@ impl Rooms<'_> {
                 {
                     instance.store.sample(self.clock.wall_ns(event.time_ns), frames);
                 }
+            }
+            Body::Exception(exception) => return self.exception(application, event, exception),
+            Body::ExceptionPassed { id, frame } => {
+                return self.exception_passed(application, event, *id, frame);
             }
             Body::Statement(statement) => stack = self.stack(event.pid, statement.stack),
             Body::Io(io) => stack = self.stack(event.pid, io.stack),

@@ -9,6 +9,7 @@ use crate::targets::{ApplicationId, TargetError};
 use crate::transactions::sql::Mode;
 use pyapm_wire::python::Layout;
 use pyapm_wire::settings::{IO_COPIES, Settings};
+use pyapm_wire::target::Target;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -77,8 +78,24 @@ pub fn try_load() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the kernel half is told of a process, from now on.
+pub(super) fn target_of(
+    pid: u32,
+    inspector: &mut Inspector,
+    interpreters: &mut HashMap<u32, Arc<Interpreter>>,
+) -> Target {
+    let layout = layout_of(pid, inspector, interpreters);
+    let raising = interpreters.get(&pid).and_then(|known| known.raising.as_ref());
+    Target {
+        layout,
+        exceptions: raising.map(|raising| raising.layout).unwrap_or_default(),
+        generation: super::clock::monotonic_ns(),
+        ..Target::default()
+    }
+}
+
 /// The interpreter's layout, or an empty one (no stacks, everything else works) if it is not understood.
-pub(super) fn layout_of(
+fn layout_of(
     pid: u32,
     inspector: &mut Inspector,
     interpreters: &mut HashMap<u32, Arc<Interpreter>>,

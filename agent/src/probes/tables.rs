@@ -131,6 +131,13 @@ impl Tables {
         self.sleepers.iter().filter_map(Result::ok).map(|(tid, Plain(sleeper))| (tid, sleeper)).collect()
     }
 
+    /// One counter.
+    #[must_use]
+    pub fn count(&self, slot: u32) -> u64 {
+        let rows = self.counts.words().chunks_exact(count::SLOTS as usize);
+        rows.filter_map(|row| row.get(slot as usize)).map(|value| value.load(Ordering::Relaxed)).sum()
+    }
+
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut sums = Counts::default();

@@ -10,6 +10,7 @@ mod code;
 mod contexts;
 mod dwarf;
 mod error;
+mod exception;
 mod gil;
 #[cfg(test)]
 mod hostile;
@@ -37,6 +38,7 @@ pub use code::{Code, read_code};
 pub use contexts::{Births, ContextCode, Switching, contexts};
 pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;
+pub use exception::{ExceptionClass, Printing, message};
 pub use gil::Gil;
 pub use identity::read_identity;
 pub use jit::{JIT_NOTE, may_be_compiled};

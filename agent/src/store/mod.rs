@@ -5,6 +5,7 @@
 //! wall clock as the model has them. Everything has a bound, with a `{other}` for what does not fit.
 
 mod durations;
+mod errors;
 mod functions;
 mod intern;
 mod series;

@@ -10,6 +10,8 @@ pub struct Limits {
     /// Warnings of different kinds, routes and places in one second.
     pub warnings: usize,
     pub functions: usize,
+    /// Groups of exceptions.
+    pub errors: usize,
     /// Workers whose transactions are counted apart.
     pub workers: usize,
     /// Series of metrics, over all families.
@@ -24,6 +26,7 @@ impl Default for Limits {
             statements: 1_024,
             warnings: 200,
             functions: 4_096,
+            errors: 1_000,
             workers: 4_096,
             series: 2_000,
         }

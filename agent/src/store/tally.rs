@@ -52,7 +52,7 @@ impl RouteTally {
 pub fn is_error(transaction: &Transaction) -> bool {
     transaction.status.is_some_and(|status| (500..=599).contains(&status))
         || transaction.outcome == Outcome::WorkerExited
-        || transaction.error.as_ref().is_some_and(|error| !error.handled)
+        || transaction.error.as_ref().is_some_and(|error| error.handled == Some(false))
 }
 
 /// Of one normalised statement.

@@ -28,9 +28,10 @@ fn transaction(name: &str, end_ns: u64, duration_ns: u64, status: u16) -> Transa
         outcome: Outcome::Complete,
         request_bytes: 0,
         response_bytes: 0,
+        handler: None,
         client_address: None,
-        warnings: Vec::new(),
         waits: None,
+        warnings: Vec::new(),
     }
 }
 
@@ -170,6 +171,7 @@ fn bounds_with_an_entry_for_the_rest() {
         statements: 2,
         warnings: 2,
         functions: 2,
+        errors: 2,
         workers: 2,
         series: 9,
     };

@@ -1,13 +1,16 @@
 //! The store itself: one slot per second in a ring, merged when somebody looks.
 
 use super::durations::histogram;
+use super::errors::Errors;
 use super::functions::{FunctionTally, Name, Seen, number_of};
 use super::intern::{Interned, OTHER};
 use super::series::Series;
 use super::settings::Limits;
 use super::tally::{RouteTally, StatementTally, is_error};
 use super::warnings::Warnings;
+use crate::transactions::FinishedError;
 use hdrhistogram::Histogram;
+use pyapm_model::error::ErrorGroup;
 use pyapm_model::line::{Frame, SpanKind, Transaction};
 use pyapm_model::metric::Family;
 use pyapm_model::snapshot::{Function, Route, Snapshot, Statement, Totals, Worker};
@@ -39,6 +42,7 @@ pub struct Store {
     routes: Interned<str>,
     statements: Interned<str>,
     functions: Interned<Name>,
+    errors: Errors,
     /// Transactions since the attach, by pid.
     workers: BTreeMap<u32, u64>,
     all_transactions: u64,
@@ -62,6 +66,7 @@ impl Store {
             routes: Interned::new(OTHER_NAME.into(), limits.routes),
             statements: Interned::new(OTHER_NAME.into(), limits.statements),
             functions: Interned::new(Arc::new((OTHER_NAME.to_owned(), String::new())), limits.functions),
+            errors: Errors::new(limits.errors),
             workers: BTreeMap::new(),
             all_transactions: 0,
             all_errors: 0,
@@ -99,6 +104,23 @@ impl Store {
                 slot.statements.entry(statement).or_default().record(span);
             }
         }
+    }
+
+    /// Counts an exception that is done into its group.
+    pub fn record_error(&mut self, application: &str, finished: FinishedError) {
+        self.errors.record(application, finished);
+    }
+
+    /// Exceptions by class and place, latest first.
+    #[must_use]
+    pub fn errors(&self) -> Vec<ErrorGroup> {
+        self.errors.groups()
+    }
+
+    /// Exceptions that were counted into no group, because there were too many groups.
+    #[must_use]
+    pub fn errors_overflow(&self) -> u64 {
+        self.errors.overflow()
     }
 
     /// Counts an on-CPU sample; `stack` from the innermost frame outwards.
@@ -173,6 +195,7 @@ impl Store {
             routes,
             functions: self.merged_functions(&slots),
             statements: self.merged_statements(&slots),
+            errors: self.errors(),
             warnings: Warnings::merged(slots.iter().map(|slot| &slot.warnings)),
             workers: workers
                 .map(|(pid, count)| Worker { pid: *pid, transactions: *count, ..Worker::default() })

@@ -3,6 +3,7 @@
 //! provably the one that the frame ran.
 
 mod cache;
+mod classes;
 mod clock;
 mod resolver;
 

@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use super::clock::monotonic_ns;
 use crate::intake::{Gap, StackId};
-use crate::python::{Code, Interpreter, Memory, ObjectError, read_code};
+use crate::python::{Code, ExceptionClass, Interpreter, Memory, ObjectError, read_code};
 use pyapm_model::line::Frame;
 use pyapm_wire::python::Frame as RawFrame;
 use std::collections::HashMap;
@@ -25,13 +25,15 @@ pub struct Limits {
     pub code_bytes: usize,
     /// Named stacks.
     pub stack_bytes: usize,
+    /// Classes of exceptions.
+    pub class_bytes: usize,
     /// Processes that are told apart at once.
     pub processes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { code_bytes: 64 << 20, stack_bytes: 64 << 20, processes: 65_536 }
+        Self { code_bytes: 64 << 20, stack_bytes: 64 << 20, class_bytes: 4 << 20, processes: 65_536 }
     }
 }
 
@@ -54,7 +56,7 @@ impl Counts {
 
 /// One life of a pid: never used twice, so what is known of a process that has gone can stay until it ages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Incarnation(u64);
+pub(super) struct Incarnation(u64);
 
 /// An ancestor of a process.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +106,7 @@ const MAX_GENERATIONS: usize = 8;
 pub struct Symbols {
     codes: Cache<CodeKey, Known>,
     stacks: Cache<(Incarnation, StackId), Arc<[Frame]>>,
+    pub(super) classes: Cache<(Incarnation, u64), (Arc<str>, Arc<ExceptionClass>)>,
     processes: HashMap<u32, Process>,
     next_incarnation: u64,
     max_processes: usize,
@@ -117,6 +120,7 @@ impl Symbols {
         Self {
             codes: Cache::new(limits.code_bytes),
             stacks: Cache::new(limits.stack_bytes),
+            classes: Cache::new(limits.class_bytes),
             processes: HashMap::new(),
             next_incarnation: 0,
             max_processes: limits.processes,
@@ -209,6 +213,10 @@ impl Symbols {
             let known = self.codes.get(CodeKey { process: ancestor.process, ..key })?;
             (known.read_ns < ancestor.before_ns).then_some(known)
         })
+    }
+
+    pub(super) fn incarnation(&mut self, pid: u32) -> Incarnation {
+        self.process(pid).incarnation
     }
 
     /// The process that has this pid now.
@@ -447,7 +455,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let limits = Limits { code_bytes: 1000, stack_bytes: 1000, processes: 10 };
+        let limits = Limits { code_bytes: 1000, stack_bytes: 1000, class_bytes: 1000, processes: 10 };
         let mut symbols = Symbols::new(limits);
         let (memory, frame) = process("view", 7);
         for pid in 0..1000 {

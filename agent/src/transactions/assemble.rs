@@ -6,16 +6,18 @@
 use super::clients::Calls;
 use super::connection::{Connection, Speaks};
 use super::correlation::{Lineages, Lingering};
+use super::errors::Errors;
 use super::finish::Finisher;
 use super::http::{Ended, Exchange, Sink};
 use super::ids::Ids;
-use super::name::{self, Names};
+use super::naming::Naming;
 use super::spans::{Caller, Spans};
 use super::sql::Statements;
 use super::thread::{Thread, ThreadKey};
 use super::tls::{Session, Tls};
 use super::work::Work;
 use super::{Clock, Counts, Limits, Output, Settings};
+use crate::frameworks::RouteTable;
 use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io};
 use pyapm_model::line::{Frame, Outcome};
 use pyapm_model::snapshot::{Active, Doing};
@@ -35,6 +37,7 @@ pub struct Transactions {
     pub(super) handles: HashMap<(u32, u64), ConnectionId>,
     pub(super) statements: Statements,
     pub(super) finisher: Finisher,
+    pub(super) errors: Errors,
     pub(super) counts: Counts,
     /// Exchanges open over all connections.
     pub(super) open: usize,
@@ -60,10 +63,11 @@ impl Transactions {
                 application,
                 clock,
                 ids: Ids::new(seed),
-                names: Names::new(limits.names),
+                naming: Naming::new(limits.names),
                 warn: limits.warn,
                 waits,
             },
+            errors: Errors::new(limits.errors),
             counts: Counts::default(),
             open: 0,
             ended: Vec::new(),
@@ -77,6 +81,17 @@ impl Transactions {
     /// The wall clock may be set while the application runs.
     pub fn set_clock(&mut self, clock: Clock) {
         self.finisher.clock = clock;
+    }
+
+    /// The routes of the application, as far as they are known by now.
+    pub fn set_routes(&mut self, routes: Option<RouteTable>) {
+        self.finisher.naming.set_routes(routes);
+    }
+
+    /// Requests that none of the known routes took.
+    #[must_use]
+    pub fn routes_missed(&self) -> u64 {
+        self.finisher.naming.missed()
     }
 
     #[must_use]
@@ -116,7 +131,10 @@ impl Transactions {
             | Body::StackPart(_)
             | Body::Native(_)
             | Body::Started
-            | Body::Listens => {}
+            | Body::Listens
+            // Exceptions come in with their names: see `errors`.
+            | Body::Exception(_)
+            | Body::ExceptionPassed { .. } => {}
         }
     }
 
@@ -336,7 +354,10 @@ impl Transactions {
             (None, None) => Doing::Unknown,
         };
         Active {
-            name: name::of_request(&exchange.request.method, exchange.request.path.as_deref(), None),
+            name: self
+                .finisher
+                .naming
+                .provisional(&exchange.request.method, exchange.request.path.as_deref()),
             path: exchange.request.path.clone(),
             pid,
             tid: work.tid,

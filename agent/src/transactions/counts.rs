@@ -51,6 +51,10 @@ pub struct Counts {
     pub threads_overflow: u64,
     /// Transactions named `{other}` because there were too many names.
     pub names_overflow: u64,
+    /// Exceptions outside any transaction, or where there was doubt.
+    pub exception_unplaced: u64,
+    /// Frames, causes and contexts of exceptions that had been given up, or were never told.
+    pub exception_late: u64,
     /// Statements that the SQL tokenizer refused; the plain scan took them.
     pub sql_scanned: u64,
 }
@@ -83,6 +87,8 @@ impl Counts {
             ("connections_overflow", self.connections_overflow),
             ("threads_overflow", self.threads_overflow),
             ("names_overflow", self.names_overflow),
+            ("exception_unplaced", self.exception_unplaced),
+            ("exception_late", self.exception_late),
             ("sql_scanned", self.sql_scanned),
         ]
         .into_iter()

@@ -5,12 +5,14 @@ use super::callsite::from_application;
 use super::clients::{CallResult, Purpose};
 use super::http::Ended;
 use super::ids::Ids;
-use super::name::{self, Names, OTHER};
+use super::name::OTHER;
+use super::naming::{Named, Naming};
 use super::settings::{Clock, FinishedTransaction};
 use super::spans::{Answer, Asking, OpenSpan};
 use super::warnings::{self, Sameness, Seen, Thresholds};
 use super::work::{OpenSamples, Work};
 use crate::intake::Endpoint;
+use pyapm_model::error::Error;
 use pyapm_model::line::{Outcome, SampleState, Samples, Span, SpanKind, Transaction, TransactionKind};
 use pyapm_model::stack::Stack;
 
@@ -20,7 +22,7 @@ pub struct Finisher {
     pub application: String,
     pub clock: Clock,
     pub ids: Ids,
-    pub names: Names,
+    pub naming: Naming,
     pub warn: Thresholds,
     /// Threads tell what they wait for.
     pub waits: bool,
@@ -31,6 +33,7 @@ impl Finisher {
         &mut self,
         ended: Ended<Work>,
         spans: Vec<OpenSpan>,
+        error: Option<Error>,
         pid: u32,
         peer: Option<Endpoint>,
         counts: &mut Counts,
@@ -41,13 +44,15 @@ impl Finisher {
             None => (self.ids.trace(), None),
         };
         let span_id = self.ids.span();
-        let own =
-            name::of_request(&exchange.request.method, exchange.request.path.as_deref(), exchange.status);
-        let name = self.names.admit(own);
+        let Named { name, route } =
+            self.naming.name(&exchange.request.method, exchange.request.path.as_deref(), exchange.status);
         if name == OTHER {
             counts.names_overflow += 1;
         }
         counts.transactions += 1;
+        let duration_ns = ended_ns.saturating_sub(exchange.started_ns);
+        let mut waits = exchange.work.waits;
+        waits.doubtful |= outcome == Outcome::Incomplete;
         let since = exchange.started_ns;
         let about: Vec<_> = spans
             .iter()
@@ -61,16 +66,14 @@ impl Finisher {
             opens_connection,
         });
         let warnings = warnings::warnings(&seen.collect::<Vec<_>>(), self.warn);
-        let duration_ns = ended_ns.saturating_sub(exchange.started_ns);
-        let mut waits = exchange.work.waits;
-        waits.doubtful |= outcome == Outcome::Incomplete;
         let transaction = Transaction {
             application: self.application.clone(),
             kind: TransactionKind::Http,
             name,
             method: Some(exchange.request.method.into_owned()),
             path: exchange.request.path,
-            route: None,
+            route: route.as_ref().map(|route| route.pattern.clone()),
+            handler: route.and_then(|route| route.handler.clone()),
             status: exchange.status,
             start_ns: self.clock.wall_ns(exchange.started_ns),
             duration_ns,
@@ -81,7 +84,7 @@ impl Finisher {
             warnings,
             span_id,
             parent_span_id,
-            error: None,
+            error,
             samples: merged(exchange.work.samples),
             outcome,
             request_bytes: exchange.request_bytes,

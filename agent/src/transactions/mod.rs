@@ -13,12 +13,14 @@ pub mod callsite;
 pub mod clients;
 pub mod http;
 pub mod name;
+pub mod naming;
 pub mod sql;
 
 mod assemble;
 mod connection;
 mod correlation;
 mod counts;
+mod errors;
 mod finish;
 mod ids;
 mod settings;
@@ -31,7 +33,8 @@ mod work;
 
 pub use assemble::Transactions;
 pub use counts::Counts;
-pub use settings::{Clock, FinishedTransaction, Hint, Limits, Output, Settings};
+pub use errors::Raised;
+pub use settings::{Clock, FinishedError, FinishedTransaction, Hint, Limits, Output, Settings};
 
 #[cfg(test)]
 mod tests;

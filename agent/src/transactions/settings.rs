@@ -3,7 +3,8 @@
 use super::sql::Mode;
 use super::warnings::Thresholds;
 use crate::intake::ConnectionId;
-use pyapm_model::line::Transaction;
+use pyapm_model::error::Error;
+use pyapm_model::line::{Frame, Transaction};
 
 /// What one application's assembly needs from outside.
 #[derive(Clone, Debug)]
@@ -50,6 +51,10 @@ pub struct Limits {
     pub stacks_per_transaction: usize,
     /// Distinct names of transactions; the rest are called `{other}`.
     pub names: usize,
+    /// Exceptions on their way.
+    pub errors: usize,
+    /// Exceptions of one transaction, of which one may have ended it.
+    pub errors_per_transaction: usize,
     /// Normalised statements that are remembered.
     pub statements: usize,
     /// From when on calls are warned of.
@@ -66,6 +71,8 @@ impl Default for Limits {
             spans_per_transaction: 500,
             stacks_per_transaction: 64,
             names: 500,
+            errors: 4096,
+            errors_per_transaction: 64,
             statements: 2_048,
             warn: Thresholds::default(),
         }
@@ -77,6 +84,21 @@ impl Default for Limits {
 pub struct Output {
     pub finished: Vec<FinishedTransaction>,
     pub hints: Vec<Hint>,
+    pub errors: Vec<FinishedError>,
+}
+
+/// An exception that reaches no more frames.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FinishedError {
+    pub error: Error,
+    /// Its innermost frame of the application's own; the innermost of all where it has none.
+    pub frame: Option<Frame>,
+    /// Others of its kind that were not told.
+    pub suppressed: u64,
+    /// Wall clock.
+    pub raised_ns: u64,
+    /// Of the transaction that it was raised in, if that has ended.
+    pub transaction: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -2,8 +2,9 @@
 
 use super::spans::SpanId;
 use super::waits::OpenWaits;
-use crate::intake::StackId;
+use crate::intake::{ExceptionId, StackId};
 use pyapm_model::line::Frame;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Rides along with an exchange.
@@ -14,6 +15,8 @@ pub struct Work {
     /// In the order in which they began.
     pub spans: Vec<SpanId>,
     pub samples: Vec<OpenSamples>,
+    /// In the order in which they left the frames that raised them; the latest of too many.
+    pub errors: VecDeque<ExceptionId>,
     /// Of the latest sample that had one.
     pub last_frame: Option<Frame>,
     pub waits: OpenWaits,

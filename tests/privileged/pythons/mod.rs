@@ -4,6 +4,7 @@
 mod sampler;
 
 mod depth;
+mod exceptions;
 mod flutter;
 mod jit;
 mod lines;

@@ -10,11 +10,12 @@ use std::process::Command;
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// The programs of the kernel half, as their functions are called, and what each is for.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("syscall_exit", "a read, write or close of any process on the host"),
     ("syscall_exit_se", "the same, second copy"),
     ("syscall_exit_th", "the same, third copy"),
     ("mysql_query", "a statement, with its Python stack"),
+    ("exception_passe", "a frame that an exception reaches, in processes that are watched"),
     ("cpu_sample", "a sample, with its Python stack"),
     ("process_fork", "a fork or new thread"),
     ("process_exec", "an exec"),

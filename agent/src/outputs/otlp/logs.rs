@@ -41,8 +41,8 @@ fn record(transaction: &Transaction, error: &Error) -> LogRecord {
     attributes.text("http.route", Some(&transaction.name));
     attributes.place(error.stack.first());
     let (severity, text) = match error.handled {
-        true => (SeverityNumber::Warn, "WARN"),
-        false => (SeverityNumber::Error, "ERROR"),
+        Some(true) => (SeverityNumber::Warn, "WARN"),
+        Some(false) | None => (SeverityNumber::Error, "ERROR"),
     };
     LogRecord {
         time_unix_nano: at,

@@ -43,8 +43,9 @@ fn transaction() -> Transaction {
         error: Some(Error {
             kind: "ZeroDivisionError".into(),
             message: Some("division by zero".into()),
-            handled: false,
+            handled: Some(false),
             stack: vec![frame("divide", 3), frame("user_detail", 12)].into(),
+            ..Error::default()
         }),
         ..Transaction::default()
     }

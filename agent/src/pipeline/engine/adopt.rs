@@ -2,10 +2,9 @@
 
 use super::{Engine, Instance, Lines, Said};
 use crate::pipeline::clock;
-use crate::pipeline::start::{StartError, layout_of};
+use crate::pipeline::start::{StartError, target_of};
 use crate::targets::{Application, ApplicationId};
 use pyapm_model::line::Line;
-use pyapm_wire::target::Target;
 
 impl Engine {
     /// Has children of targets followed by the kernel itself from now on. Before any application is adopted.
@@ -69,8 +68,8 @@ impl Engine {
         if let Some(probes) = &mut self.probes {
             self.drivers.follow(probes, pid);
         }
-        let layout = layout_of(pid, &mut self.inspector, &mut self.interpreters);
-        let target = Target { layout, generation: now, ..Target::default() };
+        let target = target_of(pid, &mut self.inspector, &mut self.interpreters);
+        self.follow_exceptions(pid);
         if let Err(error) = self.tables.watch(pid, target, true) {
             tracing::error!(pid, "a spawned worker is not followed: {error}");
             return;
@@ -115,8 +114,7 @@ impl Engine {
     fn watch(&mut self, application: &Application) -> Result<(), StartError> {
         for member in &application.members {
             let pid = member.key.pid;
-            let layout = layout_of(pid, &mut self.inspector, &mut self.interpreters);
-            let target = Target { layout, generation: clock::monotonic_ns(), ..Target::default() };
+            let target = target_of(pid, &mut self.inspector, &mut self.interpreters);
             self.tables.watch(pid, target, true)?;
         }
         Ok(())
@@ -128,6 +126,7 @@ impl Engine {
             let pid = member.key.pid;
             self.drivers.follow(probes, pid);
             if let Some(interpreter) = self.interpreters.get(&pid) {
+                self.exceptions.follow(probes, interpreter);
                 self.loops.follow(probes, &mut self.tables, pid, interpreter);
             }
         }

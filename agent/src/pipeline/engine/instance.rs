@@ -2,6 +2,7 @@
 //! half, who is whose, names of code) is the engine's.
 
 use super::Lines;
+use crate::pipeline::routes::RouteReader;
 use crate::store::Store;
 use crate::targets::{Application, ApplicationId, UsageMeter};
 use crate::transactions::sql::Mode;
@@ -16,6 +17,7 @@ pub(in crate::pipeline) struct Instance {
     pub(in crate::pipeline) transactions: Transactions,
     pub(in crate::pipeline) store: Store,
     pub(in crate::pipeline) usage: UsageMeter,
+    pub(super) routes: RouteReader,
     /// What its events have led to and nobody has been told yet.
     pub(super) output: Output,
     /// Transactions that were written out.
@@ -41,6 +43,7 @@ impl Instance {
             transactions: Transactions::new(settings),
             store: Store::new(crate::store::Limits::default(), clock.wall_ns(now_ns)),
             usage: UsageMeter::default(),
+            routes: RouteReader::default(),
             output: Output::default(),
             written: 0,
         }
@@ -60,6 +63,19 @@ impl Instance {
             lines.push(Said { application: self.id, line });
             self.written += 1;
         }
+    }
+
+    /// Counts the exceptions that are done.
+    pub(super) fn record_errors(&mut self) {
+        for error in self.output.errors.drain(..) {
+            self.store.record_error(&self.application.name, error);
+        }
+    }
+
+    /// All groups of exceptions, at the end.
+    pub(super) fn say_errors(&self, lines: &mut Lines) {
+        let groups = self.store.errors().into_iter();
+        lines.extend(groups.map(|group| self.says(Line::Errors(Box::new(group)))));
     }
 
     fn says(&self, line: Line) -> Said {

@@ -62,12 +62,17 @@ impl Engine {
         incomplete.extend(self.symbols.counts().named().map(|(name, value)| (name.to_owned(), value)));
         for instance in instances {
             add(&mut incomplete, instance.transactions.counts());
+            *incomplete.entry("error_groups_overflow".to_owned()).or_default() +=
+                instance.store.errors_overflow();
         }
         for (program, times) in self.skipped() {
             incomplete.insert(format!("skipped_{program}"), times);
         }
-        // What was counted to the good is no loss.
+        let paused_ms = self.exceptions.paused_ns(crate::pipeline::clock::monotonic_ns()) / 1_000_000;
+        incomplete.insert("exceptions_paused_ms".to_owned(), paused_ms);
+        // What was counted to the good, or only for its cost, is no loss.
         incomplete.remove("transactions");
+        incomplete.remove("exception_hits");
         incomplete.retain(|_, value| *value != 0);
         Losses { seen: counts.get(count::SEEN), delivered: delivered.decoded, dropped, incomplete }
     }

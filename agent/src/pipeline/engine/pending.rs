@@ -3,10 +3,9 @@
 
 use super::{Engine, Lines, Said};
 use crate::pipeline::clock;
-use crate::pipeline::start::layout_of;
+use crate::pipeline::start::target_of;
 use crate::targets::ApplicationId;
 use pyapm_model::line::Line;
-use pyapm_wire::target::Target;
 
 /// Programs started by exec that are still looked at.
 pub(super) const MAX_PENDING: usize = 256;
@@ -28,14 +27,13 @@ impl Engine {
             let waited = now.saturating_sub(pending.since_ns);
             match self.discovery.belongs(pending.parent, pending.pid) {
                 Ok(true) => {
-                    let layout = layout_of(pending.pid, &mut self.inspector, &mut self.interpreters);
-                    if layout.route == pyapm_wire::python::route::NONE && waited < PENDING_NS {
+                    let target = target_of(pending.pid, &mut self.inspector, &mut self.interpreters);
+                    if target.layout.route == pyapm_wire::python::route::NONE && waited < PENDING_NS {
                         // The interpreter has not come up yet.
                         self.interpreters.remove(&pending.pid);
                         self.pending.push(pending);
                         continue;
                     }
-                    let target = Target { layout, generation: now, ..Target::default() };
                     if let Err(error) = self.tables.watch(pending.pid, target, true) {
                         tracing::error!(pid = pending.pid, "a spawned worker is not followed: {error}");
                         continue;

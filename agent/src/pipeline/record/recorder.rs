@@ -427,6 +427,8 @@ impl Taker<'_> {
             | Body::Statement(_)
             | Body::Context(_)
             | Body::StackPart(_)
+            | Body::Exception(_)
+            | Body::ExceptionPassed { .. }
             | Body::Started
             | Body::Listens => {}
         }

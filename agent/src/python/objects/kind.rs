@@ -90,6 +90,15 @@ impl Objects<'_> {
         Ok(Type { address: class, flags, name })
     }
 
+    /// The name of the class at this address, without the module.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn class_name(&self, address: u64) -> Result<String, ObjectError> {
+        let name = self.c_string(self.memory.read_u64(address.wrapping_add(TP_NAME))?)?;
+        Ok(name.rsplit('.').next().unwrap_or_default().to_owned())
+    }
+
     /// Checks what an object is before it is read as that.
     pub(super) fn expect(&self, address: u64, kind: Kind, expected: &'static str) -> Result<(), ObjectError> {
         if self.type_of(address)?.kind() == kind {
@@ -100,7 +109,7 @@ impl Objects<'_> {
     }
 
     /// Text up to the first NUL, at most [`MAX_TYPE_NAME`] bytes; bytes that are not UTF-8 are replaced.
-    fn c_string(&self, address: u64) -> Result<String, ObjectError> {
+    pub(in crate::python) fn c_string(&self, address: u64) -> Result<String, ObjectError> {
         const PART: usize = 16;
         let mut bytes = Vec::new();
         // In small aligned parts: what follows the text may not be readable, and no part crosses a page.

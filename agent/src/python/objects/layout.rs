@@ -110,7 +110,7 @@ const V3_12: ValueLayout = ValueLayout {
     type_cached_keys: 880,
     managed: Managed::Tagged,
     int_tag: true,
-    tstate_exception: 104,
+    tstate_exception: 96,
     exception_in_three: false,
     ..V3_11
 };

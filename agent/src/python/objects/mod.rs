@@ -4,6 +4,7 @@
 
 mod attribute;
 mod dict;
+mod function;
 mod kind;
 mod layout;
 mod locals;

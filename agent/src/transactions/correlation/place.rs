@@ -3,7 +3,7 @@
 use super::lineage::{Lineage, Reason, Whose};
 use super::lingering::Answered;
 use crate::intake::Endpoint;
-use crate::intake::{ConnectionId, Context, StackId};
+use crate::intake::{ConnectionId, Context, ExceptionId, StackId};
 use crate::transactions::connection::Speaks;
 use crate::transactions::http::Ended;
 use crate::transactions::spans::{Asking, Caller, OpenSpan, RequestId, SpanId};
@@ -22,6 +22,7 @@ pub type Lineages = HashMap<u32, Lineage<Waiting>>;
 pub enum Waiting {
     Span(SpanId),
     Sample { id: Option<StackId>, stack: Option<Arc<[Frame]>> },
+    Error(ExceptionId),
 }
 
 /// A request, and when its first byte had been read.
@@ -167,6 +168,29 @@ impl Transactions {
         }
     }
 
+    /// An exception for whoever runs there.
+    pub(in crate::transactions) fn place_error(&mut self, caller: &Caller, id: ExceptionId) {
+        match self.whose(caller) {
+            Whose::Request(owner) => self.give_error(id, owner),
+            Whose::Later(waits) => {
+                let lineage = self.lineages.entry(caller.thread.pid).or_default();
+                lineage.wait(waits, Waiting::Error(id));
+            }
+            Whose::Nobodys(_) | Whose::Threads => {}
+        }
+    }
+
+    /// Gives an exception to a request, unless that has been given out.
+    fn give_error(&mut self, id: ExceptionId, owner: RequestId) {
+        let most = self.limits.errors_per_transaction;
+        let Some(work) = self.work(owner) else { return };
+        if work.errors.len() >= most {
+            work.errors.pop_front();
+        }
+        work.errors.push_back(id);
+        self.errors.owned_by(id, owner);
+    }
+
     /// Gives a span to a request; false when it has been given out, or has too many.
     fn place_span(&mut self, id: SpanId, owner: RequestId) -> bool {
         let most = self.limits.spans_per_transaction;
@@ -222,6 +246,9 @@ impl Transactions {
                     self.counts.span_unplaced += 1;
                     self.unplaced(flag::READ, reason);
                 }
+                (Waiting::Error(id), Ok(request)) => self.give_error(id, request),
+                // Who never finds an owner is counted when the exception is done.
+                (Waiting::Error(_), Err(_)) => {}
                 (Waiting::Sample { .. }, Err(reason)) => {
                     self.counts.sample_unplaced += 1;
                     self.unplaced(flag::READ, reason);
@@ -252,9 +279,13 @@ impl Transactions {
         }
     }
 
-    fn give_out(&mut self, ended: Ended<Work>, pid: u32, peer: Option<Endpoint>, out: &mut Output) {
+    fn give_out(&mut self, mut ended: Ended<Work>, pid: u32, peer: Option<Endpoint>, out: &mut Output) {
         let open = ended.exchange.work.spans.iter().filter_map(|id| self.spans.take(*id)).collect();
-        out.finished.push(self.finisher.finish(ended, open, pid, peer, &mut self.counts));
+        let error = self.errors.that_ended(&ended);
+        let errors = std::mem::take(&mut ended.exchange.work.errors);
+        let finished = self.finisher.finish(ended, open, error, pid, peer, &mut self.counts);
+        self.errors.name(&errors, &finished.transaction.name);
+        out.finished.push(finished);
     }
 
     /// What only time tells: call it now and then, with the time up to which events have been taken.

@@ -1,0 +1,13 @@
+//! Which routes an application has, by its framework's own live objects, read from outside: Django's resolver, Flask's
+//! map of rules, Starlette's and FastAPI's lists of routes. It reads once when it is asked, and says nothing of what
+//! it could not understand: a path that may be such a route's has none.
+
+mod django;
+mod flask;
+mod pattern;
+mod reader;
+mod starlette;
+mod table;
+
+pub use reader::read_routes;
+pub use table::{Route, RouteTable};

@@ -1,0 +1,139 @@
+//! Names of transactions: the framework's own routes, with the function behind them; and what a scanner cannot do to them.
+
+use harness::framework::{Framework, Served};
+use harness::load::{Connection, Request};
+use harness::place::Python;
+use harness::pyapm::{Pyapm, Report};
+use pyapm_model::line::Transaction;
+use std::collections::BTreeSet;
+
+const USERS: usize = 5_000;
+const INVENTED: usize = 10_000;
+/// Requests of one connection.
+const ON_ONE: usize = 100;
+
+fn ask(served: &Served, paths: impl Iterator<Item = String>) {
+    let paths: Vec<String> = paths.collect();
+    for part in paths.chunks(ON_ONE) {
+        // Gunicorn's sync worker closes after each answer, uvicorn does not.
+        let mut connection = Connection::open(&served.address).unwrap();
+        for path in part {
+            let answer = connection.ask(&Request::get(path)).unwrap();
+            if answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
+                connection = Connection::open(&served.address).unwrap();
+            }
+        }
+    }
+}
+
+/// Path, route, handler's function.
+type Case = (&'static str, Option<&'static str>, &'static str);
+
+fn check(framework: Framework, venv: &str, cases: &[Case]) {
+    let python = Python::named(venv).unwrap();
+    let served = Served::start(framework, &python).unwrap();
+    let mut pyapm = Pyapm::attach(served.pid(), &[]).unwrap();
+    ask(&served, cases.iter().map(|(path, ..)| (*path).to_owned()));
+    ask(&served, (1..=USERS).map(|number| format!("/users/{number}")));
+    ask(&served, (0..INVENTED).map(|number| format!("/{number:x}/{}.php", number * 7919 % 10_007)));
+    let all = cases.len() + USERS + INVENTED;
+    pyapm.wait_for_transactions(all).unwrap();
+    let report = pyapm.stop().unwrap();
+    assert_eq!(report.transactions.len(), all, "{:?}", report.summary);
+
+    for (path, route, function) in cases {
+        let found = of(&report, path);
+        assert_eq!(found.route.as_deref(), *route, "{framework:?} {path}: {found:?}");
+        let Some(route) = route else { continue };
+        assert_eq!(found.name, format!("GET {route}"));
+        let handler = found.handler.as_ref().unwrap_or_else(|| panic!("{framework:?} {path}: no handler"));
+        assert_eq!(handler.function, *function, "{path}");
+        let file = match framework {
+            Framework::Django => "django_app.py",
+            Framework::Flask => "flask_app.py",
+            Framework::FastApi => "fastapi_app.py",
+        };
+        assert!(handler.file.ends_with(file) && handler.line.is_some(), "{handler:?}");
+    }
+    let names: BTreeSet<&str> = report.transactions.iter().map(|one| one.name.as_str()).collect();
+    let users = report.transactions.iter().filter(|one| one.name == "GET /users/{number}").count();
+    assert!(users >= USERS, "{framework:?}: {users} of {USERS}: {names:?}");
+    let invented = report.transactions.iter().filter(|one| one.name == "GET (not found)").count();
+    assert!(invented >= INVENTED, "{framework:?}: {invented} of {INVENTED}: {names:?}");
+    assert!(names.len() <= cases.len() + 2, "{names:?}");
+    assert!(!report.summary.incomplete.contains_key("names_overflow"), "{:?}", report.summary);
+}
+
+fn of<'a>(report: &'a Report, path: &str) -> &'a Transaction {
+    report.transactions.iter().find(|one| one.path.as_deref() == Some(path)).unwrap()
+}
+
+#[test]
+fn routes_of_django() {
+    check(
+        Framework::Django,
+        "venv-3.11",
+        &[
+            ("/users/me", Some("/users/me"), "answer"),
+            ("/files/a/b.txt", Some("/files/{name}"), "answer"),
+            ("/by-uuid/123e4567-e89b-12d3-a456-426614174000/x", Some("/by-uuid/{key}/x"), "answer"),
+            ("/catalogue/5", Some("/catalogue/{number}"), "Catalogue.__call__"),
+            ("/shops/corner/orders/", Some("/shops/{shop}/orders/"), "answer"),
+            ("/shops/corner/orders/7/", Some("/shops/{shop}/orders/{order}/"), "answer"),
+            ("/shops/corner/orders/7/lines/a-b", Some("/shops/{shop}/orders/{order}/lines/{line}"), "answer"),
+            ("/articles/2024/long-words/", Some("/articles/{year}/{slug}/"), "answer"),
+            ("/old/12", Some("/old/{1}"), "answer"),
+            ("/handled", Some("/handled"), "handled"),
+            ("/users/nobody", None, ""),
+        ],
+    );
+}
+
+#[test]
+fn routes_of_flask() {
+    check(
+        Framework::Flask,
+        "venv-3.11",
+        &[
+            ("/users/me", Some("/users/me"), "answer"),
+            ("/files/a/b.txt", Some("/files/{name}"), "answer"),
+            ("/by-uuid/123e4567-e89b-12d3-a456-426614174000/x", Some("/by-uuid/{key}/x"), "answer"),
+            ("/prices/1.5", Some("/prices/{price}"), "answer"),
+            ("/de/about", Some("/{language}/about"), "answer"),
+            ("/catalogue/5", Some("/catalogue/{number}"), "Catalogue.get"),
+            ("/shops/corner/orders/", Some("/shops/{shop}/orders/"), "answer_order"),
+            ("/shops/corner/orders/7/", Some("/shops/{shop}/orders/{order}/"), "answer_order"),
+            (
+                "/shops/corner/orders/7/lines/ab",
+                Some("/shops/{shop}/orders/{order}/lines/{line}"),
+                "answer_order",
+            ),
+            ("/handled", Some("/handled"), "handled"),
+            ("/users/nobody", None, ""),
+        ],
+    );
+}
+
+#[test]
+fn routes_of_fastapi() {
+    check(
+        Framework::FastApi,
+        "venv-3.11",
+        &[
+            ("/users/me", Some("/users/me"), "answer"),
+            ("/files/a/b.txt", Some("/files/{name}"), "answer"),
+            ("/by-uuid/123e4567-e89b-12d3-a456-426614174000/x", Some("/by-uuid/{key}/x"), "answer"),
+            ("/catalogue/5", Some("/catalogue/{number}"), "catalogue"),
+            ("/shops/corner/orders/", Some("/shops/{shop}/orders/"), "answer_order"),
+            ("/shops/corner/orders/7/", Some("/shops/{shop}/orders/{order}/"), "answer_order"),
+            (
+                "/shops/corner/orders/7/lines/ab",
+                Some("/shops/{shop}/orders/{order}/lines/{line}"),
+                "answer_order",
+            ),
+            ("/v2/things/9", Some("/v2/things/{thing}"), "mounted"),
+            ("/handled", Some("/handled"), "handled"),
+            ("/users/nobody", None, ""),
+        ],
+    );
+}
