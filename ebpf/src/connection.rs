@@ -13,7 +13,7 @@ use pyapm_wire::event::{ConnectionClosed, ConnectionOpened, kind};
 pub(crate) mod manner {
     /// No byte seen yet.
     pub(crate) const UNDECIDED: u32 = 0;
-    /// The peer spoke first, with three capital letters: it may be an HTTP request.
+    /// The peer spoke first, with three capital letters or a packet's header: it may be an HTTP or uwsgi request.
     pub(crate) const REQUESTS: u32 = 1;
     /// Anything else: only the first bytes of each call are carried.
     pub(crate) const OTHER: u32 = 2;

@@ -281,7 +281,7 @@ pub(crate) fn moved<const ROOM: usize>(
     }
 }
 
-/// Whether the first bytes of a connection could be an HTTP request that comes in.
+/// Whether the first bytes of a connection could be a request that comes in.
 #[inline(always)]
 fn judge(call: &Call) -> u32 {
     if call.outbound != 0 || call.place == place::NOWHERE {
@@ -296,11 +296,14 @@ fn judge(call: &Call) -> u32 {
         let Some(first) = user::<u64>(address) else { return manner::REQUESTS };
         address = first;
     }
-    match user::<[u8; 3]>(address) {
-        Some([a, b, c]) if !(a.is_ascii_uppercase() && b.is_ascii_uppercase() && c.is_ascii_uppercase()) => {
-            manner::OTHER
-        }
-        _ => manner::REQUESTS,
+    let Some([a, b, c]) = user::<[u8; 3]>(address) else { return manner::REQUESTS };
+    // The uwsgi protocol: modifier 0, then the size of the variables, little endian. MySQL's packets, with their
+    // size first, begin with 0 only if they are of 256, 512 ... bytes.
+    let is_packet = a == 0 && (b, c) != (0, 0);
+    if is_packet || (a.is_ascii_uppercase() && b.is_ascii_uppercase() && c.is_ascii_uppercase()) {
+        manner::REQUESTS
+    } else {
+        manner::OTHER
     }
 }
 

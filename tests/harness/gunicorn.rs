@@ -180,7 +180,7 @@ fn in_shop<'a>(command: &'a mut Command, database: &MariaDb) -> &'a mut Command 
 }
 
 /// `[INFO] Listening at: http://127.0.0.1:34567 (4242)`
-fn listening_at(log: &str) -> Option<Address> {
+pub(crate) fn listening_at(log: &str) -> Option<Address> {
     let rest = log.split("Listening at: http://").nth(1)?;
     rest.split_whitespace().next()?.parse().ok().map(Address::Tcp)
 }

@@ -3,6 +3,7 @@
 //! pyapm's work, so nothing here comes from the agent but the vocabulary of its JSON lines.
 
 pub mod bpf;
+pub mod certificate;
 pub mod drivers;
 pub mod framework;
 pub mod guard;
@@ -14,9 +15,12 @@ pub mod mariadb;
 pub mod place;
 pub mod pyapm;
 pub mod record;
+pub mod server;
 pub mod servers;
+pub mod service;
 pub mod source;
 pub mod tmux;
 pub mod traceback;
 pub mod wait;
 pub mod workload;
+pub mod wsgi;

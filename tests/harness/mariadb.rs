@@ -1,6 +1,7 @@
 //! A MariaDB of one's own: data, socket and log in a temporary folder, on a free port of loopback, gone with its
 //! guard. What statements it has seen is the truth that spans are compared with.
 
+use crate::certificate::Certificate;
 use crate::guard::Guard;
 use crate::{place, wait};
 use anyhow::{Context, Result, bail};
@@ -28,6 +29,21 @@ impl MariaDb {
     /// # Errors
     /// When MariaDB is not installed, or does not start.
     pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same, for clients that ask for TLS.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_tls(certificate: &Certificate) -> Result<Self> {
+        Self::start_with(&[
+            format!("--ssl-cert={}", certificate.certificate.display()),
+            format!("--ssl-key={}", certificate.key.display()),
+        ])
+    }
+
+    fn start_with(arguments: &[String]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("pyapm-db-").tempdir().context("no temporary folder")?;
         let data = folder.path().join("data");
         let made = Command::new(place::system_program("mariadb-install-db")?)
@@ -42,7 +58,7 @@ impl MariaDb {
         if !made.status.success() {
             bail!("`mariadb-install-db` failed: {}", String::from_utf8_lossy(&made.stderr));
         }
-        let database = Self::serve(folder)?;
+        let database = Self::serve(folder, arguments)?;
         database.query(
             "CREATE DATABASE shop; CREATE USER shop@'127.0.0.1'; CREATE USER shop@localhost; \
              GRANT ALL ON shop.* TO shop@'127.0.0.1'; GRANT ALL ON shop.* TO shop@localhost",
@@ -51,7 +67,7 @@ impl MariaDb {
     }
 
     /// Starts the server on a free port, and on another when somebody was faster.
-    fn serve(folder: TempDir) -> Result<Self> {
+    fn serve(folder: TempDir, arguments: &[String]) -> Result<Self> {
         let log = folder.path().join("log");
         for _ in 0..PORTS {
             let port = free_port()?;
@@ -65,6 +81,7 @@ impl MariaDb {
                 .arg(format!("--tmpdir={}", folder.path().display()))
                 .arg(format!("--socket={}", folder.path().join("sock").display()))
                 .arg(format!("--pid-file={}", folder.path().join("pid").display()))
+                .args(arguments)
                 .args(user());
             let mut server = Guard::start(&mut command, &log, None)?;
             let answer = wait::until("MariaDB to answer", || {

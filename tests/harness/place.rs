@@ -83,6 +83,14 @@ impl Python {
         }
     }
 
+    /// The environment with all servers.
+    ///
+    /// # Errors
+    /// When it is not here.
+    pub fn with_servers() -> Result<Self> {
+        Self::named("venv-servers")
+    }
+
     /// One environment.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 
 mod application;
 mod drivers;
+mod capabilities;
 mod dump;
 mod errors;
 mod input;
@@ -12,8 +13,12 @@ mod losses;
 mod pythons;
 mod record;
 mod routes;
+mod servers;
+mod service;
+mod socket;
 mod spans;
 mod stacks;
+mod tls;
 mod transactions;
 mod unchanged;
 mod view;

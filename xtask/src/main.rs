@@ -5,6 +5,7 @@ mod bench;
 mod bpf;
 mod debian;
 mod demo;
+mod dist;
 mod kernels;
 mod setup;
 mod suites;
@@ -37,6 +38,15 @@ enum Task {
     },
     /// Show pyapm on a Django shop under load, and clean up on exit
     Demo,
+    /// Build the Debian package
+    Dist {
+        /// Pack this binary instead of building one
+        #[arg(long)]
+        binary: Option<std::path::PathBuf>,
+        /// Install it into a clean Debian and start its service there; needs root
+        #[arg(long)]
+        prove: bool,
+    },
     /// Measure what pyapm costs
     Bench {
         #[command(subcommand)]
@@ -59,6 +69,7 @@ fn main() -> ExitCode {
         Task::Setup { only } => setup::command::run(only),
         Task::Bpf { check } => bpf::command::run(check),
         Task::Demo => demo::command::run(),
+        Task::Dist { binary, prove } => dist::command::run(binary.as_deref(), prove),
         Task::Bench { bench } => bench::command::run(&bench),
         Task::Test { suite, all } => suites::command::run(suite, all),
         Task::Tidy => tidy::command::run(),

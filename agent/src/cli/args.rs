@@ -29,6 +29,8 @@ pub(super) enum Request {
     Doctor(DoctorOptions),
     /// Text for stdout: a completion script.
     Print(Vec<u8>),
+    /// Manual pages, one for each command, into this folder.
+    Manual(PathBuf),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +73,7 @@ pub(super) fn try_parse(
         Command::Config(Config::Check { file }) => Request::Config(ConfigRequest::Check(file)),
         Command::Ps(ps) => Request::Ps(PsOptions { json: ps.json }),
         Command::Doctor(doctor) => Request::Doctor(DoctorOptions { pid: doctor.pid, json: doctor.json }),
+        Command::Manual { folder } => Request::Manual(folder),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "pyapm", &mut script);
@@ -78,6 +81,11 @@ pub(super) fn try_parse(
         }
     };
     Ok(Call { verbosity: arguments.verbose, request })
+}
+
+/// Writes the manual pages.
+pub(super) fn write_manual(folder: &std::path::Path) -> std::io::Result<()> {
+    clap_mangen::generate_to(Arguments::command(), folder)
 }
 
 /// Zero-code APM and profiler for Python: watches running applications from outside, by eBPF.
@@ -114,6 +122,9 @@ enum Command {
     Ps(Ps),
     /// Tell what works on this host, or for one application, and what does not and why.
     Doctor(Doctor),
+    /// Write manual pages, one for each command, into a folder.
+    #[command(hide = true)]
+    Manual { folder: PathBuf },
     /// Write a completion script for a shell to stdout.
     #[command(hide = true)]
     Completions { shell: clap_complete::Shell },
@@ -371,6 +382,34 @@ mod tests {
     }
 
     #[test]
+    fn the_service_and_its_view() {
+        let named = RunOptions { config: Some("/a.toml".into()) };
+        assert_eq!(request("run --config /a.toml"), Request::Run(named));
+        let top = TopOptions {
+            socket: "/run/pyapm/pyapm.sock".into(),
+            application: Some("shop".to_owned()),
+            pid: None,
+            list: false,
+            color: true,
+        };
+        assert_eq!(request("top --application shop"), Request::Top(top.clone()));
+        let other = TopOptions { socket: "/x".into(), application: None, pid: Some(7), list: true, ..top };
+        assert_eq!(request("top --pid 7 --list --socket /x"), Request::Top(other));
+        assert_eq!(request("config init"), Request::Config(ConfigRequest::Init(None)));
+        assert_eq!(request("config check /a"), Request::Config(ConfigRequest::Check("/a".into())));
+    }
+
+    #[test]
+    fn every_command_has_its_manual_page() {
+        let folder = tempfile::tempdir().unwrap();
+        write_manual(folder.path()).unwrap();
+        for page in ["pyapm.1", "pyapm-run.1", "pyapm-attach.1", "pyapm-config-check.1"] {
+            let text = std::fs::read_to_string(folder.path().join(page)).unwrap();
+            assert!(text.contains(".SH SYNOPSIS"), "{page}");
+        }
+    }
+
+    #[test]
     fn usage_errors_are_code_2() {
         for line in [
             "",
@@ -392,6 +431,8 @@ mod tests {
             "doctor --pid",
             "dump",
             "dump --pid 0",
+            "config",
+            "top --pid 0",
             "no-such-command",
         ] {
             assert_eq!(call(line).unwrap_err().exit_code(), 2, "{line}");

@@ -38,7 +38,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    fn new(subject: &str, status: Status, detail: impl Into<String>) -> Self {
+    pub(super) fn new(subject: &str, status: Status, detail: impl Into<String>) -> Self {
         Self { subject: subject.to_owned(), status, detail: detail.into(), hint: None }
     }
 
@@ -151,7 +151,8 @@ pub(super) fn process(pid: u32, inspection: &Inspection, libraries: &[Library]) 
         Err(reason) => Check::problem("thread state", format!("no stacks: {reason}"), None),
     });
     checks.extend(inspection.notes.iter().map(|note| Check::new("interpreter", Status::Note, note.clone())));
-    for kind in LibraryKind::ALL {
+    // TLS libraries have checks of their own.
+    for kind in LibraryKind::ALL.into_iter().filter(|kind| *kind != LibraryKind::Tls) {
         let found: Vec<&Library> = libraries.iter().filter(|library| library.kind == kind).collect();
         if found.is_empty() {
             checks.extend(missing(kind));

@@ -64,6 +64,10 @@ fn run(request: Request) -> anyhow::Result<ExitCode> {
             let ready = doctor::run(options, &instruments, &mut io::stdout().lock())?;
             Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Request::Manual(folder) => {
+            args::write_manual(&folder)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Request::Print(text) => {
             let mut out = io::stdout().lock();
             out.write_all(&text)?;

@@ -2,8 +2,9 @@
 
 use super::checks::{self, Check, Status};
 use super::failure::tame;
-use super::inspect::{Instruments, libraries_of};
+use super::inspect::{Instruments, libraries_of, tls_users_of};
 use super::options::DoctorOptions;
+use super::tls;
 use crate::host::Facts;
 use crate::targets::{Application, Discovery, Libraries, Server};
 use serde::Serialize;
@@ -82,7 +83,9 @@ fn examine(application: &Application, instruments: &Instruments<'_>) -> Applicat
         let inspection = (instruments.inspect)(pid);
         // One that has ended meanwhile has nothing to tell.
         let Ok(found) = libraries_of(&mut libraries, pid) else { continue };
-        groups.entry(checks::process(pid, &inspection, &found)).or_default().push(pid);
+        let mut checks = checks::process(pid, &inspection, &found);
+        checks.extend(tls::checks(&tls_users_of(&libraries, pid)));
+        groups.entry(checks).or_default().push(pid);
     }
     let mut processes: Vec<Group> = groups.into_iter().map(|(checks, pids)| Group { pids, checks }).collect();
     let master = application.master.pid;

@@ -1,7 +1,7 @@
 //! What the commands want to know of a process beyond its place in an application. The functions behind these
 //! types are handed in: `ps` and `doctor` need no interpreter and no kernel to be tested.
 
-use crate::targets::{Libraries, Library, TargetError};
+use crate::targets::{Libraries, Library, TargetError, TlsUser};
 
 /// What was found out about the interpreter of one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,4 +26,10 @@ pub struct Instruments<'a> {
 pub(super) fn libraries_of(libraries: &mut Libraries, pid: u32) -> Result<Vec<Library>, TargetError> {
     let mappings = crate::binaries::mappings(pid).map_err(|source| TargetError::reading(pid, source))?;
     Ok(libraries.find(pid, &mappings))
+}
+
+/// Files of a process that hold or call TLS libraries, among those that [`libraries_of`] has looked at.
+pub(super) fn tls_users_of(libraries: &Libraries, pid: u32) -> Vec<TlsUser> {
+    // One that has ended meanwhile has none.
+    crate::binaries::mappings(pid).map(|mappings| libraries.tls_users(pid, &mappings)).unwrap_or_default()
 }

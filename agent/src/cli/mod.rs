@@ -11,6 +11,7 @@ mod inspect;
 mod options;
 mod ps;
 mod recording;
+mod tls;
 
 pub use dispatch::main;
 pub use failure::Advice;

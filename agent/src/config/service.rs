@@ -13,9 +13,9 @@ section! {
         kill_switch: PathBuf = "/run/pyapm/off".into(),
         /// The unix socket that `pyapm top` reads. An empty text: none. A change needs a restart.
         socket: PathBuf = "/run/pyapm/pyapm.sock".into(),
-        /// A group whose members may use the socket, next to root; its mode is then 0660, else 0600.
+        /// A group whose members may use the socket, next to root; its mode is then 0660, else 0600. As `socket`.
         socket_group: Option<String> = None => "\"adm\"",
-        /// Clients of the socket at one time; more are turned away.
+        /// Clients of the socket at one time; more are turned away. As `socket`.
         socket_clients: u32 = 16,
     }
 }

@@ -5,7 +5,7 @@ use super::application::{Application, Member, Server};
 use super::environment::Environments;
 use super::error::TargetError;
 use super::interpreter::Interpreters;
-use super::invocation::{Invocation, printable};
+use super::invocation::{Invocation, as_given, printable};
 use super::listening::Listening;
 use super::process::ProcessKey;
 use super::procfs::{ProcFs, Stat};
@@ -135,7 +135,7 @@ impl Discovery {
 
     /// Whether a process is a server by itself: it listens, or its command line is that of a known one.
     pub fn is_server(&self, pid: u32) -> bool {
-        let cmdline = self.procfs.cmdline(pid).unwrap_or_default();
+        let cmdline = as_given(self.procfs.cmdline(pid).unwrap_or_default());
         Invocation::parse(&cmdline).is_some_and(|invocation| invocation.server().is_some())
             || Listening::of(&self.procfs, pid).is_any()
     }
@@ -185,7 +185,7 @@ impl Discovery {
     }
 
     fn cmdline<'table>(&self, table: &'table mut Table, pid: u32) -> &'table [String] {
-        table.cmdlines.entry(pid).or_insert_with(|| self.procfs.cmdline(pid).unwrap_or_default())
+        table.cmdlines.entry(pid).or_insert_with(|| as_given(self.procfs.cmdline(pid).unwrap_or_default()))
     }
 
     fn climb(&mut self, table: &mut Table, pid: u32) -> u32 {

@@ -265,6 +265,22 @@ fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// A command line as it was given. When `setproctitle` is imported it joins all words by blanks, and so they stay until a
+/// title is set, which may be never; a title does not begin with an interpreter's name.
+pub(super) fn as_given(cmdline: Vec<String>) -> Vec<String> {
+    match &cmdline[..] {
+        [one]
+            if one
+                .split(' ')
+                .next()
+                .is_some_and(|first| first != one && is_interpreter_name(base_name(first))) =>
+        {
+            one.split_ascii_whitespace().map(str::to_owned).collect()
+        }
+        _ => cmdline,
+    }
+}
+
 /// `python`, `python3`, `python3.11`, `python3.11-dbg`, `-python`.
 fn is_interpreter_name(name: &str) -> bool {
     name.trim_start_matches('-').strip_prefix("python").is_some_and(|rest| {

@@ -21,7 +21,7 @@ use crate::frameworks::RouteTable;
 use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io};
 use pyapm_model::line::{Frame, Outcome};
 use pyapm_model::snapshot::{Active, Doing};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The transactions of one application, over all its processes.
@@ -35,6 +35,8 @@ pub struct Transactions {
     pub(super) threads: HashMap<ThreadKey, Thread>,
     /// Which connection a client library's handle sends on.
     pub(super) handles: HashMap<(u32, u64), ConnectionId>,
+    /// Processes that hand requests on to workers of the same application: uWSGI's HTTP router.
+    pub(super) gateways: HashSet<u32>,
     pub(super) statements: Statements,
     pub(super) finisher: Finisher,
     pub(super) errors: Errors,
@@ -58,6 +60,7 @@ impl Transactions {
             descriptors: HashMap::new(),
             threads: HashMap::new(),
             handles: HashMap::new(),
+            gateways: HashSet::new(),
             statements: Statements::new(limits.statements, sql),
             finisher: Finisher {
                 application,
@@ -144,6 +147,9 @@ impl Transactions {
         let mut active: Vec<Active> = Vec::with_capacity(self.open);
         for connection in self.connections.values() {
             let Speaks::Http(server) = &connection.speaks else { continue };
+            if self.gateways.contains(&connection.pid) {
+                continue;
+            }
             active.extend(server.open().map(|exchange| self.in_flight(connection.pid, exchange, now_ns)));
         }
         active.sort_by_key(|active| std::cmp::Reverse(active.elapsed_ns));
@@ -215,7 +221,7 @@ impl Transactions {
                     span.closed = true;
                 }
             }
-            Speaks::Client(client) => self.client_closed(client),
+            Speaks::Client(client) => self.client_closed(time_ns, client),
             Speaks::Undecided { .. } | Speaks::Nothing => {}
         }
     }
@@ -235,6 +241,7 @@ impl Transactions {
         self.forget_lineage(pid, out);
         self.threads.retain(|thread, _| thread.pid != pid);
         self.handles.retain(|(owner, _), _| *owner != pid);
+        self.gateways.remove(&pid);
         self.descriptors.retain(|(owner, _), _| *owner != pid);
     }
 
@@ -263,6 +270,9 @@ impl Transactions {
         let lost = connection.io(time_ns, io, &mut sink);
         self.open += room - sink.room;
         out.hints.extend(connection.hint());
+        if std::mem::take(&mut connection.passes_on) {
+            self.gateways.insert(thread.pid);
+        }
         if io.direction == Direction::In && io.moved > 0 {
             match &connection.speaks {
                 Speaks::Http(_) => self.was_read(caller, io.connection, latest),

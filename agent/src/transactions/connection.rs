@@ -1,7 +1,7 @@
 //! One connection of a target: what it speaks, told by its bytes, and how much of them is still wanted.
 
 use super::clients::detect;
-use super::http::{Likeness, Part, Server, Sink, request_likeness};
+use super::http::{Likeness, Part, Requests, Server, Sink, packet_likeness, request_likeness};
 use super::settings::Hint;
 use super::spans::{Client, SpanId};
 use super::thread::ThreadKey;
@@ -64,6 +64,8 @@ pub struct Connection {
     pub speaks: Speaks,
     /// What it has to do with TLS.
     pub tls: Tls,
+    /// The process hands requests on here, by the uwsgi protocol.
+    pub passes_on: bool,
     /// The thread that serves its current request.
     pub owner: Option<ThreadKey>,
     /// Position of the next byte in each direction; `None` when the record of the opening was lost and
@@ -86,6 +88,7 @@ impl Connection {
             opened_ns: None,
             speaks,
             tls: Tls::default(),
+            passes_on: false,
             owner: None,
             in_at: start,
             out_at: start,
@@ -141,6 +144,11 @@ impl Connection {
             self.speaks = Speaks::Client(Client::new(protocol));
             return;
         }
+        if outbound && packet_likeness(io.head) == Likeness::Yes {
+            self.passes_on = true;
+            self.speaks = Speaks::Nothing;
+            return;
+        }
         if outbound {
             *misses_out += 1;
         } else {
@@ -152,15 +160,20 @@ impl Connection {
             }
             let before = start.len();
             // The usual case copies nothing: the first call carries the whole request line.
-            let likeness = if before == 0 {
-                request_likeness(io.head)
+            let head = if before == 0 {
+                io.head
             } else {
                 start.extend_from_slice(io.head);
-                request_likeness(start)
+                start.as_slice()
+            };
+            let (likeness, requests) = match (request_likeness(head), packet_likeness(head)) {
+                (_, Likeness::Yes) => (Likeness::Yes, Requests::Uwsgi),
+                (Likeness::No, likeness) => (likeness, Requests::Uwsgi),
+                (likeness, _) => (likeness, Requests::Http),
             };
             match likeness {
                 Likeness::Yes => {
-                    let mut server = Box::new(Server::default());
+                    let mut server = Box::new(Server::new(requests));
                     start.truncate(before);
                     server.inbound(*started_ns, Part::Bytes(start), true, sink);
                     feed_bytes(&mut server, time_ns, io, before == 0, sink);

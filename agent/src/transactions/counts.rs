@@ -21,6 +21,8 @@ pub struct Counts {
     pub stray_output: u64,
     /// Connections that ended inside a request's head: no transaction had begun.
     pub head_unfinished: u64,
+    /// Requests that a process handed on to a worker (uWSGI's HTTP router): they are the worker's transactions.
+    pub passed_on: u64,
     /// Statements outside any transaction, or on a thread that serves several at once.
     pub span_unplaced: u64,
     /// Calls whose request had been given out by the time it was told.
@@ -72,6 +74,7 @@ impl Counts {
             ("response_unmatched", self.response_unmatched),
             ("stray_output", self.stray_output),
             ("head_unfinished", self.head_unfinished),
+            ("passed_on", self.passed_on),
             ("span_unplaced", self.span_unplaced),
             ("span_late", self.span_late),
             ("unplaced_outside_coroutines", self.unplaced_outside_coroutines),

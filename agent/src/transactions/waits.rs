@@ -31,9 +31,7 @@ impl OpenWaits {
         if left.waits_for_gil && left.state != 0 {
             return &mut known.gil_ns;
         }
-        let [first, second, third] = left.arguments;
-        let call = left.call.map(|number| SystemCall { number, arguments: [first, second, third, 0, 0, 0] });
-        match (Wait::of(left.state, call.as_ref(), left.mode).reason, calling) {
+        match (reason(left), calling) {
             (Reason::Runnable, _) => &mut known.runnable_ns,
             (Reason::Sleep, _) => &mut known.sleep_ns,
             (Reason::Lock, _) => &mut known.lock_ns,
@@ -68,12 +66,12 @@ impl OpenWaits {
 impl Transactions {
     /// A thread comes back to a CPU.
     pub(super) fn off_cpu(&mut self, caller: &Caller, away: &OffCpu) {
-        let owner = self.by_thread(caller.thread).filter(|_| !self.shares_threads(caller.thread.pid));
-        let Some(owner) = owner else {
+        let Some(owner) = self.by_thread(caller.thread) else {
             self.doubt_all(caller);
             return;
         };
         let calling = self.calling(owner);
+        let is_shared = self.shares_threads(caller.thread.pid);
         let Some(exchange) = self.open_request(owner) else { return };
         let waits = &mut exchange.work.waits;
         let Some(duration_ns) = away.duration_ns else {
@@ -83,6 +81,8 @@ impl Transactions {
         // What came before the request is none of it.
         let nanoseconds = duration_ns.min(caller.time_ns.saturating_sub(exchange.started_ns));
         waits.add(&away.left, calling, nanoseconds, away.queued_ns);
+        // A loop has other work than this request's, too.
+        waits.doubtful |= is_shared && reason(&away.left) == Reason::Events;
     }
 
     /// The latest call of a request that has not ended.
@@ -101,6 +101,12 @@ impl Transactions {
             }
         }
     }
+}
+
+fn reason(left: &Left) -> Reason {
+    let [first, second, third] = left.arguments;
+    let call = left.call.map(|number| SystemCall { number, arguments: [first, second, third, 0, 0, 0] });
+    Wait::of(left.state, call.as_ref(), left.mode).reason
 }
 
 fn kind(span: &OpenSpan) -> SpanKind {

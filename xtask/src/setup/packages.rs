@@ -11,18 +11,22 @@ use std::process::{Command, Stdio};
 pub const BPF: [&str; 8] =
     ["rustc-web", "cargo-web", "rust-web-src", "llvm-22", "llvm-22-dev", "libpolly-22-dev", "gcc", "g++"];
 /// The database of the shop, the servers that the drivers' tests ask, the load generator of the benches, the
-/// terminal of the live view's test, the debugger that native frames are compared with.
-pub const SERVICES: [&str; 10] = [
+/// terminal of the live view's test, the debugger that native frames are compared with, the server in front of
+/// uwsgi, the maker of certificates, the judge of the service's unit.
+pub const SERVICES: [&str; 13] = [
     "mariadb-server",
     "mariadb-client",
     "postgresql",
     "redis-server",
     "memcached",
+    "nginx-light",
     "openssl",
     "wrk",
     "tmux",
     "bpftool",
     "gdb",
+    "systemd",
+    "util-linux",
 ];
 /// The distribution's interpreter, and what the database driver is compiled with.
 pub const PYTHON: [&str; 6] =

@@ -13,6 +13,8 @@ struct Build {
     /// `3.11`
     version: &'static str,
     places: Places,
+    /// Below `tests/workloads`.
+    requirements: &'static str,
     /// Whether a machine that has been set up always has it.
     required: bool,
 }
@@ -22,12 +24,30 @@ enum Places {
     System,
     /// What pyenv has built, else what is on the path.
     Pyenv,
+    /// What pyenv has built, else the distribution's.
+    Any,
 }
 
-const BUILDS: [Build; 3] = [
-    Build { name: "venv-3.11", version: "3.11", places: Places::Pyenv, required: false },
-    Build { name: "venv-debian-3.11", version: "3.11", places: Places::System, required: true },
-    Build { name: "venv-3.13", version: "3.13", places: Places::Pyenv, required: false },
+const SHOP: &str = "requirements.txt";
+const SERVERS: &str = "requirements-servers.txt";
+
+const BUILDS: [Build; 4] = [
+    Build { name: "venv-3.11", version: "3.11", places: Places::Pyenv, requirements: SHOP, required: false },
+    Build {
+        name: "venv-debian-3.11",
+        version: "3.11",
+        places: Places::System,
+        requirements: SHOP,
+        required: true,
+    },
+    Build { name: "venv-3.13", version: "3.13", places: Places::Pyenv, requirements: SHOP, required: false },
+    Build {
+        name: "venv-servers",
+        version: "3.11",
+        places: Places::Any,
+        requirements: SERVERS,
+        required: true,
+    },
 ];
 
 /// Where the environments are; the tests look for them there.
@@ -48,10 +68,10 @@ pub fn not_here() -> Vec<&'static str> {
 /// # Errors
 /// When the distribution's Python is missing, or pip fails.
 pub fn install() -> Result<()> {
-    let requirements = workspace::root().join("tests/workloads/requirements.txt");
-    let text = std::fs::read(&requirements)
-        .with_context(|| format!("could not read `{}`", requirements.display()))?;
     for build in &BUILDS {
+        let requirements = workspace::root().join("tests/workloads").join(build.requirements);
+        let text = std::fs::read(&requirements)
+            .with_context(|| format!("could not read `{}`", requirements.display()))?;
         let Some(interpreter) = build.find() else {
             anyhow::ensure!(!build.required, "no Python {} of the distribution", build.version);
             eprintln!("setup: no interpreter for {}: tests of it will say so and not run", build.name);
@@ -86,8 +106,10 @@ fn environment(folder: &Path, interpreter: &Path, requirements: &Path, text: &[u
 impl Build {
     fn find(&self) -> Option<PathBuf> {
         let name = format!("python{}", self.version);
+        let system = || Some(Path::new("/usr/bin").join(&name)).filter(|file| file.is_file());
         match self.places {
-            Places::System => Some(Path::new("/usr/bin").join(name)).filter(|file| file.is_file()),
+            Places::System => system(),
+            Places::Any => self.in_pyenv().or_else(system),
             Places::Pyenv => self.in_pyenv().or_else(|| {
                 // The distribution's is another build, with an environment of its own.
                 workspace::find_program(&name).filter(|file| !is_below(file, "/usr/bin"))

@@ -2,7 +2,7 @@
 //! print and counts nothing itself.
 
 use crate::setup::{self, python};
-use crate::{bpf, kernels, setup::privilege, tidy, workspace};
+use crate::{bpf, dist, kernels, setup::privilege, tidy, workspace};
 use anyhow::{Context, Result, bail};
 use std::time::{Duration, Instant};
 
@@ -65,11 +65,21 @@ fn steps(suite: Option<Suite>, all: bool) -> Vec<Step> {
     }
     if matches!(suite, None | Some(Suite::Privileged)) {
         steps.push(("privileged", Box::new(privileged)));
+        steps.push(("package", Box::new(package)));
     }
     if matches!(suite, None | Some(Suite::Kernels)) {
         steps.push(("kernels", Box::new(move || kernels::run(all))));
     }
     steps
+}
+
+/// The package, in a clean Debian.
+fn package() -> Result<()> {
+    if privilege::is_root() {
+        return dist::command::run(None, true);
+    }
+    let program = std::env::current_exe().context("where is this program?")?;
+    workspace::run(privilege::as_root("env")?.arg(program).args(["dist", "--prove"]))
 }
 
 fn format() -> Result<()> {

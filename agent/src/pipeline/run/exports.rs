@@ -1,5 +1,6 @@
-//! Who is told: one task for each export that the configuration asks for. An export whose section changes is ended and
-//! started anew; the others are not touched. One that fails is said, and tried again each half minute.
+//! Who is told: one task for each export that the configuration asks for. An export whose section changes is ended, and
+//! started anew a second later, when what it held (a port, a file) is free; the others are not touched. One that fails is said, and
+//! tried again each half minute.
 
 use crate::config::Config;
 use crate::exports::{Publisher, otlp, prometheus, socket};
@@ -24,7 +25,8 @@ struct Kind {
 }
 
 const KINDS: [Kind; 3] = [
-    Kind { name: "socket", section: |config| format!("{:?}", config.service), start: start_socket },
+    // Its settings change at a restart only, as they say.
+    Kind { name: "socket", section: |_| String::new(), start: start_socket },
     Kind {
         name: "prometheus",
         section: |config| format!("{:?}", config.prometheus),
@@ -45,7 +47,8 @@ struct Running {
     config: Config,
     /// `None`: nothing to do by these settings, or it has failed.
     task: Option<Task>,
-    failed: Option<Instant>,
+    /// When it is started, if it is not running.
+    due: Option<Instant>,
 }
 
 impl Exports {
@@ -58,25 +61,21 @@ impl Exports {
         for kind in &KINDS {
             let section = (kind.section)(config);
             let known = self.running.iter().position(|running| running.kind.name == kind.name);
+            let mut was_running = false;
             if let Some(index) = known {
-                if self
-                    .running
-                    .get(index)
-                    .is_some_and(|running| running.section == section && running.failed.is_none())
-                {
+                if self.running.get(index).is_some_and(|running| running.section == section) {
                     continue;
                 }
-                // The old one gives its socket up before the new one takes it.
-                drop(self.running.swap_remove(index));
+                was_running = self.running.swap_remove(index).task.is_some();
             }
-            let (task, failed) = match (kind.start)(config, publisher) {
-                Ok(task) => (task, None),
-                Err(error) => {
-                    result = Err(error);
-                    (None, Some(Instant::now()))
-                }
-            };
-            self.running.push(Running { kind, section, config: config.clone(), task, failed });
+            let mut running = Running { kind, section, config: config.clone(), task: None, due: None };
+            if was_running {
+                // The old one lets go of what it holds when the runtime drops it, which is soon and not now.
+                running.due = Some(Instant::now());
+            } else if let Err(error) = running.start(publisher) {
+                result = Err(error);
+            }
+            self.running.push(running);
         }
         result
     }
@@ -84,15 +83,10 @@ impl Exports {
     /// Once a second: says which have failed, and tries them again after a while.
     pub(super) fn check(&mut self, publisher: &Publisher) {
         for running in &mut self.running {
-            if !running.is_due() {
-                continue;
-            }
-            match (running.kind.start)(&running.config, publisher) {
-                Ok(task) => (running.task, running.failed) = (task, None),
-                Err(error) => {
-                    tracing::error!("`{}` failed again: {error:#}", running.kind.name);
-                    running.failed = Some(Instant::now());
-                }
+            if running.is_due()
+                && let Err(error) = running.start(publisher)
+            {
+                tracing::error!("`{}` cannot be started: {error:#}", running.kind.name);
             }
         }
     }
@@ -114,14 +108,27 @@ impl Exports {
 }
 
 impl Running {
-    /// Whether it has failed, and it is time to try again.
+    fn start(&mut self, publisher: &Publisher) -> anyhow::Result<()> {
+        match (self.kind.start)(&self.config, publisher) {
+            Ok(task) => {
+                (self.task, self.due) = (task, None);
+                Ok(())
+            }
+            Err(error) => {
+                self.due = Some(Instant::now() + AGAIN);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether it does not run and it is time to start it.
     fn is_due(&mut self) -> bool {
         if self.task.as_ref().is_some_and(JoinHandle::is_finished) {
             self.task = None;
             tracing::error!("`{}` has ended; it is tried again", self.kind.name);
-            self.failed = Some(Instant::now());
+            self.due = Some(Instant::now() + AGAIN);
         }
-        self.failed.is_some_and(|since| since.elapsed() >= AGAIN)
+        self.due.is_some_and(|due| due <= Instant::now())
     }
 }
 

@@ -59,11 +59,16 @@ pub(super) fn reload(service: &mut Service, path: Option<&Path>) {
 }
 
 fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
-    let mut keys = Vec::new();
-    if old.collection.ring_bytes != new.collection.ring_bytes {
-        keys.push("collection.ring_bytes");
-    }
-    keys
+    let (a, b) = (&old.service, &new.service);
+    [
+        ("collection.ring_bytes", old.collection.ring_bytes != new.collection.ring_bytes),
+        ("service.socket", a.socket != b.socket),
+        ("service.socket_group", a.socket_group != b.socket_group),
+        ("service.socket_clients", a.socket_clients != b.socket_clients),
+    ]
+    .into_iter()
+    .filter_map(|(key, changed)| changed.then_some(key))
+    .collect()
 }
 
 /// Brings what is watched into line with the configuration.

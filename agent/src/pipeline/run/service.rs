@@ -4,7 +4,7 @@
 use super::catalog::Catalog;
 use super::exports::Exports;
 use super::health::{Governor, Meter};
-use super::notify;
+use super::notify::Notifier;
 use super::reload;
 use super::scout::Scout;
 use super::signals::{Order, Signals};
@@ -58,7 +58,8 @@ async fn serve(config: Config, options: &RunOptions) -> anyhow::Result<()> {
     service.exports.follow(&service.config, &service.publisher)?;
     // At the start a kernel half that cannot be loaded is an error; later it is a reason to stay off.
     service.switch()?;
-    notify::ready(&service.status());
+    let status = service.status();
+    service.notifier.ready(&status);
     let mut drain = interval(DRAIN);
     drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut second = interval(SECOND);
@@ -84,7 +85,7 @@ async fn serve(config: Config, options: &RunOptions) -> anyhow::Result<()> {
             tokio::task::yield_now().await;
         }
     }
-    notify::stopping();
+    service.notifier.stopping();
     service.stop().await;
     Ok(())
 }
@@ -122,6 +123,7 @@ pub(super) struct Service {
     meter: Meter,
     seconds: u64,
     pub(super) reloads_failed: u64,
+    notifier: Notifier,
     lines: Lines,
 }
 
@@ -138,6 +140,7 @@ impl Service {
             meter: Meter::default(),
             seconds: 0,
             reloads_failed: 0,
+            notifier: Notifier::from_environment(),
             lines: Lines::new(),
         }
     }
@@ -154,7 +157,7 @@ impl Service {
 
     fn second(&mut self) {
         self.seconds = self.seconds.wrapping_add(1);
-        notify::alive();
+        self.notifier.alive();
         if let Err(error) = self.switch() {
             let error = anyhow::Error::from(error);
             tracing::error!("nothing is watched: {error:#}");
@@ -185,7 +188,8 @@ impl Service {
         }
         if self.publisher.is_live() || self.seconds % QUIET == 1 {
             self.publish_overview();
-            notify::status(&self.status());
+            let status = self.status();
+            self.notifier.status(&status);
         }
     }
 
@@ -292,14 +296,16 @@ impl Service {
             "off: {why}; nothing is attached to any process"
         );
         self.publish_overview();
-        notify::status(&self.status());
+        let status = self.status();
+        self.notifier.status(&status);
     }
 
     fn reload(&mut self) {
-        notify::reloading();
+        self.notifier.reloading();
         self.off = None;
         reload::reload(self, self.path.clone().as_deref());
-        notify::ready(&self.status());
+        let status = self.status();
+        self.notifier.ready(&status);
     }
 
     /// Hands a changed configuration to the exports.

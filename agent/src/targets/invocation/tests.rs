@@ -123,3 +123,16 @@ fn hostile_names_are_tamed() {
     let (name, _) = of(&["python3".to_owned(), "a\u{1b}[2Jb.py".to_owned()]);
     assert_eq!(name.as_deref(), Some("a[2Jb"));
 }
+
+#[test]
+fn words_that_were_joined_for_a_title_are_told_from_a_title() {
+    let given = |line: &[&str]| as_given(line.iter().map(|word| (*word).to_owned()).collect());
+    let joined = given(&["/srv/venv/bin/python /srv/venv/bin/gunicorn shop.wsgi -b :80"]);
+    assert_eq!(joined, ["/srv/venv/bin/python", "/srv/venv/bin/gunicorn", "shop.wsgi", "-b", ":80"]);
+    assert_eq!(Invocation::parse(&joined).unwrap().application_name(None).as_deref(), Some("shop"));
+    for title in ["gunicorn: master [shop]", "/usr/sbin/uwsgi worker", "python"] {
+        assert_eq!(given(&[title]), [title]);
+    }
+    assert_eq!(given(&["python3", "a b"]), ["python3", "a b"]);
+    assert!(given(&[]).is_empty());
+}

@@ -266,7 +266,14 @@ impl Transactions {
         out: &mut Output,
     ) {
         self.open = self.open.saturating_sub(self.ended.len());
+        let passed_on = self.gateways.contains(&pid);
         for ended in std::mem::take(&mut self.ended) {
+            if passed_on {
+                self.counts.passed_on += 1;
+                let _of_nobody: Vec<_> =
+                    ended.exchange.work.spans.iter().filter_map(|id| self.spans.take(*id)).collect();
+                continue;
+            }
             let request = RequestId { connection: id, sequence: ended.exchange.sequence };
             if let Some(lineage) = self.lineages.get_mut(&pid) {
                 lineage.ended(ended.exchange.started_ns, request);

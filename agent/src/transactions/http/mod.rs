@@ -1,4 +1,4 @@
-//! HTTP/1.1 message framing of one connection, both directions, from the bytes that system calls moved.
+//! HTTP/1.1 message framing of one connection (or, of requests, that of the uwsgi protocol), both directions, from the bytes that system calls moved.
 //!
 //! It finds where messages begin and end (RFC 9112 section 6) and what the heads say. It never keeps a
 //! body, never decodes content, and knows neither threads nor spans: those ride along as a caller's type.
@@ -8,8 +8,10 @@ mod detect;
 mod head;
 mod outbound;
 mod server;
+mod uwsgi;
 
 pub use body::{Body, Progress};
 pub use detect::{Likeness, request_likeness, response_likeness};
 pub use head::{Framing, RequestHead, ResponseHead, parse_request, parse_response};
-pub use server::{Ended, Exchange, Part, Server, Sink};
+pub use server::{Ended, Exchange, Part, Requests, Server, Sink};
+pub use uwsgi::packet_likeness;

@@ -8,6 +8,7 @@ use super::Body;
 use super::body::Progress;
 use super::detect::{Likeness, request_likeness};
 use super::head::{Framing, Gathered, Gathering, RequestHead, parse_request, request_line};
+use super::uwsgi::{packet_length, packet_likeness, parse_packet};
 use crate::transactions::Counts;
 use pyapm_model::line::Outcome;
 use std::collections::VecDeque;
@@ -60,6 +61,15 @@ pub enum Part<'a> {
     Lost(u64),
 }
 
+/// How requests begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Requests {
+    #[default]
+    Http,
+    /// Packets of the uwsgi protocol.
+    Uwsgi,
+}
+
 #[derive(Debug)]
 pub(super) enum Inbound {
     Head(Gathering),
@@ -88,6 +98,7 @@ pub(super) enum Outbound {
 /// See the module.
 #[derive(Debug)]
 pub struct Server<W> {
+    requests: Requests,
     pub(super) inbound: Inbound,
     pub(super) outbound: Outbound,
     pub(super) open: VecDeque<Exchange<W>>,
@@ -98,6 +109,7 @@ pub struct Server<W> {
 impl<W> Default for Server<W> {
     fn default() -> Self {
         Self {
+            requests: Requests::Http,
             inbound: Inbound::Head(Gathering::default()),
             outbound: Outbound::Head(Gathering::default()),
             open: VecDeque::new(),
@@ -108,6 +120,11 @@ impl<W> Default for Server<W> {
 }
 
 impl<W: Default> Server<W> {
+    #[must_use]
+    pub fn new(requests: Requests) -> Self {
+        Self { requests, ..Self::default() }
+    }
+
     /// The oldest exchange whose response has not ended: the one being worked on.
     pub fn current(&mut self) -> Option<&mut Exchange<W>> {
         self.open.front_mut()
@@ -174,7 +191,9 @@ impl<W: Default> Server<W> {
         while !bytes.is_empty() {
             match &mut self.inbound {
                 Inbound::Head(gathering) => {
-                    if gathering.bytes.is_empty() {
+                    if gathering.bytes.is_empty() && self.requests == Requests::Uwsgi {
+                        gathering.started_ns = time_ns;
+                    } else if gathering.bytes.is_empty() {
                         // Empty lines before a request line: RFC 9112 section 2.2.
                         let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
                         bytes = &bytes[blank..];
@@ -212,7 +231,7 @@ impl<W: Default> Server<W> {
                         self.inbound = Inbound::Lost;
                     }
                 }
-                Inbound::Lost if first && starts_request(bytes) => {
+                Inbound::Lost if first && self.requests.starts(bytes) => {
                     self.inbound = Inbound::Head(Gathering::default());
                 }
                 Inbound::Lost | Inbound::Ignored => return,
@@ -255,6 +274,9 @@ impl<W: Default> Server<W> {
     fn request_head(&mut self, bytes: &[u8], sink: &mut Sink<'_, W>) -> usize {
         let Inbound::Head(gathering) = &mut self.inbound else { return bytes.len() };
         let started_ns = gathering.started_ns;
+        if self.requests == Requests::Uwsgi {
+            return self.packet(bytes, sink);
+        }
         let gathered = gathering.offer(bytes);
         let head = if gathering.bytes.is_empty() { bytes } else { &gathering.bytes };
         let (taken, length, request) = match gathered {
@@ -274,6 +296,28 @@ impl<W: Default> Server<W> {
         };
         self.begin(request, started_ns, length as u64, sink);
         taken
+    }
+
+    /// Gathers a packet of the uwsgi protocol; returns how many bytes it took.
+    fn packet(&mut self, bytes: &[u8], sink: &mut Sink<'_, W>) -> usize {
+        let Inbound::Head(gathering) = &mut self.inbound else { return bytes.len() };
+        let before = gathering.bytes.len();
+        gathering.bytes.extend_from_slice(bytes);
+        // At most 65,539 bytes, by its own header; what is more stays with the caller.
+        let whole = packet_length(&gathering.bytes).filter(|length| *length <= gathering.bytes.len());
+        let request = match whole {
+            _ if packet_likeness(&gathering.bytes) == Likeness::No => None,
+            Some(length) => parse_packet(&gathering.bytes[..length]),
+            None => return bytes.len(),
+        };
+        let started_ns = gathering.started_ns;
+        let (Some(request), Some(length)) = (request, whole) else {
+            sink.counts.framing_lost += 1;
+            self.inbound = Inbound::Lost;
+            return bytes.len();
+        };
+        self.begin(request, started_ns, length as u64, sink);
+        length.saturating_sub(before)
     }
 
     pub(super) fn begin(
@@ -360,6 +404,15 @@ impl<W: Default> Server<W> {
         }
         self.inbound = Inbound::Ignored;
         self.outbound = Outbound::Ignored;
+    }
+}
+
+impl Requests {
+    fn starts(self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Http => starts_request(bytes),
+            Self::Uwsgi => packet_likeness(bytes) == Likeness::Yes,
+        }
     }
 }
 

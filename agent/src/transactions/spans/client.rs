@@ -93,8 +93,21 @@ impl Transactions {
         }
     }
 
-    /// The connection has gone.
-    pub(in crate::transactions) fn client_closed(&mut self, client: &mut Client) {
+    /// The connection has gone. What an answer has said so far still counts: a client that wants the status only
+    /// may leave the body unread.
+    pub(in crate::transactions) fn client_closed(&mut self, time_ns: u64, client: &mut Client) {
+        let mut calls = std::mem::take(&mut self.calls);
+        client.protocol.closed(&mut calls);
+        for call in calls.drain(..) {
+            if let Call::Ended { tag, result } = call
+                && let Some(index) = client.position(tag)
+                && let Some((_, Some(span))) = client.open.remove(index)
+                && let Some(span) = self.spans.get_mut(span)
+            {
+                end(span, time_ns, result);
+            }
+        }
+        self.calls = calls;
         for (_, span) in client.open.drain(..) {
             if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
                 span.closed = true;

@@ -56,3 +56,18 @@ fn what_is_not_answered_before_the_request_ends() {
     assert!(!span.reply_seen);
     assert_eq!(span.status, None);
 }
+
+/// `with urlopen(url) as answer: return answer.status`
+#[test]
+fn a_status_counts_though_the_body_is_left_unread() {
+    let mut player = Player::new();
+    player.open(WEB);
+    player.open(UPSTREAM);
+    player.read(WEB, GET);
+    player.write(UPSTREAM, GET);
+    player.read(UPSTREAM, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    player.close(UPSTREAM);
+    player.write(WEB, OK5);
+    let [span] = player.only().spans.as_slice() else { panic!() };
+    assert_eq!((span.status, span.reply_seen), (Some(200), true));
+}

@@ -8,6 +8,7 @@ mod losses;
 mod places;
 mod spans;
 mod tls;
+mod uwsgi;
 
 use super::sql::Mode;
 use super::{Clock, Limits, Output, Settings, Transactions};

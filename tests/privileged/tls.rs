@@ -1,0 +1,201 @@
+//! Plaintext of TLS, in whichever copy of whichever library: requests, calls of clients, statements.
+
+use harness::certificate::Certificate;
+use harness::interpreter::{Interpreter, Script};
+use harness::load::{Plan, Request, drive};
+use harness::mariadb::MariaDb;
+use harness::pyapm::{Pyapm, Report};
+use harness::server::{PathCounts, Server, Setting};
+use harness::wait;
+use pyapm_model::line::{Outcome, SpanKind};
+use std::process::Command;
+
+fn reported(report: &Report) -> PathCounts {
+    let mut counts = PathCounts::new();
+    for transaction in &report.transactions {
+        assert_eq!(transaction.outcome, Outcome::Complete, "{transaction:?}");
+        let path = transaction.path.clone().expect("a path");
+        *counts.entry((path, transaction.status.expect("a status"))).or_default() += 1;
+    }
+    counts
+}
+
+fn assert_no_losses(report: &Report) {
+    let summary = &report.summary;
+    assert_eq!(summary.seen, summary.delivered, "{summary:?}");
+    for loss in ["tls_unfinished", "tls_implausible", "tls_full", "gap", "framing_lost", "payload_unreadable"]
+    {
+        assert_eq!(summary.incomplete.get(loss), None, "{summary:?}");
+    }
+}
+
+fn gunicorn(setting: &Setting<'_>, class: &str) -> Command {
+    let mut command = setting.program("gunicorn");
+    command
+        .args(["app:application", "--no-control-socket", "--workers=2", "--threads=4", "--keep-alive=30"])
+        .args(["--worker-class", class, "--bind", &setting.address()])
+        .arg("--certfile")
+        .arg(&setting.certificate.certificate)
+        .arg("--keyfile")
+        .arg(&setting.certificate.key);
+    command
+}
+
+fn uvicorn(setting: &Setting<'_>, event_loop: &str, http: &str) -> Command {
+    let mut command = setting.program("uvicorn");
+    command
+        .args(["app:asgi", "--port", &setting.port.to_string(), "--loop", event_loop, "--http", http])
+        .arg("--timeout-keep-alive=60")
+        .arg("--ssl-certfile")
+        .arg(&setting.certificate.certificate)
+        .arg("--ssl-keyfile")
+        .arg(&setting.certificate.key);
+    command
+}
+
+const PATHS: [&str; 4] = ["/a/1", "/missing/2", "/bytes/100000", "/a/3"];
+
+#[test]
+fn requests_over_tls_are_counted_exactly() {
+    type Start = fn(&Setting<'_>) -> Command;
+    let servers: [(&str, Start); 4] = [
+        ("gunicorn sync", |setting| gunicorn(setting, "sync")),
+        ("gunicorn gthread", |setting| gunicorn(setting, "gthread")),
+        ("uvicorn on asyncio", |setting| uvicorn(setting, "asyncio", "h11")),
+        ("uvicorn on uvloop", |setting| uvicorn(setting, "uvloop", "httptools")),
+    ];
+    for (name, start) in servers {
+        let server = Server::start(start).unwrap();
+        for close in ["0", "1"] {
+            eprintln!("{name}, closing: {close}");
+            let attach = Pyapm::attach(server.pid(), &[]).unwrap();
+            let counts = server.tls_client(4, 50, close, &PATHS).unwrap().finish().unwrap();
+            let report = attach.stop().unwrap();
+            assert_eq!(reported(&report), counts);
+            assert_no_losses(&report);
+            let with_peer = report.transactions.iter().filter(|one| one.client_address.is_some());
+            let with_peer = with_peer.inspect(|one| {
+                assert_eq!(one.client_address.as_deref(), Some("127.0.0.1"));
+            });
+            // Where the library writes to the socket itself, there is no doubt whose it is.
+            assert!(with_peer.count() == 200 || !name.starts_with("gunicorn"));
+        }
+    }
+}
+
+/// Sessions that were open and had spoken before the attach.
+#[test]
+fn sessions_open_at_the_attach_are_followed_from_the_next_message_on() {
+    for event_loop in [None, Some("asyncio"), Some("uvloop")] {
+        eprintln!("{event_loop:?}");
+        let server = Server::start(|setting| match event_loop {
+            None => gunicorn(setting, "gthread"),
+            Some(event_loop) => uvicorn(setting, event_loop, "auto"),
+        })
+        .unwrap();
+        let mut client = server.tls_client(4, 25, "wait", &PATHS).unwrap();
+        client.ready().unwrap();
+        let attach = Pyapm::attach(server.pid(), &[]).unwrap();
+        let counts = client.finish().unwrap();
+        let report = attach.stop().unwrap();
+        assert_eq!(reported(&report), counts);
+    }
+}
+
+/// CPython calls `SSL_read` up to 3.9, `SSL_read_ex` from 3.10 on; OpenSSL is 1.1.1, 3.0, 3.5 and 3.6.
+#[test]
+fn every_python_with_its_own_openssl() {
+    for interpreter in Interpreter::all().unwrap() {
+        eprintln!("{interpreter}");
+        let script = Script::start_with("tls.py", |scratch| {
+            Certificate::make(scratch)?;
+            Ok(interpreter.command("tls.py", scratch))
+        })
+        .unwrap();
+        let attach = Pyapm::attach(script.pid(), &[]).unwrap();
+        std::fs::write(script.folder().join("go"), "").unwrap();
+        wait::until("the requests to be answered", || {
+            Ok(script.folder().join("done").exists().then_some(()))
+        })
+        .unwrap();
+        let report = attach.stop().unwrap();
+        let expected: PathCounts = (0..20)
+            .map(|number| ((format!("/a/{number}"), if matches!(number, 3 | 7) { 404 } else { 200 }), 2))
+            .collect();
+        assert_eq!(reported(&report), expected);
+        assert_no_losses(&report);
+    }
+}
+
+/// Two libraries in one process: the system's, which Python calls, and the one inside the wheel of pycurl.
+#[test]
+fn clients_over_tls_with_two_libraries_in_one_process() {
+    let upstream = Server::start(|setting| gunicorn(setting, "gthread")).unwrap();
+    let server = Server::start(|setting| {
+        let mut command = setting.program("gunicorn");
+        command
+            .args(["app:application", "--no-control-socket", "--bind", &setting.address()])
+            .env("UPSTREAM", format!("https://localhost:{}", upstream.port))
+            .env("CA", &upstream.certificate.certificate);
+        command
+    })
+    .unwrap();
+    let ways = ["urllib", "requests", "httpx", "pycurl"];
+    // Once before the attach, so that everything is imported.
+    let requests: Vec<Request> = ways.iter().map(|way| Request::get(&format!("/out/{way}/5"))).collect();
+    let plan = |total| Plan { requests: requests.clone(), total, clients: 1 };
+    drive(&server.address(), &plan(4)).without_failures().unwrap();
+    let attach = Pyapm::attach(server.pid(), &[]).unwrap();
+    drive(&server.address(), &plan(40)).without_failures().unwrap();
+    let report = attach.stop().unwrap();
+    assert_eq!(report.transactions.len(), 40);
+    for transaction in &report.transactions {
+        let [span] = &transaction.spans[..] else { panic!("{transaction:#?}") };
+        assert_eq!(span.kind, SpanKind::Http, "{span:#?}");
+        assert_eq!(span.status, Some(200), "{span:#?}");
+        assert_eq!(span.server_port, Some(upstream.port), "{transaction:#?}");
+        let way = transaction.path.as_deref().unwrap().split('/').nth(2).unwrap();
+        let function = format!("with_{way}");
+        assert!(span.stack.iter().any(|frame| frame.function == function), "{span:#?}");
+    }
+    assert_no_losses(&report);
+}
+
+/// The statement is seen at the driver, its answer in the session: as in clear, so over TLS.
+#[test]
+fn statements_over_tls_have_their_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = Certificate::make(folder.path()).unwrap();
+    let database = MariaDb::start_with_tls(&certificate).unwrap();
+    let server = Server::start(|setting| {
+        let mut command = setting.program("gunicorn");
+        command
+            .args(["app:application", "--no-control-socket", "--threads=4", "--bind", &setting.address()])
+            .env("DB_PORT", database.port().to_string())
+            .env("DB_CA", &certificate.certificate);
+        command
+    })
+    .unwrap();
+    let attach = Pyapm::attach(server.pid(), &[]).unwrap();
+    let requests: Vec<Request> = (0..20)
+        .flat_map(|n| [format!("/db/{n}"), format!("/fault/{n}")])
+        .map(|path| Request::get(&path))
+        .collect();
+    drive(&server.address(), &Plan { requests, total: 80, clients: 4 }).without_failures().unwrap();
+    let ciphers = database.query("SHOW GLOBAL STATUS LIKE 'Ssl_accepts'").unwrap();
+    assert!(!ciphers.trim().ends_with("\t0"), "nobody spoke TLS to the database: {ciphers}");
+    let report = attach.stop().unwrap();
+    assert_eq!(report.transactions.len(), 80);
+    for transaction in &report.transactions {
+        let path = transaction.path.as_deref().unwrap();
+        let number = path.rsplit('/').next().unwrap();
+        let text = |span: &&pyapm_model::line::Span| span.db_query.clone().unwrap_or_default();
+        let own: Vec<_> =
+            transaction.spans.iter().filter(|span| text(span).ends_with(&format!("_{number}"))).collect();
+        let [span] = own[..] else { panic!("{transaction:#?}") };
+        assert!(span.reply_seen, "{span:#?}");
+        assert_eq!(span.error_type.as_deref(), path.starts_with("/fault").then_some("1146"), "{span:#?}");
+        assert_eq!(span.server_port, Some(database.port()));
+    }
+    assert_no_losses(&report);
+}

@@ -1,0 +1,126 @@
+"""One application for every server, as WSGI (`application`) and as ASGI (`asgi`).
+
+/a/N         200, a few bytes
+/missing/N   404
+/bytes/N     200, N bytes
+/db/N        one statement to MariaDB whose column is named `request_N`, on a connection of this thread
+/fault/N     the same for a table that does not exist; 500
+/out/WAY/N   asks `UPSTREAM` (https) for /a/N by urllib, requests, httpx or pycurl, and answers with its status
+
+Answers carry the worker's pid and the thread's id, X-Worker and X-Thread.
+"""
+
+import os
+import threading
+
+if "DB_PORT" in os.environ:
+    # Before the first request: a driver that appears later is found within a second.
+    import MySQLdb
+
+local = threading.local()
+
+
+def database():
+    if not hasattr(local, "database"):
+        options = {"host": "127.0.0.1", "port": int(os.environ["DB_PORT"]), "user": "shop", "db": "shop"}
+        if "DB_CA" in os.environ:
+            options["ssl"] = {"ca": os.environ["DB_CA"]}
+        local.database = MySQLdb.connect(**options)
+    return local.database
+
+
+def statement(path):
+    _, what, number = path.split("/")
+    cursor = database().cursor()
+    if what == "db":
+        cursor.execute("SELECT %s AS request_" + number, (int(number),))
+        return "200 OK", str(cursor.fetchone()[0]).encode()
+    try:
+        cursor.execute("SELECT * FROM no_such_" + number)
+    except Exception as error:
+        return "500 Internal Server Error", str(error.args[0]).encode()
+
+
+def with_urllib(url):
+    import ssl
+    import urllib.request
+
+    context = ssl.create_default_context(cafile=os.environ["CA"])
+    try:
+        with urllib.request.urlopen(url, context=context) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def with_requests(url):
+    import requests
+
+    return requests.get(url, verify=os.environ["CA"]).status_code
+
+
+def with_httpx(url):
+    import httpx
+    import ssl
+
+    context = ssl.create_default_context(cafile=os.environ["CA"])
+    with httpx.Client(verify=context) as client:
+        return client.get(url).status_code
+
+
+def with_pycurl(url):
+    import pycurl
+
+    curl = pycurl.Curl()
+    curl.setopt(pycurl.URL, url)
+    curl.setopt(pycurl.CAINFO, os.environ["CA"])
+    curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+    curl.setopt(pycurl.WRITEFUNCTION, lambda data: len(data))
+    curl.perform()
+    try:
+        return curl.getinfo(pycurl.RESPONSE_CODE)
+    finally:
+        curl.close()
+
+
+def answer(path):
+    what = path.split("/")[1]
+    if what == "a":
+        return "200 OK", b"hello " + path.encode()
+    if what == "bytes":
+        return "200 OK", b"b" * int(path.split("/")[2])
+    if what in ("db", "fault"):
+        return statement(path)
+    if what == "out":
+        _, _, way, number = path.split("/")
+        status = globals()["with_" + way](os.environ["UPSTREAM"] + "/a/" + number)
+        return "200 OK", str(status).encode()
+    return "404 Not Found", b"no such path"
+
+
+def headers(body):
+    return [
+        ("Content-Type", "text/plain"),
+        ("Content-Length", str(len(body))),
+        ("X-Worker", str(os.getpid())),
+        ("X-Thread", str(threading.get_native_id())),
+    ]
+
+
+def application(environ, start_response):
+    status, body = answer(environ["PATH_INFO"])
+    start_response(status, headers(body))
+    return [body]
+
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    status, body = answer(scope["path"])
+    encoded = [(name.lower().encode(), value.encode()) for name, value in headers(body)]
+    await send({"type": "http.response.start", "status": int(status.split()[0]), "headers": encoded})
+    await send({"type": "http.response.body", "body": body})
