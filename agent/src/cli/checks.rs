@@ -177,6 +177,8 @@ fn present(kind: LibraryKind, library: &Library) -> Check {
     let what = format!("{} exports {}", library.mapping.path.display(), symbols.join(", "));
     if kind.is_watched() {
         Check::ok(kind.as_str(), what)
+    } else if kind.is_on_the_wire() {
+        Check::ok(kind.as_str(), format!("read on the wire: {what}"))
     } else {
         Check::new(kind.as_str(), Status::Note, format!("not watched by this version: {what}"))
     }

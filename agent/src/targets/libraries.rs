@@ -39,6 +39,12 @@ impl LibraryKind {
         matches!(self, Self::Mysql | Self::Tls)
     }
 
+    /// Whether what it does is read from the bytes of its connections, without a probe in it.
+    #[must_use]
+    pub fn is_on_the_wire(self) -> bool {
+        matches!(self, Self::Postgres)
+    }
+
     /// The export by which it is recognised.
     #[must_use]
     pub fn proof(self) -> &'static str {
