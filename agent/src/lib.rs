@@ -2,8 +2,8 @@
 //! from its left (`cargo xtask tidy` holds this). `pipeline` and `cli` may import all.
 //!
 //! ```text
-//! telemetry, config, binaries, host -> probes -> intake -> targets -> python -> symbols -> profile
-//!     -> frameworks -> transactions -> store -> outputs -> exports
+//! telemetry, config, binaries, host -> probes -> intake -> targets -> python -> symbols
+//!     -> native -> profile -> frameworks -> transactions -> store -> outputs -> exports
 //! ```
 //!
 //! The single return path is `probes::tables`: userspace writes kernel maps through it, control, never data.
@@ -15,6 +15,7 @@ pub mod exports;
 pub mod frameworks;
 pub mod host;
 pub mod intake;
+pub mod native;
 pub mod outputs;
 pub mod pipeline;
 pub mod probes;

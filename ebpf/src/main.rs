@@ -10,6 +10,7 @@ mod announce;
 mod connection;
 #[cfg(target_arch = "bpf")]
 mod context;
+mod deep;
 #[cfg(target_arch = "bpf")]
 mod drivers;
 #[cfg(target_arch = "bpf")]
@@ -24,6 +25,8 @@ mod lifecycle;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod memory;
+#[cfg(target_arch = "bpf")]
+mod native;
 #[cfg(target_arch = "bpf")]
 mod sample;
 #[cfg(target_arch = "bpf")]

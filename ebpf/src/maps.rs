@@ -6,8 +6,8 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use pyapm_wire::connection::{HINT_SLOTS, Hint, Key, RECORD_CAPTURE, TAIL_CAPTURE};
 use pyapm_wire::count;
-use pyapm_wire::event::{Io, STATEMENT_CAPTURE, Stack, Statement};
-use pyapm_wire::python::{CODE_BYTES, FRAME_BYTES, Frame, MAX_FRAMES};
+use pyapm_wire::event::{Io, NATIVE_CAPTURE, Native, STATEMENT_CAPTURE, Stack, Statement};
+use pyapm_wire::python::{CODE_BYTES, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES};
 use pyapm_wire::settings::{IO_COPIES, Settings};
 use pyapm_wire::target::{MAX_TARGETS, Target};
 
@@ -51,9 +51,16 @@ pub(crate) static IO_SCRATCH: PerCpuArray<IoScratch<SOCKET_ROOM>> =
 #[map]
 pub(crate) static HANDLED: HashMap<u64, u32> = HashMap::with_max_entries(16_384, 0);
 
-/// Working space of the sampling program, which runs in an interrupt and is never nested.
+/// Working space of the sampling program, which runs in an interrupt and is never nested. One entry for each
+/// CPU, whose number is put in at load: the kernel's own per-CPU maps hold no more than 32 KiB
+/// (`PCPU_MIN_UNIT_SIZE`).
 #[map]
-pub(crate) static SAMPLE_SCRATCH: PerCpuArray<StackScratch> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static SAMPLE_SCRATCH: Array<DeepScratch> = Array::with_max_entries(1, 0);
+
+/// Working space for native stacks, by CPU: too large for a per-CPU map, whose values have at most 32 KiB. Made as
+/// long as there are CPUs when native stacks are wanted.
+#[map]
+pub(crate) static NATIVE_SCRATCH: Array<NativeScratch> = Array::with_max_entries(1, 0);
 
 /// Working space of uprobe programs, by thread: these can be preempted, so a CPU's space could be taken
 /// over half way. 1,024 threads inside driver calls at once; removed at thread exit.
@@ -123,7 +130,9 @@ static SETTINGS: Settings = Settings {
     inode_number: 0,
     task_stack: 0,
     io_copies: 0,
-    padding: 0,
+    native: 0,
+    task_mm: 0,
+    mm_start_stack: 0,
 };
 
 /// One setting, read so that the compiler does not take the zeroes above for the value.
@@ -192,27 +201,60 @@ pub(crate) struct TlsCall {
 
 #[repr(C)]
 pub(crate) struct StackScratch {
+    pub walk: Walk,
     pub record: Stack,
     pub frames: [Frame; MAX_FRAMES],
-    pub walk: Walk,
 }
+
+/// A [`StackScratch`] that is longer at its end.
+#[repr(C)]
+pub(crate) struct DeepScratch {
+    pub walk: Walk,
+    pub record: Stack,
+    pub frames: [Frame; DEEP_FRAMES],
+    /// Never used: the verifier does not see that a part which begins late is short.
+    pub beyond: [Frame; PART_FRAMES],
+    pub layout: Layout,
+    pub stack: u64,
+    pub status: u32,
+    pub kept: u32,
+    pub sent: u32,
+    pub padding: u32,
+}
+
+const _: () =
+    assert!(core::mem::offset_of!(StackScratch, frames) == core::mem::offset_of!(DeepScratch, frames));
 
 /// State of a walk. It lives here and not in registers, where each value that the verifier knows would
 /// multiply the states that it has to walk through.
 #[repr(C)]
 pub(crate) struct Walk {
     pub cursor: u64,
+    /// Frames so far.
+    pub frames: u64,
     pub hash: u64,
     /// All ones or 0: what this layout has, so that the loop need not branch on it.
     pub has_owner: u64,
     pub has_bytecode: u64,
     pub has_entry: u64,
+    /// Frames of the interpreter's own before the first Python frame.
+    pub top_entries: u64,
     /// The interpreter frame, and the code object, that the walk is at. What is read of a frame lies where it
     /// lies in the frame. Eight bytes more: a field at the last offset stays inside.
     pub frame: [u8; 2 * FRAME_BYTES + 8],
     pub code: [u8; CODE_BYTES + 8],
     /// Hash of the contents of its name.
     pub name: u64,
+}
+
+#[repr(C)]
+pub(crate) struct NativeScratch {
+    pub record: Native,
+    /// A page more than is copied: the loop's bound check looks at where a copy begins.
+    pub bytes: [u8; NATIVE_CAPTURE as usize + 4096],
+    /// Where the next copy begins, and what lies above the stack. Here for the reason given at `StackScratch`.
+    pub cursor: u64,
+    pub end: u64,
 }
 
 #[repr(C)]

@@ -1,28 +1,32 @@
 //! On-CPU samples: a software clock event on every CPU (`PERF_COUNT_SW_CPU_CLOCK`), which interrupts
 //! whatever thread runs there.
 
+use crate::deep;
 use crate::emit;
 use crate::lifecycle::header;
-use crate::maps::{SAMPLE_SCRATCH, TARGETS};
-use crate::{scope, stack};
+use crate::maps::{TARGETS, setting};
+use crate::{native, scope};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::perf_event;
 use aya_ebpf::programs::PerfEventContext;
 use pyapm_wire::count;
 use pyapm_wire::event::{Sample, kind};
-use pyapm_wire::python::status;
+use pyapm_wire::python::{route, status};
 
 #[perf_event]
-fn cpu_sample(_context: PerfEventContext) -> i32 {
+fn cpu_sample(context: PerfEventContext) -> i32 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: entries are written whole; a value changed under us can only spoil this one sample.
     let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return 0 };
-    let Some(scratch) = SAMPLE_SCRATCH.get_ptr_mut(0) else { return 0 };
-    let walked = stack::take(target, scratch);
+    let Some(scratch) = deep::scratch() else { return 0 };
+    let walked = deep::take(target, scratch);
     if walked.status == status::NO_THREAD_STATE {
         emit::add(count::SAMPLE_NOT_PYTHON, 1);
     }
-    let scope = scope::take(target, scratch);
+    if setting!(native) != 0 && target.layout.route != route::NONE {
+        native::send(&context);
+    }
+    let scope = scope::take(target, scratch.cast());
     emit::send(&Sample {
         header: header(kind::SAMPLE, size_of::<Sample>()),
         stack: walked.stack,

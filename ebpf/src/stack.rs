@@ -9,8 +9,8 @@ use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
 use pyapm_wire::python::{
-    ABSENT, CODE_BYTES, CONTENTS_HASH, ENTERED_FROM_C, FRAME_BYTES, Frame, IDENTITY_BYTES, IDENTITY_WORDS,
-    Layout, MAX_FRAMES, route, status,
+    ABSENT, CODE_BYTES, CONTENTS_HASH, ENTRIES, FRAME_BYTES, Frame, IDENTITY_BYTES, IDENTITY_WORDS, Layout,
+    MAX_FRAMES, route, status,
 };
 use pyapm_wire::target::Target;
 
@@ -31,8 +31,47 @@ pub(crate) struct Walked {
 #[inline(always)]
 pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Walked {
     let status = walk(&target.layout, scratch);
-    // SAFETY: `scratch` is valid; `walk` has stored both there.
-    let (frames, hash) = unsafe { ((*scratch).record.frames, (*scratch).walk.hash) };
+    finish(target, scratch, status)
+}
+
+/// Counts what is missing, and sends the frames if need be.
+#[inline(always)]
+pub(crate) fn finish(target: &Target, scratch: *mut StackScratch, status: u16) -> Walked {
+    // SAFETY: `scratch` is valid; `walk` has stored the number there.
+    let frames = unsafe { (*scratch).walk.frames };
+    let walked = identify(target, unsafe { &raw const (*scratch).walk }, status);
+    if walked.stack == 0 || STACKS.get_ptr(walked.stack).is_some() {
+        return walked;
+    }
+    let length = opaque(size_of::<Stack>() as u64 + frames * size_of::<Frame>() as u64);
+    if length <= (size_of::<Stack>() + MAX_FRAMES * size_of::<Frame>()) as u64 {
+        // SAFETY: the frames lie directly behind the record in the scratch, and `length` stays inside.
+        let sent = unsafe {
+            (*scratch).record = Stack {
+                header: header(kind::STACK, length as usize),
+                stack: walked.stack,
+                frames: frames as u32,
+                stack_status: walked.status,
+                top_entries: (*scratch).walk.top_entries as u16,
+                before: 0,
+                kept: frames as u32,
+                left_out: 0,
+                padding_2: [0; 3],
+            };
+            emit::output((&raw const (*scratch).record).cast(), length)
+        };
+        if sent {
+            let _full_means_sent_again = STACKS.insert(walked.stack, 1, 0);
+        }
+    }
+    walked
+}
+
+/// The id of what was walked, with the counting of what it lacks.
+#[inline(always)]
+pub(crate) fn identify(target: &Target, walk: *const Walk, status: u16) -> Walked {
+    // SAFETY: `walk` is valid.
+    let (frames, hash) = unsafe { ((*walk).frames, (*walk).hash) };
     if status == status::UNREADABLE {
         emit::add(count::STACK_UNREADABLE, 1);
     }
@@ -44,53 +83,33 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Walked {
         emit::add(count::STACK_TRUNCATED, 1);
     }
     // The generation keeps two processes apart that had one pid, or one address space layout.
-    let stack = fold(hash ^ target.generation, u64::from(status)) | 1;
-    if STACKS.get_ptr(stack).is_none() {
-        let length = size_of::<Stack>() as u64 + u64::from(frames) * size_of::<Frame>() as u64;
-        let length = opaque(length);
-        if length <= (size_of::<Stack>() + MAX_FRAMES * size_of::<Frame>()) as u64 {
-            // SAFETY: the frames lie directly behind the record in the scratch, and `length` stays inside.
-            let sent = unsafe {
-                (*scratch).record = Stack {
-                    header: header(kind::STACK, length as usize),
-                    stack,
-                    frames,
-                    stack_status: status,
-                    padding: 0,
-                };
-                emit::output(scratch.cast(), length)
-            };
-            if sent {
-                let _full_means_sent_again = STACKS.insert(stack, 1, 0);
-            }
-        }
-    }
-    Walked { stack, status }
+    Walked { stack: fold(hash ^ target.generation, u64::from(status)) | 1, status }
 }
 
-/// Fills `scratch.frames`, innermost first, and leaves their number in `scratch.record.frames` and a hash
-/// over them in `scratch.hash`.
+/// Fills `scratch.frames`, innermost first, and leaves their number and a hash over them in `scratch.walk`. When it
+/// ends with `TRUNCATED`, it can be gone on with.
 #[inline(always)]
-fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
+pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
     // SAFETY: `scratch` is valid, here and below.
-    unsafe { (*scratch).record.frames = 0 };
+    unsafe { (*scratch).walk.frames = 0 };
     let tstate = match thread_state(layout) {
         Ok(tstate) => tstate,
         Err(status) => return status,
     };
     let Some(first) = first_frame(layout, tstate) else { return status::UNREADABLE };
     // SAFETY: as above.
+    let (walk, frames) = unsafe { (&raw mut (*scratch).walk, (&raw mut (*scratch).frames).cast::<Frame>()) };
     unsafe {
-        let walk = &raw mut (*scratch).walk;
         (*walk).cursor = first;
         (*walk).hash = HASH_START;
         (*walk).has_owner = all_ones_unless_absent(layout.frame_owner);
         (*walk).has_bytecode = all_ones_unless_absent(layout.code_bytecode);
+        (*walk).top_entries = 0;
         (*walk).has_entry = all_ones_unless_absent(layout.frame_entry);
     }
     // Every call from C may have put a shim between two frames, so allow for more steps than frames.
     for _ in 0..MAX_FRAMES + MAX_FRAMES / 2 {
-        match step(layout, scratch) {
+        match step(layout, walk, frames, MAX_FRAMES, |index| index) {
             Step::Next => {}
             Step::End(status) => return status,
         }
@@ -108,17 +127,23 @@ pub(crate) fn first_frame(layout: &Layout, tstate: u64) -> Option<u64> {
     user::<u64>(first + u64::from(layout.cframe_current))
 }
 
-enum Step {
+pub(crate) enum Step {
     Next,
     End(u16),
 }
 
-/// Takes the frame under the cursor, and moves on to its caller.
+/// Takes the frame under the cursor, and moves on to its caller. The frame that is the `index`th goes where
+/// `place(index)` says; all places are below `room`.
 #[inline(always)]
-fn step(layout: &Layout, scratch: *mut StackScratch) -> Step {
+pub(crate) fn step(
+    layout: &Layout,
+    walk: *mut Walk,
+    frames: *mut Frame,
+    room: usize,
+    place: impl Fn(u64) -> u64,
+) -> Step {
     let tag_mask = !u64::from(layout.tag_mask);
-    // SAFETY: `scratch` is valid, here and below.
-    let walk = unsafe { &raw mut (*scratch).walk };
+    // SAFETY: `walk` and `frames` are valid, here and below.
     let address = unsafe { (*walk).cursor } & tag_mask;
     if address == 0 {
         return Step::End(status::COMPLETE);
@@ -131,24 +156,33 @@ fn step(layout: &Layout, scratch: *mut StackScratch) -> Step {
         return Step::End(status::UNREADABLE);
     }
     // SAFETY: as above.
-    unsafe { (*walk).cursor = field::<u64, FRAME_BYTES>(frame, layout.frame_previous) };
-    // SAFETY: as above.
-    let index = opaque(u64::from(unsafe { (*scratch).record.frames }));
-    let frames = unsafe { &raw mut (*scratch).frames }.cast::<Frame>();
+    let previous = unsafe { field::<u64, FRAME_BYTES>(frame, layout.frame_previous) };
+    let index = unsafe { (*walk).frames };
     let owner = u64::from(unsafe { field::<u8, FRAME_BYTES>(frame, layout.frame_owner) });
     if owner & unsafe { (*walk).has_owner } >= FIRST_FOREIGN_OWNER {
-        // The frame before this one was entered through it.
-        let before = index.wrapping_sub(1);
-        if before < MAX_FRAMES as u64 {
+        // The frame before this one was entered through it; with none before, one that has ended was.
+        // SAFETY: as above.
+        unsafe {
+            (*walk).cursor = previous;
+            (*walk).hash = fold((*walk).hash, ENTRIES);
+        }
+        if index == 0 {
+            // SAFETY: as above.
+            unsafe { (*walk).top_entries += 1 };
+            return Step::Next;
+        }
+        let before = opaque(place(index.wrapping_sub(1)));
+        if before < room as u64 {
             // SAFETY: `before` is below the length of `frames`.
             unsafe {
-                (*frames.add(before as usize)).code |= ENTERED_FROM_C;
-                (*walk).hash = fold((*walk).hash, ENTERED_FROM_C);
+                let code = (*frames.add(before as usize)).code;
+                (*frames.add(before as usize)).code = code + u64::from(code & ENTRIES != ENTRIES);
             }
         }
         return Step::Next;
     }
-    if index >= MAX_FRAMES as u64 {
+    let at = opaque(place(index));
+    if at >= room as u64 {
         return Step::End(status::TRUNCATED);
     }
     // SAFETY: as above.
@@ -160,17 +194,18 @@ fn step(layout: &Layout, scratch: *mut StackScratch) -> Step {
     let instruction = ((from_pointer & by_pointer) | (from_last & !by_pointer)) as i32;
     let entry = u64::from(unsafe { field::<u8, FRAME_BYTES>(frame, layout.frame_entry) } & 1);
     // Without owners, each Python call is one of C.
-    let entered = (entry & unsafe { (*walk).has_entry }) | (ENTERED_FROM_C & !unsafe { (*walk).has_owner });
+    let entered = (entry & unsafe { (*walk).has_entry }) | (1 & !unsafe { (*walk).has_owner });
     let Some(identity) = identity(layout, code, walk) else {
         return Step::End(status::UNREADABLE);
     };
-    let code = code & !ENTERED_FROM_C | entered;
-    // SAFETY: `index` is below the length of `frames`.
+    let code = code & !ENTRIES | entered;
+    // SAFETY: `at` is below the length of `frames`.
     unsafe {
-        frames.add(index as usize).write(Frame { code, instruction, identity });
-        let place = u64::from(instruction as u32) << 32 | u64::from(identity);
-        (*walk).hash = fold(fold((*walk).hash, code), place);
-        (*scratch).record.frames = index as u32 + 1;
+        frames.add(at as usize).write(Frame { code, instruction, identity });
+        let rest = u64::from(instruction as u32) << 32 | u64::from(identity);
+        (*walk).hash = fold(fold((*walk).hash, code), rest);
+        (*walk).frames = index + 1;
+        (*walk).cursor = previous;
     }
     Step::Next
 }
@@ -234,19 +269,18 @@ fn mix(words: [u64; IDENTITY_WORDS], start: u64) -> u64 {
 /// [`identity`] without a copy of the code object, for programs that look at few frames and have no scratch.
 #[inline(always)]
 pub(crate) fn frame_identity(layout: &Layout, code: u64) -> u32 {
-    let start = code + u64::from(layout.code_start);
-    let head = user_or_zero::<[u64; IDENTITY_WORDS]>(start);
+    let head = user_or_zero::<[u64; IDENTITY_WORDS]>(code + u64::from(layout.code_start));
     let mut hash = mix(head, HASH_START);
     if layout.has_version == 0 || head[IDENTITY_WORDS - 1] >> 32 == 0 {
-        let at = if layout.has_version == 0 {
-            start + u64::from(layout.code_bytes.wrapping_sub(IDENTITY_BYTES))
+        let tail = if layout.has_version == 0 {
+            u64::from(layout.code_start) + u64::from(layout.code_bytes.wrapping_sub(IDENTITY_BYTES))
         } else {
-            code + u64::from(layout.code_tail)
+            u64::from(layout.code_tail)
         };
-        let tail = user_or_zero::<[u64; IDENTITY_WORDS]>(at);
-        let name = user_or_zero::<u64>(at + u64::from(layout.tail_name));
+        let words = user_or_zero::<[u64; IDENTITY_WORDS]>(code + tail);
+        let name = user_or_zero::<u64>(code + tail + u64::from(layout.tail_name));
         let name = user_or_zero::<u64>(name + CONTENTS_HASH);
-        hash = mix(tail, mix([name, 0, 0, 0], hash));
+        hash = mix(words, mix([name, 0, 0, 0], hash));
     }
     (hash ^ (hash >> 32)) as u32
 }
@@ -271,7 +305,7 @@ fn all_ones_unless_absent(offset: u32) -> u64 {
 }
 
 #[inline(always)]
-fn fold(hash: u64, value: u64) -> u64 {
+pub(crate) fn fold(hash: u64, value: u64) -> u64 {
     let mixed = (hash ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     mixed ^ (mixed >> 29)
 }

@@ -52,6 +52,7 @@ struct Segment {
     address: u64,
     file_offset: u64,
     file_size: u64,
+    executable: bool,
 }
 
 /// What was read of one ELF file. Owned: the file need not stay open.
@@ -82,6 +83,7 @@ impl Image {
                 address: header.p_vaddr(endian),
                 file_offset: header.p_offset(endian),
                 file_size: header.p_filesz(endian),
+                executable: header.p_flags(endian).0 & object::elf::PF_X.0 != 0,
             })
             .collect();
         let sections = elf
@@ -167,11 +169,15 @@ impl Image {
     /// of the mappings of this file): 0 for a position-dependent executable.
     #[must_use]
     pub fn bias(&self, mapping: &Mapping) -> Option<u64> {
-        let segment = self.segments.iter().find(|segment| {
+        let is_of = |segment: &&Segment| {
             // The loader maps whole pages: a mapping may begin up to a page before the segment's bytes.
             let first = segment.file_offset & !0xfff;
             mapping.offset >= first && mapping.offset < segment.file_offset + segment.file_size.max(1)
-        })?;
+        };
+        // A page that two segments share is mapped for each, at different places.
+        let alike =
+            self.segments.iter().filter(|segment| segment.executable == mapping.executable).find(is_of);
+        let segment = alike.or_else(|| self.segments.iter().find(is_of))?;
         let address = segment.address.wrapping_sub(segment.file_offset).wrapping_add(mapping.offset);
         Some(mapping.start.wrapping_sub(address))
     }

@@ -62,6 +62,8 @@ pub struct RecordOptions {
     /// Samples per second and CPU, 1 to 10,000.
     pub rate_hz: u32,
     pub mode: Mode,
+    /// C, C++ and Rust frames too.
+    pub native: bool,
     pub destination: Destination,
     pub format: profile::Format,
     pub look: profile::Look,

@@ -57,6 +57,10 @@ pub(super) struct Record {
     #[arg(long, short, value_enum, default_value_t = ModeArgument::Cpu)]
     mode: ModeArgument,
 
+    /// C, C++ and Rust frames too, where they are between Python frames.
+    #[arg(long)]
+    native: bool,
+
     /// Leave out children and forks.
     #[arg(long)]
     no_subprocesses: bool,
@@ -124,6 +128,7 @@ impl Record {
             duration: self.duration,
             rate_hz: self.rate,
             mode,
+            native: self.native,
             destination: if self.output.as_os_str() == "-" {
                 Destination::Stdout
             } else {
@@ -209,6 +214,7 @@ mod tests {
             duration: None,
             rate_hz: 99,
             mode: Mode::Cpu,
+            native: false,
             destination: Destination::File("a.svg".into()),
             format: Format::Flamegraph,
             look: Look::default(),
@@ -222,13 +228,14 @@ mod tests {
     #[test]
     fn processes() {
         assert_eq!(parsed("--pid 42 -o a.svg").unwrap(), defaults());
-        let line = "-p 42 -p 43 -d 1.5 -r 10000 -o b.txt --format pprof --no-subprocesses -t -F --full-paths \
+        let line = "-p 42 -p 43 -d 1.5 -r 10000 -o b.txt --format pprof --no-subprocesses -t -F --full-paths --native \
                     --include a* --include b --exclude *.py";
         let expected = RecordOptions {
             subject: Subject::Processes(vec![42, 43]),
             subprocesses: false,
             duration: Some(Duration::from_millis(1500)),
             rate_hz: 10_000,
+            native: true,
             destination: Destination::File("b.txt".into()),
             format: Format::Pprof,
             look: Look { threads: true, function: true, full_paths: true },

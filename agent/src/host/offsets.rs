@@ -36,7 +36,9 @@ pub fn settings(btf: &Btf) -> Result<Settings, BtfError> {
         inode_number: offset("inode", "i_ino")?,
         task_stack: offset("task_struct", "stack")?,
         io_copies: 1,
-        padding: 0,
+        native: 0,
+        task_mm: offset("task_struct", "mm")?,
+        mm_start_stack: offset("mm_struct", "start_stack")?,
     })
 }
 

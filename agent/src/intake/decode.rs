@@ -2,14 +2,14 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Io, Library, StackId, StackStatus,
-    Statement,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Io, Library, Native, StackId,
+    StackPart, StackStatus, Statement,
 };
 use super::exception;
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
 use pyapm_wire::exception::Passed;
-use pyapm_wire::python::{ENTERED_FROM_C, Frame, status};
+use pyapm_wire::python::{ENTRIES, Frame, INNER_FRAMES, status};
 use pyapm_wire::scope::Scope;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -91,6 +91,12 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             let (passed, _) = split::<Passed>(record)?;
             Body::ExceptionPassed { id: ExceptionId(passed.id), frame: passed.frame }
         }
+        kind::NATIVE => {
+            let (native, rest) = split::<wire::Native>(record)?;
+            let (stack, _) = take(rest, native.copied, record)?;
+            let cut = header.flags & wire::native::CUT != 0;
+            Body::Native(Native { ip: native.ip, sp: native.sp, bp: native.bp, stack, cut })
+        }
         other => return Err(DecodeError::Kind(other)),
     };
     Ok(Event { time_ns: header.time_ns, pid: header.tgid, tid: header.tid, scope, body })
@@ -134,20 +140,24 @@ fn statement<'a>(
 }
 
 fn stack(record: &[u8]) -> Result<Body<'_>, DecodeError> {
-    let (stack, rest) = split::<wire::Stack>(record)?;
-    let bytes = (stack.frames as usize).saturating_mul(size_of::<Frame>());
+    let (fixed, rest) = split::<wire::Stack>(record)?;
+    let bytes = (fixed.frames as usize).saturating_mul(size_of::<Frame>());
     let (frames, _) = take(rest, u32::try_from(bytes).unwrap_or(u32::MAX), record)?;
-    Ok(Body::Stack {
-        stack: stack_id(stack.stack).ok_or(DecodeError::Short(record.len()))?,
-        frames: frames.chunks_exact(size_of::<Frame>()).map(frame).collect(),
-        status: stack_status(stack.stack_status)?,
-    })
-}
-
-/// What the kernel half adds to the code object's address is not part of it.
-fn frame(bytes: &[u8]) -> Frame {
-    let frame: Frame = bytemuck::pod_read_unaligned(bytes);
-    Frame { code: frame.code & !ENTERED_FROM_C, ..frame }
+    let stack = stack_id(fixed.stack).ok_or(DecodeError::Short(record.len()))?;
+    let frames = frames.chunks_exact(size_of::<Frame>()).map(bytemuck::pod_read_unaligned::<Frame>);
+    let entries: Vec<u8> =
+        frames.clone().map(|frame| u8::try_from(frame.code & ENTRIES).unwrap_or(u8::MAX)).collect();
+    // What the kernel half adds to the code object's address is not part of it.
+    let frames = frames.map(|frame| Frame { code: frame.code & !ENTRIES, ..frame }).collect();
+    let status = stack_status(fixed.stack_status)?;
+    let gap = (fixed.left_out > 0).then_some(Gap { after: INNER_FRAMES, frames: fixed.left_out });
+    let top_entries = u8::try_from(fixed.top_entries).unwrap_or(u8::MAX);
+    let (before, kept) = (fixed.before as usize, fixed.kept as usize);
+    let part = StackPart { stack, frames, entries, top_entries, before, kept, gap, status };
+    if fixed.before == 0 && fixed.kept == fixed.frames {
+        return Ok(part.whole());
+    }
+    Ok(Body::StackPart(part))
 }
 
 /// The fixed part at the start, and what follows it.
@@ -212,14 +222,26 @@ mod tests {
     #[test]
     fn stack_frames() {
         let frame = Frame { code: 0x1000, instruction: -2, identity: 3 };
-        let entered = Frame { code: frame.code | ENTERED_FROM_C, ..frame };
-        let stack =
-            wire::Stack { header: header(kind::STACK), stack: 11, frames: 2, ..wire::Stack::zeroed() };
+        let entered = Frame { code: frame.code | 2, ..frame };
+        let stack = wire::Stack {
+            header: header(kind::STACK),
+            stack: 11,
+            frames: 2,
+            kept: 2,
+            top_entries: 1,
+            ..wire::Stack::zeroed()
+        };
         let record = bytes_of(&stack, &[bytemuck::bytes_of(&entered), bytemuck::bytes_of(&frame)].concat());
         let body = decode(&record).unwrap().body;
         assert_eq!(
             body,
-            Body::Stack { stack: StackId(11), frames: vec![frame, frame], status: StackStatus::Complete }
+            Body::Stack {
+                stack: StackId(11),
+                frames: vec![frame, frame],
+                entries: vec![1, 2],
+                gap: None,
+                status: StackStatus::Complete,
+            }
         );
     }
 
@@ -234,7 +256,13 @@ mod tests {
             ..wire::Statement::zeroed()
         };
         let stack = wire::Stack { header: header(kind::STACK), stack: 1, frames: 1, ..wire::Stack::zeroed() };
-        for record in [bytes_of(&io, b"abcyz"), bytes_of(&statement, b"abcyz"), bytes_of(&stack, &[0; 16])] {
+        let native = wire::Native { header: header(kind::NATIVE), copied: 3, ..wire::Native::zeroed() };
+        for record in [
+            bytes_of(&io, b"abcyz"),
+            bytes_of(&statement, b"abcyz"),
+            bytes_of(&stack, &[0; 16]),
+            bytes_of(&native, b"abc"),
+        ] {
             assert!(decode(&record).is_ok());
             for end in 0..record.len() {
                 assert_eq!(decode(&record[..end]), Err(DecodeError::Short(end)));

@@ -69,11 +69,57 @@ pub enum Body<'a> {
         id: ExceptionId,
         frame: pyapm_wire::python::Frame,
     },
+    /// Directly before the sample that it belongs to.
+    Native(Native<'a>),
+    /// The reader hands on whole stacks, whatever parts they come in.
     Stack {
         stack: StackId,
+        /// Innermost first.
         frames: Vec<pyapm_wire::python::Frame>,
+        /// For each frame, how often C code called the interpreter between it and the frame that it called (of the
+        /// innermost one: calls whose frames have ended already), at most 3.
+        entries: Vec<u8>,
+        gap: Option<Gap>,
         status: StackStatus,
     },
+    /// One of several records that a deep stack comes in.
+    StackPart(StackPart),
+}
+
+/// Frames that are missing in the middle of a stack, which was too deep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gap {
+    /// Frames before it.
+    pub after: usize,
+    /// Frames that are missing.
+    pub frames: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackPart {
+    pub stack: StackId,
+    pub frames: Vec<pyapm_wire::python::Frame>,
+    /// For each frame, how often C code called the interpreter between it and its caller.
+    pub entries: Vec<u8>,
+    /// The same inward of the whole stack's innermost frame.
+    pub top_entries: u8,
+    /// Frames in the parts before this one.
+    pub before: usize,
+    /// Frames in all parts.
+    pub kept: usize,
+    pub gap: Option<Gap>,
+    pub status: StackStatus,
+}
+
+impl StackPart {
+    /// All of its stack, when this part is the only one, or all others have been added to it.
+    pub(super) fn whole(self) -> Body<'static> {
+        let mut entries = self.entries;
+        // From "between a frame and its caller" to "between a frame and the one that it called".
+        entries.insert(0, self.top_entries);
+        entries.truncate(self.frames.len());
+        Body::Stack { stack: self.stack, frames: self.frames, entries, gap: self.gap, status: self.status }
+    }
 }
 
 /// One end of a connection.
@@ -224,6 +270,18 @@ pub enum Content {
     /// An int's words behind the object's head, as the version lays them out.
     Int([u64; 3]),
     Other,
+}
+
+/// What a thread's native frames can be found from: its registers in its own code, and a copy of its stack.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Native<'a> {
+    pub ip: u64,
+    pub sp: u64,
+    pub bp: u64,
+    /// From `sp` upwards.
+    pub stack: &'a [u8],
+    /// The stack goes on beyond what was copied.
+    pub cut: bool,
 }
 
 /// See `pyapm_wire::python::status`.

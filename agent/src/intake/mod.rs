@@ -1,4 +1,5 @@
-//! From the ring buffer's bytes to typed events. Drains and decodes; knows no process and keeps no state.
+//! From the ring buffer's bytes to typed events. Drains and decodes; knows no process, and
+//! keeps no state but the first parts of stacks whose last has not come.
 //!
 //! Order: events of one thread come in the order in which the thread made them, and a fork before anything
 //! of the child, because ring space is reserved by the acting thread itself. Rooms further on rely on
@@ -7,11 +8,12 @@
 mod decode;
 mod event;
 mod exception;
+mod parts;
 mod ring;
 
 pub use decode::{DecodeError, decode};
 pub use event::{
-    Body, ConnectionId, Content, Context, Direction, Endpoint, Event, Exception, ExceptionId, Io, Library,
-    Relation, StackId, StackStatus, Statement, Value,
+    Body, ConnectionId, Content, Context, Direction, Endpoint, Event, Exception, ExceptionId, Gap, Io,
+    Library, Native, Relation, StackId, StackPart, StackStatus, Statement, Value,
 };
 pub use ring::{Delivered, Reader};

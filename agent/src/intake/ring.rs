@@ -2,7 +2,8 @@
 //! is given back.
 
 use super::decode::decode;
-use super::event::Event;
+use super::event::{Body, Event};
+use super::parts::Parts;
 use aya::maps::{MapData, RingBuf};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -20,12 +21,13 @@ pub struct Delivered {
 pub struct Reader {
     ring: RingBuf<MapData>,
     delivered: Delivered,
+    parts: Parts,
 }
 
 impl Reader {
     #[must_use]
     pub fn new(ring: RingBuf<MapData>) -> Self {
-        Self { ring, delivered: Delivered::default() }
+        Self { ring, delivered: Delivered::default(), parts: Parts::default() }
     }
 
     /// Hands on what is there, at most `limit` records; the number of records taken.
@@ -38,7 +40,14 @@ impl Reader {
             match decode(&record) {
                 Ok(event) => {
                     self.delivered.decoded += 1;
-                    take(&event);
+                    match &event.body {
+                        Body::StackPart(part) => {
+                            if let Some(body) = self.parts.add(event.tid, part) {
+                                take(&Event { body, ..event });
+                            }
+                        }
+                        _ => take(&event),
+                    }
                 }
                 Err(error) => {
                     self.delivered.undecodable += 1;

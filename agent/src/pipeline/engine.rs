@@ -298,10 +298,11 @@ impl Rooms<'_> {
         let mut stack = None;
         match &event.body {
             Body::Fork { child } => self.fork(application, event, *child),
-            Body::Stack { stack, frames, .. } => {
+            Body::Stack { stack, frames, gap, .. } => {
                 if let Some(interpreter) = self.interpreters.get(&event.pid).cloned() {
                     let memory = ProcessMemory::new(event.pid);
-                    let frames = self.symbols.resolve(event.pid, &interpreter, &memory, frames);
+                    let frames =
+                        self.symbols.resolve_with_gap(event.pid, &interpreter, &memory, frames, *gap);
                     self.loops.met(event.pid, &frames);
                     self.symbols.announce(event.pid, *stack, frames);
                 }

@@ -46,7 +46,7 @@ pub(super) fn start(
     seed: u64,
     sql: Mode,
 ) -> Result<(Engine, ApplicationId), StartError> {
-    let mut engine = Engine::new(load(ring_bytes)?, rate_hz, seed, true)?;
+    let mut engine = Engine::new(load(ring_bytes, false)?, rate_hz, seed, true)?;
     engine.sql = sql;
     let application = engine.discovery.application(pid)?;
     // The process that was asked for decides whether this interpreter can be watched at all.
@@ -57,11 +57,12 @@ pub(super) fn start(
     Ok((engine, id))
 }
 
-/// A loaded kernel half with nothing attached, where this machine allows one.
-pub(super) fn load(ring_bytes: u32) -> Result<Probes, StartError> {
+/// A loaded kernel half with nothing attached, where this machine allows one. `native`: samples come with native
+/// stacks.
+pub(super) fn load(ring_bytes: u32, native: bool) -> Result<Probes, StartError> {
     let plan = Plan::from_facts(&Facts::read())?;
     let settings = Settings { io_copies: plan.io_copies, ..settings(&Btf::running_kernel()?)? };
-    Ok(Probes::load(Setup { settings, ring_bytes })?)
+    Ok(Probes::load(Setup { settings, ring_bytes, native })?)
 }
 
 /// Has the kernel verify and load every program, attaches none, and lets them go again: for the doctor.
@@ -70,7 +71,7 @@ pub(super) fn load(ring_bytes: u32) -> Result<Probes, StartError> {
 /// What the kernel said.
 pub fn try_load() -> anyhow::Result<()> {
     let settings = Settings { io_copies: IO_COPIES, ..settings(&Btf::running_kernel()?)? };
-    Probes::load(Setup { settings, ring_bytes: 1 << 16 })?.load_all()?;
+    Probes::load(Setup { settings, ring_bytes: 1 << 16, native: true })?.load_all()?;
     Ok(())
 }
 

@@ -80,6 +80,8 @@ pub struct Setup {
     pub settings: Settings,
     /// Bytes of the ring buffer; rounded up to a power of two of at least a page.
     pub ring_bytes: u32,
+    /// Native stacks are sent with samples.
+    pub native: bool,
 }
 
 /// A loaded kernel half. Everything it attached goes with it, also when this process is killed: programs,
@@ -105,9 +107,20 @@ impl Probes {
         let mut settings = setup.settings;
         // Wake the reader early only when a quarter is full; else its timer is soon enough.
         settings.wakeup_bytes = ring_bytes / 4;
+        settings.native = setup.native.into();
         let bytes = bytemuck::bytes_of(&settings);
+        // Those that may yet be plugged in too.
+        let cpus = aya::util::nr_cpus()
+            .map_err(|(what, source)| ProbeError::Cpus { what: what.to_owned(), source })?;
+        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX).max(1);
         let mut loader = EbpfLoader::new();
-        loader.override_global("SETTINGS", bytes, true).map_max_entries("RING", ring_bytes);
+        loader
+            .override_global("SETTINGS", bytes, true)
+            .map_max_entries("RING", ring_bytes)
+            .map_max_entries("SAMPLE_SCRATCH", cpus);
+        if setup.native {
+            loader.map_max_entries("NATIVE_SCRATCH", cpus);
+        }
         let ebpf = loader.load(OBJECT).map_err(ProbeError::Load)?;
         Ok(Self {
             tracepoints: Vec::new(),

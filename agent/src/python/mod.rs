@@ -15,6 +15,7 @@ mod gil;
 #[cfg(test)]
 mod hostile;
 mod identity;
+mod jit;
 mod lines;
 mod locate;
 mod memory;
@@ -40,6 +41,7 @@ pub use error::PythonError;
 pub use exception::{ExceptionClass, Printing, message};
 pub use gil::Gil;
 pub use identity::read_identity;
+pub use jit::{JIT_NOTE, may_be_compiled};
 pub use lines::LineTable;
 pub use locate::Embedding;
 pub use memory::{BoundedMemory, BufferMemory, MAX_READ, Memory, MemoryError, ProcessMemory};

@@ -4,6 +4,7 @@
 use super::contexts::ContextCode;
 use super::error::PythonError;
 use super::identity::IdentityPlaces;
+use super::jit::{JIT_NOTE, may_be_compiled};
 use super::locate::{Embedding, Images, Located};
 use super::memory::{Memory, MemoryError, ProcessMemory};
 use super::offsets::{Cookie, DebugOffsets, DebugOffsetsError, ObjectOffsets, table};
@@ -12,7 +13,7 @@ use super::route::{self, Libc, Route};
 use super::stack::read_stack;
 use super::threads::{ThreadState, thread_states};
 use super::version::{Version, detect};
-use crate::binaries::mappings;
+use crate::binaries::{Mapping, mappings};
 use pyapm_wire::python::{ABSENT, FRAME_BYTES, Layout, route as wire};
 use std::io;
 use std::path::PathBuf;
@@ -78,7 +79,7 @@ impl Inspector {
         let libc = Libc::of(&mappings);
         let mut first_error = None;
         for located in self.images.locate(pid, &mappings).take(MAX_INTERPRETERS) {
-            match understand(pid, &located, libc) {
+            match understand(pid, &located, libc, &mappings) {
                 Err(error @ PythonError::NotInitialised { .. }) => {
                     first_error.get_or_insert(error);
                 }
@@ -89,7 +90,12 @@ impl Inspector {
     }
 }
 
-fn understand(pid: u32, located: &Located, libc: Libc) -> Result<Interpreter, PythonError> {
+fn understand(
+    pid: u32,
+    located: &Located,
+    libc: Libc,
+    mappings: &[Mapping],
+) -> Result<Interpreter, PythonError> {
     let memory = ProcessMemory::new(pid);
     let runtime = located.runtime_address;
     // Nothing that is read is worth anything if nothing can be read: say why first.
@@ -106,6 +112,9 @@ fn understand(pid: u32, located: &Located, libc: Libc) -> Result<Interpreter, Py
     let mut notes = Vec::new();
     if version.micro.is_none() {
         notes.push(format!("only the minor version could be told, from the name `{}`", file.display()));
+    }
+    if may_be_compiled(pid, version, mappings) {
+        notes.push(JIT_NOTE.to_owned());
     }
     if Cookie::read(&memory, runtime_address).is_ok_and(|cookie| cookie.free_threaded) {
         return Err(PythonError::FreeThreaded { pid, version, file });

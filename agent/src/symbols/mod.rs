@@ -7,4 +7,4 @@ mod classes;
 mod clock;
 mod resolver;
 
-pub use resolver::{Counts, Limits, Symbols, UNKNOWN};
+pub use resolver::{Counts, Limits, Symbols, UNKNOWN, left_out};

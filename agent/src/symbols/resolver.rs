@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::clock::monotonic_ns;
-use crate::intake::StackId;
+use crate::intake::{Gap, StackId};
 use crate::python::{Code, ExceptionClass, Interpreter, Memory, ObjectError, read_code};
 use pyapm_model::line::Frame;
 use pyapm_wire::python::Frame as RawFrame;
@@ -11,6 +11,12 @@ use std::sync::Arc;
 
 /// Function and file of a frame whose code object could not be read, or was no longer the same.
 pub const UNKNOWN: &str = "?";
+
+/// The frame that stands for so many which a stack was too deep for.
+#[must_use]
+pub fn left_out(frames: u32) -> Frame {
+    Frame { function: format!("[... {frames} frames left out ...]"), file: String::new(), line: None }
+}
 
 /// How much is remembered, in bytes (estimated).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,18 +138,43 @@ impl Symbols {
         memory: &dyn Memory,
         frames: &[RawFrame],
     ) -> Arc<[Frame]> {
-        frames
-            .iter()
-            .filter_map(|frame| match self.code(pid, interpreter, memory, frame) {
-                Some(code) if code.is_shim() => None,
-                Some(code) => Some(Frame {
-                    function: code.function.to_string(),
-                    file: code.file.to_string(),
-                    line: code.lines.line(frame.instruction),
-                }),
-                None => Some(Frame { function: UNKNOWN.to_owned(), file: UNKNOWN.to_owned(), line: None }),
-            })
-            .collect()
+        frames.iter().filter_map(|frame| self.named(pid, interpreter, memory, frame)).collect()
+    }
+
+    /// As [`Self::resolve`], with a mark in place of the frames that were too many.
+    pub fn resolve_with_gap(
+        &mut self,
+        pid: u32,
+        interpreter: &Interpreter,
+        memory: &dyn Memory,
+        frames: &[RawFrame],
+        gap: Option<Gap>,
+    ) -> Arc<[Frame]> {
+        let Some(gap) = gap else { return self.resolve(pid, interpreter, memory, frames) };
+        let (inner, outer) = frames.split_at(gap.after.min(frames.len()));
+        let mut named: Vec<Frame> =
+            inner.iter().filter_map(|frame| self.named(pid, interpreter, memory, frame)).collect();
+        named.push(left_out(gap.frames));
+        named.extend(outer.iter().filter_map(|frame| self.named(pid, interpreter, memory, frame)));
+        named.into()
+    }
+
+    fn named(
+        &mut self,
+        pid: u32,
+        interpreter: &Interpreter,
+        memory: &dyn Memory,
+        frame: &RawFrame,
+    ) -> Option<Frame> {
+        match self.code(pid, interpreter, memory, frame) {
+            Some(code) if code.is_shim() => None,
+            Some(code) => Some(Frame {
+                function: code.function.to_string(),
+                file: code.file.to_string(),
+                line: code.lines.line(frame.instruction),
+            }),
+            None => Some(Frame { function: UNKNOWN.to_owned(), file: UNKNOWN.to_owned(), line: None }),
+        }
     }
 
     fn code(

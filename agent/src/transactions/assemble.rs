@@ -118,10 +118,15 @@ impl Transactions {
             }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
             Body::Context(made) => self.context_made(&caller(stack), made),
-            Body::Fork { .. } | Body::Stack { .. } | Body::Started | Body::Listens
+            Body::Fork { .. }
+            | Body::Stack { .. }
+            | Body::StackPart(_)
+            | Body::Native(_)
             // Exceptions come in with their names: see `errors`.
             | Body::Exception(_)
-            | Body::ExceptionPassed { .. } => {}
+            | Body::ExceptionPassed { .. }
+            | Body::Started
+            | Body::Listens => {}
         }
     }
 

@@ -42,6 +42,11 @@ pub const TLS_IMPLAUSIBLE: u32 = 23;
 /// Calls into a TLS library that could not be followed because a map was full.
 pub const TLS_FULL: u32 = 24;
 
+/// Samples whose thread's own registers were not where they are on every known kernel: no native frames.
+pub const NATIVE_REGISTERS_UNKNOWN: u32 = 17;
+/// Native stacks larger than [`crate::event::NATIVE_CAPTURE`], or cut short by a page that was absent.
+pub const NATIVE_STACK_CUT: u32 = 18;
+
 /// Rows of `COUNTS`; a machine with more CPUs shares them.
 pub const CPUS: u32 = 1024;
 
@@ -63,6 +68,8 @@ pub const NAMES: [&str; SLOTS as usize] = {
     names[REGISTERS_UNKNOWN as usize] = "registers_unknown";
     names[CONTEXT_UNVERIFIED as usize] = "context_unverified";
     names[SCOPE_UNREADABLE as usize] = "scope_unreadable";
+    names[NATIVE_REGISTERS_UNKNOWN as usize] = "native_registers_unknown";
+    names[NATIVE_STACK_CUT as usize] = "native_stack_cut";
     names[TLS_UNFINISHED as usize] = "tls_unfinished";
     names[TLS_IMPLAUSIBLE as usize] = "tls_implausible";
     names[TLS_FULL as usize] = "tls_full";

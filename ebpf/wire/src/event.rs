@@ -22,6 +22,7 @@ pub mod kind {
     pub const SAMPLE: u16 = 8;
     pub const STACK: u16 = 9;
     pub const CONTEXT: u16 = 10;
+    pub const NATIVE: u16 = 16;
     pub const TLS_SESSION: u16 = 22;
     /// A process, target or not, has become another program by exec: a bare [`super::Header`].
     pub const STARTED: u16 = 27;
@@ -179,18 +180,30 @@ pub struct Sample {
     pub scope: Scope,
 }
 
-/// `STACK`: the frames behind a stack id that this thread is about to use. `frames` of
+/// `STACK`: the frames behind a stack id that this thread is about to use, or a part of them. `frames` of
 /// [`crate::python::Frame`] follow, innermost first.
+///
+/// The parts of one stack come in order, with no other `STACK` of this thread between them. A part that found no
+/// room in the ring ends them, and its stack counts as not sent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Stack {
     pub header: Header,
-    /// Hash of the frames and of the target's generation; never 0.
+    /// Hash of all frames of the stack, those left out included, and of the target's generation; never 0.
     pub stack: u64,
+    /// Frames that follow.
     pub frames: u32,
     /// One of [`crate::python::status`].
     pub stack_status: u16,
-    pub padding: u16,
+    /// Calls of the interpreter, inward of the innermost frame, whose last frame has ended.
+    pub top_entries: u16,
+    /// Frames of this stack in the parts before this one.
+    pub before: u32,
+    /// Frames of this stack in all its parts.
+    pub kept: u32,
+    /// Frames that are in none of them, behind the first [`crate::python::INNER_FRAMES`].
+    pub left_out: u32,
+    pub padding_2: [u32; 3],
 }
 
 /// Flags of a `CONTEXT` record.
@@ -213,6 +226,28 @@ pub struct Context {
     pub grandparent: u64,
 }
 
+/// Flags of a `NATIVE` record.
+pub mod native {
+    /// The stack goes on beyond the bytes that were copied.
+    pub const CUT: u16 = 1;
+}
+
+/// `NATIVE`: the registers that the thread has in its own code, and its stack from `sp` upwards: `copied` bytes
+/// follow. Made only when native frames are asked for, directly before the `SAMPLE` of the same moment and thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Native {
+    pub header: Header,
+    pub ip: u64,
+    pub sp: u64,
+    pub bp: u64,
+    pub copied: u32,
+    pub padding: u32,
+}
+
+/// Bytes of a native stack that are copied at most.
+pub const NATIVE_CAPTURE: u32 = 64 * 1024;
+
 /// Bytes of a statement's text that are captured at most.
 pub const STATEMENT_CAPTURE: u32 = 4096;
 
@@ -224,5 +259,6 @@ const _: () = assert!(size_of::<TlsSession>() == 40);
 const _: () = assert!(size_of::<Io>() == 96);
 const _: () = assert!(size_of::<Statement>() == 80);
 const _: () = assert!(size_of::<Sample>() == 64);
-const _: () = assert!(size_of::<Stack>() == 40);
+const _: () = assert!(size_of::<Stack>() == 64);
 const _: () = assert!(size_of::<Context>() == 48);
+const _: () = assert!(size_of::<Native>() == 56);

@@ -81,7 +81,7 @@ pub const CONTENTS_HASH: u64 = 24;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq, Eq, Hash)]
 pub struct Frame {
-    /// Address of the code object, and [`ENTERED_FROM_C`].
+    /// Address of the code object, and [`ENTRIES`].
     pub code: u64,
     /// Byte offset of the instruction in the bytecode; negative before the first one.
     pub instruction: i32,
@@ -90,9 +90,10 @@ pub struct Frame {
     pub identity: u32,
 }
 
-/// Bit of [`Frame::code`], which the alignment of code objects leaves free: C code called the interpreter
-/// to run this frame, so that the frame below is another C frame's. Without it, the caller is the next frame.
-pub const ENTERED_FROM_C: u64 = 1;
+/// Bits of [`Frame::code`], which the alignment of code objects leaves free: how often C code called the interpreter
+/// between this frame and its caller, 0 to 3, where 3 is that or more. With 0, the caller is the next frame and ran
+/// in the same call of the interpreter. Twice means that a call has ended its last frame but not itself.
+pub const ENTRIES: u64 = 3;
 
 /// Whether a stack could be taken. `stack_status` of the records that carry a stack.
 pub mod status {
@@ -106,14 +107,24 @@ pub mod status {
     pub const NO_FRAME: u16 = 3;
     /// A page of the target was not readable; the frames up to there are kept.
     pub const UNREADABLE: u16 = 4;
-    /// More frames than one stack holds; the innermost are kept.
+    /// The stack goes on: beyond [`super::MAX_FRAMES`] frames, of which the innermost are kept, or for samples
+    /// beyond [`super::MAX_STEPS`] steps.
     pub const TRUNCATED: u16 = 5;
     /// No stack was wanted here.
     pub const NOT_ASKED: u16 = 6;
 }
 
-/// Frames that one stack holds.
+/// Frames that a stack holds which is taken anywhere but in the sampling program.
 pub const MAX_FRAMES: usize = 256;
+/// Frames that a sample's stack holds. A deeper one keeps its two ends: the innermost [`INNER_FRAMES`], and nearly as
+/// many of the outermost as are left of these.
+pub const DEEP_FRAMES: usize = 4096;
+/// Innermost frames that are kept of a stack of more than [`DEEP_FRAMES`].
+pub const INNER_FRAMES: usize = 3072;
+/// Steps after which a walk gives up: a step is a frame of Python's, or one of the interpreter's own.
+pub const MAX_STEPS: usize = 32_768;
+/// Most frames that one record carries.
+pub const PART_FRAMES: usize = 512;
 
 const _: () = assert!(size_of::<Layout>() == 88);
 const _: () = assert!(size_of::<Frame>() == 16);

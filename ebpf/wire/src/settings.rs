@@ -57,10 +57,15 @@ pub struct Settings {
     pub task_stack: u32,
     /// Copies of the socket program that are attached, 1 to [`IO_COPIES`].
     pub io_copies: u32,
-    pub padding: u32,
+    /// Native stacks are wanted: 1, else 0.
+    pub native: u32,
+    /// `task_struct.mm`.
+    pub task_mm: u32,
+    /// `mm_struct.start_stack`: where the main thread's stack begins.
+    pub mm_start_stack: u32,
 }
 
 /// Copies of the socket program that there are.
 pub const IO_COPIES: u32 = 3;
 
-const _: () = assert!(size_of::<Settings>() == 104);
+const _: () = assert!(size_of::<Settings>() == 112);

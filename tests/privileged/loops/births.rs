@@ -28,8 +28,11 @@ fn attach(probes: &mut Probes, image: &Path, births: &Births, empty: bool) -> Re
 fn seen_under(interpreter: &Interpreter) -> Result<()> {
     let script = Script::start(interpreter, "contexts.py")?;
     let pid = script.pid();
-    let mut probes =
-        Probes::load(Setup { settings: settings(&Btf::running_kernel()?)?, ring_bytes: 8 << 20 })?;
+    let mut probes = Probes::load(Setup {
+        settings: settings(&Btf::running_kernel()?)?,
+        ring_bytes: 8 << 20,
+        native: false,
+    })?;
     let mut tables = probes.tables()?;
     let mut reader = Reader::new(probes.ring()?);
     let found = Inspector::default().inspect(pid)?;

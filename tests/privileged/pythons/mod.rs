@@ -3,10 +3,13 @@
 
 mod sampler;
 
+mod depth;
 mod exceptions;
 mod flutter;
+mod jit;
 mod lines;
 mod names;
+mod native;
 mod places;
 mod released;
 mod robust;

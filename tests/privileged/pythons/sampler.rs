@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result};
 use harness::wait;
 use pyapm::host::{Btf, settings};
-use pyapm::intake::{Body, Reader, StackId, StackStatus};
+use pyapm::intake::{Body, Gap, Reader, StackId, StackStatus};
 use pyapm::probes::{Counts, Probes, Setup, Tables};
 use pyapm::python::{Inspector, Interpreter, ProcessMemory};
 use pyapm::symbols::{self, Symbols};
@@ -19,6 +19,8 @@ use std::sync::Arc;
 pub struct Named {
     pub raw: Vec<RawFrame>,
     pub frames: Arc<[Frame]>,
+    /// Frames that are in neither.
+    pub gap: Option<Gap>,
 }
 
 impl Named {
@@ -62,7 +64,7 @@ impl Sampler {
     /// Samples these processes and their children, so many times a second on each CPU.
     pub fn start(pids: &[u32], rate_hz: u32) -> Result<Self> {
         let settings = settings(&Btf::running_kernel()?)?;
-        let mut probes = Probes::load(Setup { settings, ring_bytes: 32 << 20 })?;
+        let mut probes = Probes::load(Setup { settings, ring_bytes: 32 << 20, native: false })?;
         let tables = probes.tables()?;
         let reader = Reader::new(probes.ring()?);
         probes.attach_lifecycle()?;
@@ -120,7 +122,7 @@ impl Sampler {
                 symbols.forget(event.pid);
                 interpreters.remove(&event.pid);
             }
-            Body::Stack { stack, frames, .. } => {
+            Body::Stack { stack, frames, gap, .. } => {
                 let Some(interpreter) = interpreters.get(&event.pid) else { return };
                 let memory = ProcessMemory::new(event.pid);
                 // One by one: what is left out of the names is left out of the others too.
@@ -131,7 +133,7 @@ impl Sampler {
                     named.extend_from_slice(&symbols.resolve(event.pid, interpreter, &memory, &[*frame]));
                     named.len() > before
                 });
-                stacks.insert(*stack, Arc::new(Named { raw, frames: named.into() }));
+                stacks.insert(*stack, Arc::new(Named { raw, frames: named.into(), gap: *gap }));
             }
             Body::Sample { stack, status } => {
                 let known = stack.and_then(|id| stacks.get(&id).cloned());

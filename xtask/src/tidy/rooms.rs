@@ -4,7 +4,7 @@
 use super::source::Source;
 
 /// From left to right.
-pub const ROOMS: [&str; 15] = [
+pub const ROOMS: [&str; 16] = [
     "telemetry",
     "config",
     "binaries",
@@ -14,6 +14,7 @@ pub const ROOMS: [&str; 15] = [
     "targets",
     "python",
     "symbols",
+    "native",
     "profile",
     "frameworks",
     "transactions",

@@ -8,6 +8,7 @@ use crate::pipeline::clock;
 use crate::probes::{Probes, Setup};
 use crate::python::ProcessMemory;
 use crate::symbols::Symbols;
+use pyapm_model::dump::LeftOut;
 use pyapm_model::line::Frame;
 use pyapm_wire::target::Target;
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ const SAMPLES_ALONE: Duration = Duration::from_millis(50);
 const TURN: Duration = Duration::from_millis(2);
 
 /// Stacks that were announced, and whether they are cut.
-type Stacks = HashMap<(u32, StackId), (Arc<[Frame]>, bool)>;
+type Stacks = HashMap<(u32, StackId), (Arc<[Frame]>, Option<LeftOut>)>;
 
 /// Has the running threads of these processes tell their stacks.
 ///
@@ -35,7 +36,7 @@ type Stacks = HashMap<(u32, StackId), (Arc<[Frame]>, bool)>;
 pub(super) fn sample(subjects: &mut [Subject], symbols: &mut Symbols) -> anyhow::Result<()> {
     Plan::from_facts(&Facts::read())?;
     let settings = settings(&Btf::running_kernel()?)?;
-    let mut probes = Probes::load(Setup { settings, ring_bytes: RING_BYTES })?;
+    let mut probes = Probes::load(Setup { settings, ring_bytes: RING_BYTES, native: false })?;
     let mut tables = probes.tables()?;
     let mut reader = Reader::new(probes.ring()?);
     for subject in subjects.iter().filter(|subject| subject.is_incomplete()) {
@@ -66,10 +67,15 @@ pub(super) fn sample(subjects: &mut [Subject], symbols: &mut Symbols) -> anyhow:
 fn take(event: &Event<'_>, subjects: &mut [Subject], symbols: &mut Symbols, stacks: &mut Stacks) {
     let Some(subject) = subjects.iter_mut().find(|subject| subject.pid == event.pid) else { return };
     match &event.body {
-        Body::Stack { stack, frames, status } => {
+        Body::Stack { stack, frames, gap, status, .. } => {
             let memory = ProcessMemory::new(event.pid);
             let named = symbols.resolve(event.pid, &subject.interpreter, &memory, frames);
-            stacks.insert((event.pid, *stack), (named, *status == StackStatus::Truncated));
+            let left_out = match gap {
+                Some(gap) => Some(LeftOut { after: gap.after, frames: Some(u64::from(gap.frames)) }),
+                None => (*status == StackStatus::Truncated)
+                    .then_some(LeftOut { after: named.len(), frames: None }),
+            };
+            stacks.insert((event.pid, *stack), (named, left_out));
         }
         Body::Sample { stack, status } if subject.wants(event.tid) => match (stack, status) {
             (Some(stack), _) => {

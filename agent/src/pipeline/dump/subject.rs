@@ -10,7 +10,6 @@ use crate::symbols::Symbols;
 use crate::targets::{Descriptors, ProcFs};
 use pyapm_model::dump::{self, DumpFrame, LeftOut, NameSource, Process, Stack, State};
 use pyapm_model::line::Frame;
-use pyapm_wire::python::MAX_FRAMES;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -68,7 +67,7 @@ enum Taken {
     },
     Sampled {
         frames: Arc<[Frame]>,
-        truncated: bool,
+        left_out: Option<LeftOut>,
     },
     NoPython {
         state: State,
@@ -149,12 +148,12 @@ impl Subject {
     }
 
     /// Takes over what a thread told of itself as it ran; `frames` is `None` when it runs no Python code.
-    pub(super) fn sampled(&mut self, tid: u32, frames: Option<(Arc<[Frame]>, bool)>) {
+    pub(super) fn sampled(&mut self, tid: u32, frames: Option<(Arc<[Frame]>, Option<LeftOut>)>) {
         if let Some(seen) = self.threads.get_mut(&tid)
             && seen.taken.is_none()
         {
             seen.taken = Some(match frames {
-                Some((frames, truncated)) => Taken::Sampled { frames, truncated },
+                Some((frames, left_out)) => Taken::Sampled { frames, left_out },
                 None => Taken::NoPython { state: State::OnCpu },
             });
         }
@@ -309,10 +308,10 @@ impl Subject {
                 thread.stack = Stack::NoPython;
                 thread.holds_gil = Some(false);
             }
-            Some(Taken::Sampled { frames, truncated }) => {
+            Some(Taken::Sampled { frames, left_out }) => {
                 thread.state = State::OnCpu;
                 thread.stack = Stack::Sampled;
-                thread.left_out = truncated.then_some(LeftOut { after: MAX_FRAMES, frames: None });
+                thread.left_out = left_out;
                 thread.frames =
                     frames.iter().map(|frame| DumpFrame { frame: frame.clone(), locals: None }).collect();
             }

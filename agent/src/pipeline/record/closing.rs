@@ -4,6 +4,7 @@ use super::recorder::Recorder;
 use super::subject;
 use crate::cli::{Destination, RecordOptions, Subject};
 use crate::outputs::profile::{self, About, Recording};
+use crate::python::JIT_NOTE;
 use anyhow::Context;
 use pyapm_wire::count;
 use std::collections::{BTreeMap, HashSet};
@@ -117,6 +118,10 @@ pub(super) fn say(recorder: &Recorder, about: &About, written: &str, out: &mut d
     if !incomplete.is_empty() {
         line(out, "incomplete", &incomplete)?;
     }
+    if recorder.compiled > 0 {
+        let processes = counted(recorder.compiled, "process", "processes");
+        writeln!(out, "in {processes}: {JIT_NOTE}")?;
+    }
     let apart = recorder.apart;
     if apart.left_out > 0 {
         writeln!(out, "left out by --include and --exclude: {} samples", apart.left_out)?;
@@ -148,6 +153,7 @@ pub(super) fn losses(recorder: &Recorder) -> (Reasons, Reasons) {
         })
         .collect();
     incomplete.extend(named.named().map(|(name, value)| (name.to_owned(), value)));
+    incomplete.extend(recorder.native_counts().into_iter().map(|(name, value)| (name.to_owned(), value)));
     incomplete.insert("stacks_unknown".to_owned(), recorder.apart.stacks_unknown);
     lost.extend(recorder.skipped().into_iter().map(|(program, times)| (format!("skipped_{program}"), times)));
     lost.retain(|_, value| *value != 0);

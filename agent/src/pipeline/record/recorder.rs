@@ -1,13 +1,16 @@
 //! The owner of a recording's state: takes events from the ring, keeps who is recorded, names stacks when they are
 //! announced, and adds samples up. One thread, no locks.
 
+use super::natives::Natives;
 use super::newcomers::Newcomers;
 use super::subject;
-use crate::intake::{Body, Event, Reader, StackId, StackStatus};
+use crate::binaries::mappings;
+use crate::intake::{Body, Event, Gap, Reader, StackId, StackStatus};
+use crate::native::PythonStack;
 use crate::pipeline::clock::monotonic_ns;
 use crate::probes::{Counts, Logs, Probes, Tables};
 use crate::profile::{Limits, Profile, Selection, Stack, State, Thread, Weight};
-use crate::python::{Inspector, Interpreter, ProcessMemory, PythonError};
+use crate::python::{Inspector, Interpreter, ProcessMemory, PythonError, may_be_compiled};
 use crate::symbols::{self, Symbols};
 use crate::targets::ProcFs;
 use pyapm_model::line::Frame;
@@ -37,6 +40,8 @@ pub(super) struct Choices {
     pub(super) selection: Selection,
     pub(super) subprocesses: bool,
     pub(super) rate_hz: u32,
+    /// C, C++ and Rust frames too.
+    pub(super) native: bool,
 }
 
 /// What has no place in a profile, in samples.
@@ -78,6 +83,8 @@ pub(super) struct Recorder {
     members: HashMap<u32, Member>,
     newcomers: Newcomers,
     symbols: Symbols,
+    /// `None` when they are not asked for.
+    natives: Option<Natives>,
     inspector: Inspector,
     procfs: ProcFs,
     tables: Tables,
@@ -89,6 +96,8 @@ pub(super) struct Recorder {
     young: Vec<(u32, u32, usize)>,
     /// Stacks were announced in the last turn.
     has_news: bool,
+    /// Processes at the end whose JIT compiler may be on.
+    pub(super) compiled: usize,
     /// As of the end.
     skipped: Vec<(String, u64)>,
 }
@@ -104,6 +113,7 @@ impl Recorder {
             profile: Profile::new(Limits::default()),
             apart: Apart::default(),
             period_ns: 1_000_000_000 / u64::from(choices.rate_hz.max(1)),
+            natives: choices.native.then(|| Natives::new(choices.rate_hz)),
             choices,
             members: HashMap::new(),
             newcomers: Newcomers::default(),
@@ -116,6 +126,7 @@ impl Recorder {
             probes: Some(probes),
             young: Vec::new(),
             has_news: false,
+            compiled: 0,
             skipped: Vec::new(),
         })
     }
@@ -194,6 +205,7 @@ impl Recorder {
             members: &mut self.members,
             newcomers: &mut self.newcomers,
             symbols: &mut self.symbols,
+            natives: self.natives.as_mut(),
             inspector: &mut self.inspector,
             procfs: &self.procfs,
             tables: &mut self.tables,
@@ -267,6 +279,7 @@ impl Recorder {
     /// Takes the probes away, so that nothing more is seen, and drains what had been.
     pub(super) fn stop(&mut self) {
         self.skipped = self.skipped();
+        self.compiled = self.members.iter().filter(|(pid, member)| member.may_be_compiled(**pid)).count();
         self.probes = None;
         while self.turn() {}
         // A program that was still running on another CPU may have written after the drain began.
@@ -283,6 +296,11 @@ impl Recorder {
         (self.tables.counts(), self.reader.delivered(), self.symbols.counts())
     }
 
+    /// What native frames lack, by name.
+    pub(super) fn native_counts(&self) -> Vec<(&'static str, u64)> {
+        self.natives.as_ref().map(|natives| natives.named().to_vec()).unwrap_or_default()
+    }
+
     fn member(&mut self, pid: u32) -> &mut Member {
         let procfs = &self.procfs;
         self.members.entry(pid).or_insert_with(|| Member::new(title_of(procfs, pid, "?")))
@@ -290,6 +308,11 @@ impl Recorder {
 }
 
 impl Member {
+    fn may_be_compiled(&self, pid: u32) -> bool {
+        let version = self.interpreter.as_ref().map(|interpreter| interpreter.version);
+        version.is_some_and(|version| may_be_compiled(pid, version, &mappings(pid).unwrap_or_default()))
+    }
+
     fn new(title: Arc<str>) -> Self {
         Self { interpreter: None, known_ns: 0, title, stacks: HashMap::new(), threads: HashMap::new() }
     }
@@ -314,6 +337,7 @@ struct Taker<'a> {
     members: &'a mut HashMap<u32, Member>,
     newcomers: &'a mut Newcomers,
     symbols: &'a mut Symbols,
+    natives: Option<&'a mut Natives>,
     inspector: &'a mut Inspector,
     procfs: &'a ProcFs,
     tables: &'a mut Tables,
@@ -327,12 +351,22 @@ impl Taker<'_> {
             Body::Fork { child } => self.fork(event, *child),
             Body::Exec => self.exec(event.pid),
             Body::Exit => {
+                if let Some(natives) = &mut self.natives {
+                    natives.forget(event.pid);
+                }
                 self.members.remove(&event.pid);
                 self.newcomers.remove(event.pid);
                 self.symbols.forget(event.pid);
             }
-            Body::Stack { stack, frames, status } => self.announced(event.pid, *stack, frames, *status),
+            Body::Stack { stack, frames, entries, gap, status } => {
+                self.announced(event.pid, *stack, (frames.as_slice(), entries.as_slice()), *gap, *status);
+            }
             Body::Sample { stack, status } => self.sample(event, *stack, *status),
+            Body::Native(native) => {
+                if let Some(natives) = &mut self.natives {
+                    natives.taken(event.pid, event.tid, event.time_ns, native);
+                }
+            }
             // Of programs that a recording does not attach.
             Body::ConnectionOpened { .. }
             | Body::ConnectionClosed { .. }
@@ -342,6 +376,7 @@ impl Taker<'_> {
             | Body::Context(_)
             | Body::Exception(_)
             | Body::ExceptionPassed { .. }
+            | Body::StackPart(_)
             | Body::Started
             | Body::Listens => {}
         }
@@ -353,6 +388,9 @@ impl Taker<'_> {
             return;
         }
         self.symbols.fork(event.pid, child, event.time_ns);
+        if let Some(natives) = &mut self.natives {
+            natives.fork(event.pid, child);
+        }
         if self.members.contains_key(&child) {
             return; // Found in `/proc` before this was drained.
         }
@@ -371,6 +409,9 @@ impl Taker<'_> {
     /// The kernel half has let go of it. What it runs now may be Python, or start something that is.
     fn exec(&mut self, pid: u32) {
         self.symbols.forget(pid);
+        if let Some(natives) = &mut self.natives {
+            natives.forget(pid);
+        }
         let now = monotonic_ns();
         let title =
             title_of(self.procfs, pid, self.members.get(&pid).map_or("?", |before| before.title.as_ref()));
@@ -392,12 +433,22 @@ impl Taker<'_> {
         &mut self,
         pid: u32,
         stack: StackId,
-        frames: &[pyapm_wire::python::Frame],
+        (frames, entries): (&[pyapm_wire::python::Frame], &[u8]),
+        gap: Option<Gap>,
         status: StackStatus,
     ) {
         *self.has_news = true;
         let Some(interpreter) = self.interpreter(pid) else { return };
-        let named = self.symbols.resolve(pid, &interpreter, &ProcessMemory::new(pid), frames);
+        let memory = ProcessMemory::new(pid);
+        let named = self.symbols.resolve_with_gap(pid, &interpreter, &memory, frames, gap);
+        if let Some(natives) = &mut self.natives {
+            let names = frames.iter().map(|frame| {
+                let one = self.symbols.resolve(pid, &interpreter, &memory, std::slice::from_ref(frame));
+                one.first().cloned()
+            });
+            let is_whole = status == StackStatus::Complete && gap.is_none();
+            natives.announced(pid, stack, PythonStack::new(names, entries, is_whole));
+        }
         let cut = match status {
             StackStatus::Truncated => Some(marked(mark::TRUNCATED)),
             StackStatus::Unreadable => Some(marked(mark::CUT)),
@@ -437,11 +488,14 @@ impl Taker<'_> {
             self.apart.not_python += 1;
             return;
         }
-        let Some(member) = self.members.get(&event.pid) else {
+        if !self.members.contains_key(&event.pid) {
             // A fork that is not wanted, in the moment before the kernel half let go of it.
             return;
         };
+        let native = self.native_place(event, stack, status);
+        let Some(member) = self.members.get(&event.pid) else { return };
         let place = match (stack, status) {
+            _ if native.is_some() => native.unwrap_or(Place::LeftOut),
             (Some(id), _) => match member.stacks.get(&id) {
                 Some(place) => *place,
                 None => {
@@ -463,6 +517,30 @@ impl Taker<'_> {
                 self.profile.add(thread, State::Cpu, stack, weight);
             }
         }
+    }
+
+    /// With native frames, where they are asked for and there are any.
+    fn native_place(
+        &mut self,
+        event: &Event<'_>,
+        stack: Option<StackId>,
+        status: StackStatus,
+    ) -> Option<Place> {
+        let natives = self.natives.as_deref_mut()?;
+        let mut frames = natives.joined(event.pid, event.tid, event.time_ns, stack)?;
+        match status {
+            StackStatus::Truncated => frames.push(marked(mark::TRUNCATED)),
+            StackStatus::Unreadable => frames.push(marked(mark::CUT)),
+            _ => {}
+        }
+        if frames.is_empty() {
+            return None;
+        }
+        Some(if self.choices.selection.keeps(&frames) {
+            Place::In(self.profile.stack(frames.iter().rev()))
+        } else {
+            Place::LeftOut
+        })
     }
 
     fn marked_place(&mut self, name: &str) -> Place {

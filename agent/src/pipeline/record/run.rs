@@ -86,8 +86,9 @@ async fn take(options: &RecordOptions) -> anyhow::Result<Recorded> {
         selection: Selection::new(&options.include, &options.exclude)?,
         subprocesses: options.subprocesses,
         rate_hz: options.rate_hz,
+        native: options.native,
     };
-    let mut recorder = Recorder::new(load(options.ring_bytes)?, choices)?;
+    let mut recorder = Recorder::new(load(options.ring_bytes, options.native)?, choices)?;
     let (held, titles) = watch(options, &mut recorder)?;
     recorder.begin()?;
     let (began, started_ns) = (Instant::now(), wall_ns());
