@@ -276,19 +276,18 @@ fn mix(words: [u64; IDENTITY_WORDS], start: u64) -> u64 {
 /// [`identity`] without a copy of the code object, for programs that look at few frames and have no scratch.
 #[inline(always)]
 pub(crate) fn frame_identity(layout: &Layout, code: u64) -> u32 {
-    let start = code + u64::from(layout.code_start);
-    let head = user_or_zero::<[u64; IDENTITY_WORDS]>(start);
+    let head = user_or_zero::<[u64; IDENTITY_WORDS]>(code + u64::from(layout.code_start));
     let mut hash = mix(head, HASH_START);
     if layout.has_version == 0 || head[IDENTITY_WORDS - 1] >> 32 == 0 {
-        let at = if layout.has_version == 0 {
-            start + u64::from(layout.code_bytes.wrapping_sub(IDENTITY_BYTES))
+        let tail = if layout.has_version == 0 {
+            u64::from(layout.code_start) + u64::from(layout.code_bytes.wrapping_sub(IDENTITY_BYTES))
         } else {
-            code + u64::from(layout.code_tail)
+            u64::from(layout.code_tail)
         };
-        let tail = user_or_zero::<[u64; IDENTITY_WORDS]>(at);
-        let name = user_or_zero::<u64>(at + u64::from(layout.tail_name));
+        let words = user_or_zero::<[u64; IDENTITY_WORDS]>(code + tail);
+        let name = user_or_zero::<u64>(code + tail + u64::from(layout.tail_name));
         let name = user_or_zero::<u64>(name + CONTENTS_HASH);
-        hash = mix(tail, mix([name, 0, 0, 0], hash));
+        hash = mix(words, mix([name, 0, 0, 0], hash));
     }
     (hash ^ (hash >> 32)) as u32
 }
