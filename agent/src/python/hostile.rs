@@ -94,5 +94,12 @@ fn read_objects(noise: &Noise, minor: u8) {
     with(&|objects| assert!(objects.list_items(0x1000, 10).map_or(0, |items| items.len()) <= 10));
     with(&|objects| assert!(objects.thread_names(0x1000).map_or(0, |names| names.len()) <= 1 << 16));
     with(&|objects| assert!(objects.gil(0x1000, 0x2000).is_err() || noise.reads.get() > 0));
+    with(&|objects| assert!(objects.set_strings(0x1000, 64).map_or(0, |strings| strings.len()) <= 512));
+    with(&|objects| assert!(objects.all_modules(0x1000).map_or(0, |modules| modules.len()) <= 1 << 16));
+    with(&|objects| {
+        let _ = objects.class_attribute(0x1000, "regex");
+        let _ = objects.function_attribute(0x1000, "__wrapped__");
+        let _ = objects.class_name(0x1000);
+    });
     assert!(noise.reads.get() <= 8 * 2000 && noise.bytes.get() <= 8 * 2000 * MAX_READ);
 }
