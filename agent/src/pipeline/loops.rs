@@ -22,6 +22,8 @@ pub(super) struct EventLoops {
     seen: HashMap<u32, Seen>,
     /// Processes of which more can be known now.
     again: Vec<u32>,
+    /// Of these, those that are looked at although they have imported nothing since.
+    forced: HashSet<u32>,
 }
 
 /// What was last told of a process.
@@ -54,6 +56,7 @@ impl EventLoops {
             self.seen.get(&pid).is_some_and(|seen| seen.contexts.on != 0 && seen.contexts.work_code == 0);
         if unknown && self.again.len() < MAX_PROCESSES && frames.iter().any(is_work) {
             self.again.push(pid);
+            self.forced.insert(pid);
         }
     }
 
@@ -65,6 +68,7 @@ impl EventLoops {
     /// The process has ended, or runs another program.
     pub(super) fn forget(&mut self, pid: u32) {
         self.seen.remove(&pid);
+        self.forced.remove(&pid);
     }
 
     fn look(
@@ -80,9 +84,8 @@ impl EventLoops {
         let main = objects.main_interpreter(interpreter.runtime_address)?;
         let modules = objects.modules(main)?;
         let before = self.seen.get(&pid).copied();
-        // Where work is handed to a pool is known only once some has been.
-        let complete = |contexts: &Contexts| contexts.on == 0 || contexts.work_code != 0;
-        if before.is_some_and(|before| before.modules == modules && complete(&before.contexts)) {
+        // What works off a pool's work is looked for again when a stack has shown that there is some.
+        if before.is_some_and(|before| before.modules == modules) && !self.forced.remove(&pid) {
             return Ok(());
         }
         let switching = objects.switching(main)?;
