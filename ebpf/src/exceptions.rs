@@ -6,6 +6,8 @@
 //! that the traceback grows in userspace as it does in the process. It is known again by its traceback: what
 //! heads it at one frame is behind the head at the next, in whatever thread that is.
 
+// Long because what is copied of one exception belongs together, and each part is a few lines.
+
 use crate::connection::next_id;
 use crate::drivers::thread_scratch;
 use crate::emit;
