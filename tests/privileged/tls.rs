@@ -136,7 +136,9 @@ fn fifty_attaches_under_load_leave_nothing() {
             held.push(Held::by(attach.pid()).unwrap());
             attach.wait_for_transactions(5).unwrap();
             let report = attach.stop().unwrap();
-            assert_eq!(report.summary.seen, report.summary.delivered, "round {round}: {:?}", report.summary);
+            // Under a load that never ends some may be lost; none unseen.
+            let accounted = report.summary.delivered + report.summary.dropped.values().sum::<u64>();
+            assert_eq!(report.summary.seen, accounted, "round {round}: {:?}", report.summary);
             for transaction in &report.transactions {
                 let path = transaction.path.as_deref().unwrap();
                 assert!(PATHS.contains(&path), "round {round}: {transaction:?}");
