@@ -1,8 +1,8 @@
 //! Totals since the start, by low-cardinality attributes: what metrics systems scrape or are sent. They only
 //! grow, whichever workers come and go.
 
-use pyapm_model::line::{Span, SpanKind, Transaction, TransactionKind};
 use pyapm_model::definition;
+use pyapm_model::line::{Span, SpanKind, Transaction, TransactionKind};
 use pyapm_model::metric::{Exemplar, Family, Histogram, Value};
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -24,8 +24,8 @@ mod usage;
 mod waits;
 
 pub use application::{Application, Member, Server};
-pub use consumption::{Consumed, Consumption, Spent};
 pub use calls::{Place, SystemCall, Waits};
+pub use consumption::{Consumed, Consumption, Spent};
 pub use descriptors::Descriptors;
 pub use discover::{Discovery, Survey};
 pub use error::TargetError;

@@ -3,8 +3,8 @@
 
 use super::settings::{Settings, Signals};
 use crate::exports::Published;
-use crate::store::is_error;
 use crate::outputs::otlp::{About, Keeper, logs, metrics, profiles, traces};
+use crate::store::is_error;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;

@@ -237,7 +237,9 @@ async fn rejected(message: &Message, mut response: reqwest::Response) -> u64 {
     }
     macro_rules! decoded {
         ($response:ident, $rejected:ident) => {
-            $response::decode(bytes.as_slice()).ok().and_then(|answer| Some(answer.partial_success?.$rejected))
+            $response::decode(bytes.as_slice())
+                .ok()
+                .and_then(|answer| Some(answer.partial_success?.$rejected))
         };
     }
     let rejected = match message {

@@ -2,10 +2,10 @@
 
 use super::attributes::{Attributes, SPAN, TRACE, any, id};
 use super::resource::{About, SCHEMA, resource, scope};
+use crate::store::is_error;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber};
-use crate::store::is_error;
 use pyapm_model::line::{Error, Transaction};
 use std::fmt::Write as _;
 

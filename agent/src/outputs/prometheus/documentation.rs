@@ -34,7 +34,11 @@ pub fn documentation() -> String {
     );
     for (of, title, about) in [
         (Of::Application, "Of an application", ""),
-        (Of::Worker, "Of each worker", "On the page for Prometheus alone, with `prometheus.worker_label = true`."),
+        (
+            Of::Worker,
+            "Of each worker",
+            "On the page for Prometheus alone, with `prometheus.worker_label = true`.",
+        ),
         (Of::Service, "Of the service itself", "On the page for Prometheus alone, without `service_name`."),
     ] {
         text += &format!("\n## {title}\n\n");
