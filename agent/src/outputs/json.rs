@@ -195,8 +195,7 @@ mod tests {
                 r#""module":"builtins","chain":[],"cut":false,"tid":4243},"#,
                 r#""samples":[{"count":3,"state":"cpu","stack":[]}]"#,
             ),
-            r#","outcome":"complete","request_bytes":1,"response_bytes":2,"client.address":null,"waits":null"#,
-            r#","handler":null}"#,
+            r#","outcome":"complete","request_bytes":1,"response_bytes":2,"client.address":null,"waits":null,"handler":null}"#,
         );
         starts_as(
             &Line::Worker(Worker { event: WorkerEvent::Started, pid: 4250 }),

@@ -159,6 +159,7 @@ mod tests {
                 message: Some("two\nlines".into()),
                 handled: Some(false),
                 stack: vec![frame("inner", Some(3)), frame("outer", None)].into(),
+                ..Error::default()
             }),
             ..Transaction::default()
         };

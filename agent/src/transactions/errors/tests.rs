@@ -27,6 +27,7 @@ impl Player {
             seed: 1,
             limits,
             sql: Mode::default(),
+            waits: true,
         };
         Self { transactions: Transactions::new(settings), out: Output::default() }
     }
