@@ -229,8 +229,8 @@ mod tests {
         let [datagram] = &interval.take()[..] else { panic!() };
         assert_eq!(
             datagram.text,
-            "pyapm.transaction.count:1|c|#service:sh_op_x,transaction:GET /____1\n\
-             pyapm.transaction.duration:0.000000|ms|#service:sh_op_x,transaction:GET /____1"
+            "pyapm.transaction.count:1|c|#service:sh_op_x,transaction:GET /___1\n\
+             pyapm.transaction.duration:0.000000|ms|#service:sh_op_x,transaction:GET /___1"
         );
     }
 

@@ -12,4 +12,4 @@ mod run;
 mod sender;
 mod settings;
 
-pub use run::{has_receiver, run};
+pub use run::{has_receiver, run, wants_live};

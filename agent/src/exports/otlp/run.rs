@@ -24,6 +24,15 @@ pub fn has_receiver(section: &Otlp) -> bool {
     !matches!(Settings::new(section, environment), Ok(None))
 }
 
+/// Whether metrics are sent so often that overviews must come each second.
+#[must_use]
+pub fn wants_live(section: &Otlp) -> bool {
+    let settings = Settings::new(section, environment).ok().flatten();
+    settings.is_some_and(|settings| {
+        settings.signals.metrics && settings.metrics_interval < Duration::from_secs(10)
+    })
+}
+
 /// Sends until the service ends, and then what is left.
 ///
 /// # Errors

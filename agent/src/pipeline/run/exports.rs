@@ -166,7 +166,12 @@ fn start_otlp(config: &Config, publisher: &Publisher) -> anyhow::Result<Option<T
         return Ok(None);
     }
     let (settings, subscriber) = (config.otlp.clone(), publisher.subscribe("otlp"));
-    Ok(Some(spawn("otlp", async move { otlp::run(&settings, subscriber).await })))
+    // Totals that are sent more often than every ten seconds must be as new as that.
+    let live = otlp::wants_live(&config.otlp).then(|| publisher.overviews().live());
+    Ok(Some(spawn("otlp", async move {
+        let _while_it_runs = live;
+        otlp::run(&settings, subscriber).await
+    })))
 }
 
 fn start_statsd(config: &Config, publisher: &Publisher) -> anyhow::Result<Option<Task>> {
