@@ -10,6 +10,7 @@ mod announce;
 mod connection;
 #[cfg(target_arch = "bpf")]
 mod context;
+#[cfg(target_arch = "bpf")]
 mod deep;
 #[cfg(target_arch = "bpf")]
 mod drivers;
@@ -27,7 +28,9 @@ mod maps;
 mod memory;
 #[cfg(target_arch = "bpf")]
 mod native;
+#[cfg(target_arch = "bpf")]
 mod offcpu;
+#[cfg(target_arch = "bpf")]
 mod queued;
 #[cfg(target_arch = "bpf")]
 mod registers;

@@ -52,7 +52,11 @@ mod tests {
     use super::*;
 
     fn part(stack: u64, before: usize, frames: usize, kept: usize) -> StackPart {
-        let frame = |index: usize| Frame { code: before.wrapping_add(index).wrapping_mul(8) as u64, instruction: 0, identity: 0 };
+        let frame = |index: usize| Frame {
+            code: before.wrapping_add(index).wrapping_mul(8) as u64,
+            instruction: 0,
+            identity: 0,
+        };
         StackPart {
             stack: StackId(stack),
             frames: (0..frames).map(frame).collect(),
