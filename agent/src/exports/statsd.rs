@@ -13,6 +13,8 @@ use tokio::time::{MissedTickBehavior, interval_at};
 /// Datagrams that are sent without a pause; the receiver's buffer holds some hundred.
 const BURST: usize = 32;
 const PAUSE: Duration = Duration::from_millis(5);
+/// How long a unix socket may have no room.
+const ROOM: Duration = Duration::from_millis(200);
 
 /// Sends until the service ends, and then what is left.
 ///
@@ -65,8 +67,11 @@ impl Socket {
     }
 
     async fn push(&mut self, datagrams: Vec<Datagram>, subscriber: &Subscriber) {
-        for (number, datagram) in datagrams.into_iter().enumerate() {
-            if number % BURST == BURST - 1 {
+        let mut datagrams = datagrams.into_iter();
+        let mut number = 0;
+        while let Some(datagram) = datagrams.next() {
+            number += 1;
+            if number % BURST == 0 {
                 tokio::time::sleep(PAUSE).await;
             }
             match self.send(datagram.text.as_bytes()).await {
@@ -76,7 +81,9 @@ impl Socket {
                     }
                 }
                 Err(error) => {
-                    subscriber.dropped(datagram.lines);
+                    // Who does not take one does not take the others either: they must not wait each in turn.
+                    let rest: u64 = datagrams.by_ref().map(|datagram| datagram.lines).sum();
+                    subscriber.dropped(datagram.lines + rest);
                     if !std::mem::replace(&mut self.complained, true) {
                         tracing::warn!("the statsd server does not take data: {error:#}");
                     }
@@ -90,10 +97,14 @@ impl Socket {
             Some(open) => open,
             None => open(&self.address).await?,
         };
-        // What cannot be taken now is lost: it must not hold up what comes next.
+        // What cannot be taken soon is lost: it must not hold up what comes next.
         match &open {
             Open::Udp(socket) => socket.send(bytes).await.map(|_| ()),
-            Open::Unix(socket) => socket.try_send(bytes).map(|_| ()),
+            // A server that reads makes room soon: the kernel queues ten datagrams or so.
+            Open::Unix(socket) => match tokio::time::timeout(ROOM, socket.send(bytes)).await {
+                Ok(sent) => sent.map(|_| ()),
+                Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+            },
         }
         .with_context(|| format!("cannot send to `{}`", self.address))
         .inspect(|()| self.open = Some(open))
@@ -104,8 +115,6 @@ async fn open(address: &str) -> anyhow::Result<Open> {
     if let Some(path) = address.strip_prefix("unix:") {
         let socket = UnixDatagram::unbound().context("cannot make a socket")?;
         socket.connect(path).with_context(|| format!("cannot reach `{address}`"))?;
-        // Whether it can be written to is learnt from the kernel's first word on it.
-        let _known = tokio::time::timeout(PAUSE, socket.writable()).await;
         return Ok(Open::Unix(socket));
     }
     let found =
