@@ -138,7 +138,7 @@ pub(crate) enum Step {
 }
 
 /// Takes the frame under the cursor, and moves on to its caller. The frame that is the `index`th goes where
-/// `place(index)` says; all places are below `room`.
+/// `place(index)` says; all places are below `room`, a power of two.
 #[inline(always)]
 pub(crate) fn step(
     layout: &Layout,
@@ -178,6 +178,7 @@ pub(crate) fn step(
         }
         let before = opaque(place(index.wrapping_sub(1)));
         if before < room as u64 {
+            let before = opaque(before) & (room as u64 - 1);
             // SAFETY: `before` is below the length of `frames`.
             unsafe {
                 let code = (*frames.add(before as usize)).code;
@@ -206,6 +207,8 @@ pub(crate) fn step(
         return Step::End(status::UNREADABLE);
     };
     let code = code & !ENTRIES | entered;
+    // Once more, and by a mask: what Linux 5.10 knew of it is lost when it was kept on the stack meanwhile.
+    let at = opaque(at) & (room as u64 - 1);
     // SAFETY: `at` is below the length of `frames`.
     unsafe {
         frames.add(at as usize).write(Frame { code, instruction, identity });

@@ -128,14 +128,18 @@ impl Transactions {
             return of_thread;
         }
         let lineage = self.lineages.entry(caller.thread.pid).or_default();
-        match lineage.whose(caller.time_ns, caller.thread.tid, &caller.scope, by_thread) {
+        let scope = &caller.scope;
+        // A thread that has read nothing since contexts are told, and runs no loop: what it works on was read before.
+        let shared = flag::COROUTINE | flag::LOOP | flag::STACK_CUT | flag::GREENLETS;
+        match lineage.whose(caller.time_ns, caller.thread.tid, scope, by_thread) {
             Whose::Threads => of_thread,
+            Whose::Nobodys(Reason::NoContext) if scope.flags & shared == 0 => of_thread,
             other => other,
         }
     }
 
     /// What rides along with a request that has not been given out.
-    fn work(&mut self, id: RequestId) -> Option<&mut Work> {
+    pub(in crate::transactions) fn work(&mut self, id: RequestId) -> Option<&mut Work> {
         if let Some(connection) = self.connections.get_mut(&id.connection)
             && let Speaks::Http(server) = &mut connection.speaks
             && let Some(exchange) = server.exchange(id.sequence)

@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// An exception that reaches no frame for so long has been caught.
 const CAUGHT_NS: u64 = 1_000_000_000;
+/// How long it is kept for a request that it belongs to and that has not been given out: longer than those of event
+/// loops are kept after their answer.
+const KEPT_NS: u64 = 12_000_000_000;
 /// Frames of one traceback.
 const MAX_FRAMES: usize = 256;
 
@@ -103,8 +106,12 @@ impl Transactions {
             .collect();
         for id in done {
             let Some(open) = self.errors.open.get(&id) else { continue };
-            if open.owner.is_none() {
-                self.counts.exception_unplaced += 1;
+            let (owner, kept_until) = (open.owner, open.reached_ns.saturating_add(KEPT_NS));
+            match owner {
+                None => self.counts.exception_unplaced += 1,
+                // Its request is yet to be given out, and may show it.
+                Some(owner) if now_ns < kept_until && self.work(owner).is_some() => continue,
+                Some(_) => {}
             }
             out.errors.extend(self.errors.close(id, self.finisher.clock));
         }
