@@ -11,11 +11,12 @@
 use crate::connection::next_id;
 use crate::drivers::thread_scratch;
 use crate::emit;
+use crate::identity::identity_of;
 use crate::lifecycle::header;
 use crate::maps::{PASSING, Passing, RATES, TARGETS, TracebackKey};
 use crate::memory::{copy_user, opaque, user, user_or_zero};
 use crate::scope;
-use crate::stack::{frame_identity, thread_state};
+use crate::stack::thread_state;
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user_str};
@@ -462,7 +463,7 @@ fn frame_at(target: &Target, object: u64, instruction: Option<i32>) -> Frame {
             at.wrapping_sub(code + u64::from(layout.code_bytecode)) as i32
         }
     };
-    Frame { code, instruction, identity: frame_identity(layout, code) }
+    Frame { code, instruction, identity: identity_of(code) }
 }
 
 /// 1 when the exception object exists: up to 3.11 it may be made only when somebody catches it.

@@ -4,7 +4,7 @@
 use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{STACKS, StackScratch, Walk, setting};
-use crate::memory::{copy_user, kernel, opaque, user, user_or_zero};
+use crate::memory::{copy_user, kernel, opaque, user};
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
@@ -19,7 +19,7 @@ use pyapm_wire::target::Target;
 const FIRST_FOREIGN_OWNER: u64 = 3;
 
 /// Start of the hashes (the offset basis of FNV-1a; any odd constant would do).
-const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
+pub(crate) const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// What a walk gave: an id to put in a record (0 when there is no frame), and how it ended.
 pub(crate) struct Walked {
@@ -267,32 +267,13 @@ fn identity(layout: &Layout, code: u64, walk: *mut Walk) -> Option<u32> {
 
 /// Words into a hash, without waiting for one another's multiplication.
 #[inline(always)]
-fn mix(words: [u64; IDENTITY_WORDS], start: u64) -> u64 {
+pub(crate) fn mix(words: [u64; IDENTITY_WORDS], start: u64) -> u64 {
     let sum = start
         .wrapping_add(words[0].wrapping_mul(0x9E37_79B9_7F4A_7C15))
         .wrapping_add(words[1].wrapping_mul(0xC2B2_AE3D_27D4_EB4F))
         .wrapping_add(words[2].wrapping_mul(0x1656_67B1_9E37_79F9))
         .wrapping_add(words[3].wrapping_mul(0xD6E8_FEB8_6659_FD93));
     (sum ^ (sum >> 29)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
-/// [`identity`] without a copy of the code object, for programs that look at few frames and have no scratch.
-#[inline(always)]
-pub(crate) fn frame_identity(layout: &Layout, code: u64) -> u32 {
-    let head = user_or_zero::<[u64; IDENTITY_WORDS]>(code + u64::from(layout.code_start));
-    let mut hash = mix(head, HASH_START);
-    if layout.has_version == 0 || head[IDENTITY_WORDS - 1] >> 32 == 0 {
-        let tail = if layout.has_version == 0 {
-            u64::from(layout.code_start) + u64::from(layout.code_bytes.wrapping_sub(IDENTITY_BYTES))
-        } else {
-            u64::from(layout.code_tail)
-        };
-        let words = user_or_zero::<[u64; IDENTITY_WORDS]>(code + tail);
-        let name = user_or_zero::<u64>(code + tail + u64::from(layout.tail_name));
-        let name = user_or_zero::<u64>(name + CONTENTS_HASH);
-        hash = mix(words, mix([name, 0, 0, 0], hash));
-    }
-    (hash ^ (hash >> 32)) as u32
 }
 
 /// A field of a copied object of `SIZE` bytes (a power of two), which lies in memory of 8 bytes more. An
