@@ -128,8 +128,17 @@ mod tests {
 
     #[test]
     fn everything_runs_in_the_order_of_ci() {
-        let all =
-            ["setup", "format", "clippy", "tidy", "bpf --check", "unprivileged", "privileged", "kernels"];
+        let all = [
+            "setup",
+            "format",
+            "clippy",
+            "tidy",
+            "bpf --check",
+            "unprivileged",
+            "privileged",
+            "package",
+            "kernels",
+        ];
         assert_eq!(names(None), all);
         assert_eq!(names(Some(Suite::Privileged)), ["setup", "privileged"]);
     }
