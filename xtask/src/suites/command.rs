@@ -140,6 +140,6 @@ mod tests {
             "kernels",
         ];
         assert_eq!(names(None), all);
-        assert_eq!(names(Some(Suite::Privileged)), ["setup", "privileged"]);
+        assert_eq!(names(Some(Suite::Privileged)), ["setup", "privileged", "package"]);
     }
 }
