@@ -98,9 +98,9 @@ pub(crate) static SQLITE_CALLS: HashMap<u64, SqliteCall> = HashMap::with_max_ent
 pub(crate) static SQLITE_RUNNING: LruHashMap<SqliteKey, SqliteRun> = LruHashMap::with_max_entries(16_384, 0);
 
 /// What a build of SQLite is like, by the address of a probe. Written by userspace: children have their parents'
-/// addresses, and two processes that have the same one for different builds get none.
+/// addresses. LRU: nobody knows which addresses will never be met again.
 #[map]
-pub(crate) static SQLITE_LAYOUTS: HashMap<u64, SqliteLayout> = HashMap::with_max_entries(8192, 0);
+pub(crate) static SQLITE_LAYOUTS: LruHashMap<u64, SqliteLayout> = LruHashMap::with_max_entries(8192, 0);
 
 /// TLS sessions on which plaintext was seen. LRU, as `CONNECTIONS`.
 #[map]

@@ -162,11 +162,20 @@ fn sqlite_prepare_result(context: ProbeContext) -> u32 {
 /// `sqlite3_reset(sqlite3_stmt *)` or `sqlite3_finalize(sqlite3_stmt *)`: if the statement was not over, it is now.
 #[uprobe]
 fn sqlite_left(context: ProbeContext) -> u32 {
-    let tgid = bpf_get_current_pid_tgid() >> 32;
+    let thread = bpf_get_current_pid_tgid();
+    let tgid = thread >> 32;
     if TARGETS.get_ptr(tgid as u32).is_none() {
         return 0;
     }
     let Some(statement) = context.arg::<u64>(0) else { return 0 };
+    if let Some(entry) = SQLITE_CALLS.get_ptr(thread) {
+        // SAFETY: the entry is this thread's own.
+        let call = unsafe { *entry };
+        // The library resets a statement itself, inside its step, when the schema has changed since it was prepared.
+        if call.handle != 0 && registers(&context).rsp < call.stack_pointer {
+            return 0;
+        }
+    }
     let key = SqliteKey { tgid, statement };
     let Some(entry) = SQLITE_RUNNING.get_ptr(key) else { return 0 };
     // SAFETY: map values stay valid while the program runs.
@@ -224,9 +233,7 @@ fn layout_at(probe: u64) -> SqliteLayout {
     // SAFETY: entries are written whole by userspace.
     match unsafe { SQLITE_LAYOUTS.get(probe) } {
         Some(layout) => *layout,
-        None => {
-            SqliteLayout { text: NOT_KNOWN, database: NOT_KNOWN, code: NOT_KNOWN, changes: NOT_KNOWN }
-        }
+        None => SqliteLayout { text: NOT_KNOWN, database: NOT_KNOWN, code: NOT_KNOWN, changes: NOT_KNOWN },
     }
 }
 
@@ -275,11 +282,7 @@ fn tell(thread: u64, target: &Target, handle: u64, since_ns: u64, text: u64, len
     let scope = scope::take(target, unsafe { &raw mut (*scratch).stack });
     // SAFETY: as above; the helper writes at most the size of `text`, and ends it with a zero.
     let read = unsafe {
-        bpf_probe_read_user_str(
-            (&raw mut (*scratch).text).cast(),
-            STATEMENT_CAPTURE,
-            text as *const _,
-        )
+        bpf_probe_read_user_str((&raw mut (*scratch).text).cast(), STATEMENT_CAPTURE, text as *const _)
     };
     let whole = if read > 0 { read as u64 - 1 } else { 0 };
     let mut captured = whole;
