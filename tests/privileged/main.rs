@@ -11,6 +11,7 @@ mod exports_otlp;
 mod exports_prometheus;
 mod exports_push;
 mod input;
+mod late_libraries;
 mod loops;
 mod losses;
 mod pythons;
