@@ -151,10 +151,10 @@ pub(crate) fn is_preparation(span: &Span) -> bool {
     span.name.starts_with("PREPARE ")
 }
 
-fn assert_is(span: &Span, expected: &Call, kind: SpanKind, system: Option<&str>) {
-    let site = site_in("drivers.py", &format!("call: {}", expected.mark)).unwrap();
+fn assert_is(file: &str, span: &Span, expected: &Call, kind: SpanKind, system: Option<&str>) {
+    let site = site_in(file, &format!("call: {}", expected.mark)).unwrap();
     let frame = span.stack.first().unwrap_or_else(|| panic!("no call site: {span:#?}"));
-    assert!(frame.file.ends_with("drivers.py"), "{span:#?}");
+    assert!(frame.file.ends_with(file), "{span:#?}");
     assert_eq!(frame.line, Some(site.line), "{span:#?}");
     assert_eq!((span.kind, span.db_system.as_deref()), (kind, system), "{span:#?}");
     assert_eq!(span.db_query.as_deref().unwrap_or(&span.name), expected.text, "{span:#?}");
@@ -180,7 +180,13 @@ fn spans_of<'a>(report: &'a Report, path: &str, but: impl Fn(&Span) -> bool) -> 
     transaction.spans.iter().filter(|span| !but(span)).collect()
 }
 
-pub(crate) fn assert_page(
+pub(crate) fn assert_page(report: &Report, path: &str, page: &Page, but: impl Fn(&Span) -> bool) {
+    assert_page_in("drivers.py", report, path, page, but);
+}
+
+/// The calls of one page are those, in that order, made in this file.
+pub(crate) fn assert_page_in(
+    file: &str,
     report: &Report,
     path: &str,
     (_, kind, system, calls): &Page,
@@ -190,7 +196,7 @@ pub(crate) fn assert_page(
     let texts: Vec<_> = spans.iter().map(|span| (&span.name, &span.db_query)).collect();
     assert_eq!(spans.len(), calls.len(), "{path}: {texts:#?}");
     for (span, expected) in spans.iter().zip(*calls) {
-        assert_is(span, expected, *kind, *system);
+        assert_is(file, span, expected, *kind, *system);
     }
 }
 

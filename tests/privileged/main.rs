@@ -5,6 +5,7 @@
 mod application;
 mod capabilities;
 mod drivers;
+mod drivers_async;
 mod dump;
 mod errors;
 mod exports_otlp;
