@@ -112,8 +112,9 @@ async def redis_connect(hiredis=True):
     asynchronous = importlib.import_module("redis.asyncio")
     parsers = importlib.import_module("redis._parsers")
     parser = parsers._AsyncHiredisParser if hiredis else parsers._AsyncRESP2Parser
+    # With a timeout it sends in a task of its own (`asyncio.wait_for` before Python 3.12), which nobody's line is in.
     pool = asynchronous.ConnectionPool(
-        host=HOST, port=port("REDIS_PORT"), protocol=2, parser_class=parser, max_connections=1
+        host=HOST, port=port("REDIS_PORT"), protocol=2, parser_class=parser, max_connections=1, socket_timeout=None
     )
     client = asynchronous.Redis(connection_pool=pool)
     await client.ping()
