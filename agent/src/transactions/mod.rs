@@ -7,10 +7,12 @@
 //! - [`http`]: where the messages of a connection begin and end.
 //! - [`clients`]: what the process asks of others, by protocol.
 //! - [`sql`]: statements without their values.
+//! - [`fuzz`]: the parsers of all of these, as functions of bytes.
 //! - [`Transactions`]: puts them together.
 
 pub mod callsite;
 pub mod clients;
+pub mod fuzz;
 pub mod http;
 pub mod name;
 pub mod naming;

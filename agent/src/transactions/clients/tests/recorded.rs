@@ -19,7 +19,7 @@ pub(super) fn parser(name: &str) -> Box<dyn Protocol> {
 }
 
 /// All of them, so that a recording without a test shows.
-pub(super) const RECORDINGS: [&str; 11] = [
+pub(in crate::transactions) const RECORDINGS: [&str; 11] = [
     "postgresql/psycopg2",
     "postgresql/psycopg3",
     "postgresql/asyncpg",
