@@ -1,6 +1,6 @@
 //! The command: which benches there are.
 
-use super::{overhead, profiler};
+use super::{drivers, overhead, profiler};
 use anyhow::Result;
 
 /// A bench and how long it is to run.
@@ -15,6 +15,8 @@ pub enum Bench {
         #[arg(long, default_value_t = 10)]
         seconds: u32,
     },
+    /// Requests per second and cost of a call for each driver, with and without pyapm, in alternating turns
+    Drivers(#[command(flatten)] drivers::Size),
     /// Slowdown by pyapm, py-spy and Tachyon of one program, and how many of their stacks cannot be
     Profiler(#[command(flatten)] profiler::Size),
 }
@@ -26,6 +28,7 @@ pub enum Bench {
 pub fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Overhead { pairs, seconds } => overhead::run(*pairs, *seconds),
+        Bench::Drivers(size) => drivers::run(size),
         Bench::Profiler(size) => profiler::run(size),
     }
 }
