@@ -1,6 +1,6 @@
 //! Answers that take their time: streams, server-sent events, long polls, and connections that become something else.
 
-use harness::load::{Connection, Plan, Request, drive};
+use harness::load::{Address, Connection, Plan, Request, drive};
 use harness::mariadb::MariaDb;
 use harness::pyapm::{Pyapm, Report};
 use harness::server::{Server, Setting};
@@ -32,6 +32,17 @@ fn of<'a>(report: &'a Report, path: &str) -> &'a Transaction {
     let found: Vec<_> = report.transactions.iter().filter(|one| one.path.as_deref() == Some(path)).collect();
     let [only] = found[..] else { panic!("{path}: {found:#?}") };
     only
+}
+
+/// So many statements, all with the request's number.
+fn assert_own(one: &Transaction, count: usize) {
+    let number = one.path.as_deref().unwrap().rsplit('/').next().unwrap();
+    for span in &one.spans {
+        assert_eq!(span.parent_span_id, one.span_id);
+        let text = span.db_query.as_deref().unwrap();
+        assert!(text.ends_with(&format!("_{number}")), "{one:#?}");
+    }
+    assert_eq!(one.spans.len(), count, "{one:#?}");
 }
 
 fn is_told(lines: &[Line], path: &str) -> bool {
@@ -69,22 +80,27 @@ fn become_another(server: &Server, attach: &mut Pyapm, websocket: bool) {
     }
 }
 
+/// With every thread connected to the database.
+fn started(start: Start, database: &MariaDb) -> (Server, Address) {
+    let server = Server::start(|setting| {
+        let mut command = start(setting);
+        command.env("DB_PORT", database.port().to_string());
+        command
+    })
+    .unwrap();
+    let address = server.address();
+    let warm = Plan { requests: vec![Request::get("/db/0")], total: 64, clients: 16 };
+    drive(&address, &warm).without_failures().unwrap();
+    (server, address)
+}
+
 #[test]
 fn answers_that_take_their_time() {
     let database = MariaDb::start().unwrap();
     for (name, start) in SERVERS {
         eprintln!("{name}");
-        let server = Server::start(|setting| {
-            let mut command = start(setting);
-            command.env("DB_PORT", database.port().to_string());
-            command
-        })
-        .unwrap();
-        let address = server.address();
-        // Every thread has its connection to the database before.
+        let (server, address) = started(start, &database);
         let streams: Vec<Request> = (1..=60).map(|n| Request::get(&format!("/stream/{n}"))).collect();
-        let warm = Plan { requests: vec![Request::get("/db/0")], total: 64, clients: 16 };
-        drive(&address, &warm).without_failures().unwrap();
         let mut attach = Pyapm::attach(server.pid(), &[]).unwrap();
 
         // Listens from before everything else until after it.
@@ -111,18 +127,14 @@ fn answers_that_take_their_time() {
 
         for (path, status) in counts.by_path_and_status().into_keys() {
             let streamed = of(&report, &path);
-            let number = path.rsplit('/').next().unwrap();
             assert_eq!((streamed.status, streamed.outcome), (Some(status), Outcome::Complete));
             assert!(streamed.response_bytes > 15_000, "{streamed:?}");
-            let own = streamed.spans.iter().filter(|span| {
-                assert_eq!(span.parent_span_id, streamed.span_id);
-                span.db_query.as_deref().is_some_and(|text| text.ends_with(&format!("_{number}")))
-            });
-            let own = own.count();
-            assert_eq!((own, streamed.spans.len()), (5, 5), "{streamed:#?}\n{:?}", report.summary);
+            assert_own(streamed, 5);
         }
         let (poll, release) = (of(&report, "/poll/7"), of(&report, "/release/8"));
         assert_eq!((poll.status, poll.outcome), (Some(200), Outcome::Complete));
+        assert_own(poll, 1);
+        assert_own(release, 0);
         assert!(poll.start_ns < release.start_ns && poll.start_ns + poll.duration_ns > release.start_ns);
         let events = of(&report, "/events");
         assert_eq!(events.status, Some(200));
@@ -131,6 +143,51 @@ fn answers_that_take_their_time() {
         let upgraded = of(&report, "/ws");
         assert_eq!((upgraded.status, upgraded.outcome), (Some(101), Outcome::Complete));
         assert_eq!(report.transactions.len(), 64, "nothing in what the connection became is a request");
+        assert_eq!(report.summary.seen, report.summary.delivered, "{:?}", report.summary);
+    }
+}
+
+/// Connections that have been spoken on before, and requests under way: right from the next message on.
+#[test]
+fn an_attach_in_the_middle() {
+    const KEPT: usize = 6;
+    const EACH: usize = 15;
+    let database = MariaDb::start().unwrap();
+    for (name, start) in SERVERS {
+        eprintln!("{name}");
+        let (server, address) = started(start, &database);
+        let connect = || Connection::open(&address).unwrap();
+        let mut kept: Vec<Connection> = (0..KEPT).map(|_| connect()).collect();
+        for connection in &mut kept {
+            assert_eq!(connection.ask(&Request::get("/db/0")).unwrap().status, 200);
+        }
+        let mut polls: Vec<Connection> = (0..2).map(|_| connect()).collect();
+        for poll in &mut polls {
+            poll.send(Request::get("/poll/900").head_bytes().as_slice()).unwrap();
+        }
+        let attach = Pyapm::attach(server.pid(), &[]).unwrap();
+        std::thread::scope(|scope| {
+            for (index, mut connection) in kept.into_iter().enumerate() {
+                scope.spawn(move || {
+                    for turn in 1..=EACH {
+                        let request = Request::get(&format!("/db/{}", index * 100 + turn));
+                        assert_eq!(connection.ask(&request).unwrap().status, 200);
+                    }
+                });
+            }
+        });
+        connect().ask(&Request::get("/release/901")).unwrap();
+        for (index, mut poll) in polls.into_iter().enumerate() {
+            assert_eq!(poll.answer(&Request::get("/poll/900")).unwrap().status, 200);
+            let next = Request::get(&format!("/db/{}", 910 + index));
+            assert_eq!(poll.ask(&next).unwrap().status, 200);
+        }
+        let report = attach.stop().unwrap();
+        assert_eq!(report.transactions.len(), KEPT * EACH + 3, "{:?}", report.summary);
+        for one in &report.transactions {
+            assert_eq!((one.status, one.outcome), (Some(200), Outcome::Complete), "{one:?}");
+            assert_own(one, usize::from(one.path.as_deref() != Some("/release/901")));
+        }
         assert_eq!(report.summary.seen, report.summary.delivered, "{:?}", report.summary);
     }
 }

@@ -7,7 +7,7 @@
 /fault/N     the same for a table that does not exist; 500
 /stream/N    200, five chunks, before each of which stands such a statement; no length
 /events      200, server-sent events for as long as the client listens
-/poll/N      200, as soon as somebody asks for /release/N
+/poll/N      as /db/N, as soon as somebody asks for /release/N
 /ws          becomes a WebSocket that sends everything back (ASGI), or a stream of bytes that is sent back (gunicorn)
 /out/WAY/N   asks `UPSTREAM` (https) for /a/N by urllib, requests, httpx or pycurl, and answers with its status
 
@@ -147,7 +147,7 @@ def application(environ, start_response):
         send_back(environ["gunicorn.socket"])
     if what == "poll":
         released.wait(60)
-        path = "/a/" + path.split("/")[2]
+        path = "/db/" + path.split("/")[2]
     elif what == "release":
         released.set()
         path = "/a/" + path.split("/")[2]
@@ -197,7 +197,7 @@ async def asgi(scope, receive, send):
     if what == "release":
         released.set()
     if what in ("poll", "release"):
-        path = "/a/" + path.split("/")[2]
+        path = ("/db/" if what == "poll" else "/a/") + path.split("/")[2]
     status, body = answer(path)
     encoded = [(name.lower().encode(), value.encode()) for name, value in headers(body)]
     await send({"type": "http.response.start", "status": int(status.split()[0]), "headers": encoded})
