@@ -19,6 +19,8 @@ mod emit;
 #[cfg(target_arch = "bpf")]
 mod exceptions;
 #[cfg(target_arch = "bpf")]
+mod handed;
+#[cfg(target_arch = "bpf")]
 mod identity;
 #[cfg(target_arch = "bpf")]
 mod io;

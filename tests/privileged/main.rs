@@ -21,6 +21,7 @@ mod service;
 mod socket;
 mod spans;
 mod stacks;
+mod streaming;
 mod tls;
 mod transactions;
 mod unchanged;

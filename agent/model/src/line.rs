@@ -69,6 +69,10 @@ pub struct Transaction {
     /// The function behind the route, at its definition; `None` when it is not known.
     #[serde(default)]
     pub handler: Option<Frame>,
+    /// How long it had waited, by what a server in front wrote down (`X-Request-Start`), before its first byte was read;
+    /// not part of `duration_ns`. `None` when nothing was written, or nothing plausible.
+    #[serde(default)]
+    pub queue_ns: Option<u64>,
     /// What looks like trouble in its calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,

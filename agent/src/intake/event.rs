@@ -78,6 +78,8 @@ pub enum Body<'a> {
     Queued {
         connection: ConnectionId,
     },
+    /// A pool's thread has woken the one that reads requests: it has done, or could not write all of an answer.
+    HandedBack,
     /// The reader hands on whole stacks, whatever parts they come in.
     Stack {
         stack: StackId,

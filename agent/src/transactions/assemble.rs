@@ -5,7 +5,7 @@
 
 use super::clients::Calls;
 use super::connection::{Connection, Speaks};
-use super::correlation::{Lineages, Lingering};
+use super::correlation::{Lineages, Lingering, Pools};
 use super::errors::Errors;
 use super::finish::Finisher;
 use super::http::{Ended, Exchange, Sink};
@@ -47,6 +47,7 @@ pub struct Transactions {
     pub(super) ended: Vec<Ended<Work>>,
     pub(super) calls: Calls,
     pub(super) lineages: Lineages,
+    pub(super) pools: Pools,
     pub(super) lingering: Lingering,
 }
 
@@ -77,6 +78,7 @@ impl Transactions {
             calls: Calls::new(),
             spans: Spans::default(),
             lineages: Lineages::new(),
+            pools: Pools::new(),
             lingering: Lingering::default(),
         }
     }
@@ -108,6 +110,14 @@ impl Transactions {
         self.open
     }
 
+    /// Open connections that went over to another protocol.
+    #[must_use]
+    pub fn upgraded(&self) -> usize {
+        let upgraded =
+            |one: &&Connection| matches!(&one.speaks, Speaks::Http(server) if server.is_upgraded());
+        self.connections.values().filter(upgraded).count()
+    }
+
     /// Takes one event, in the order of the ring. `stack` are the frames of the stack that the event
     /// names, innermost first; `None` when it names none or they are not known.
     pub fn observe(&mut self, event: &Event<'_>, stack: Option<Arc<[Frame]>>, out: &mut Output) {
@@ -132,6 +142,7 @@ impl Transactions {
             }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
             Body::OffCpu(away) => self.off_cpu(&caller(None), away),
+            Body::HandedBack => self.handed_back(&caller(None)),
             Body::Context(made) => self.context_made(&caller(stack), made),
             Body::Fork { .. }
             | Body::Stack { .. }
@@ -313,7 +324,8 @@ impl Transactions {
                     self.deliver_from(io.connection, out);
                 }
                 if serving {
-                    if io.moved > 0 {
+                    let reads_for_others = io.direction == Direction::In && self.only_reads(thread.pid);
+                    if io.moved > 0 && !reads_for_others {
                         self.serve(thread, owner, io.connection);
                     }
                 } else {

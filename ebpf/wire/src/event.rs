@@ -34,6 +34,8 @@ pub mod kind {
     /// See [`crate::exception::Passed`].
     pub const EXCEPTION_PASSED: u16 = 13;
     pub const OFF_CPU: u16 = 14;
+    /// See [`super::HandedBack`].
+    pub const HANDED_BACK: u16 = 38;
 }
 
 /// Common start of every record.
@@ -321,6 +323,14 @@ pub struct Queued {
     pub scope: Scope,
 }
 
+/// `HANDED_BACK`: a thread of a pool has woken the thread that reads requests: with the end of its work on one, or
+/// with an answer that it could not write whole (waitress, `HTTPChannel.service` and `write_soon`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct HandedBack {
+    pub header: Header,
+}
+
 /// Bytes of a statement's text that are captured at most.
 pub const STATEMENT_CAPTURE: u32 = 4096;
 
@@ -338,3 +348,4 @@ const _: () = assert!(size_of::<Native>() == 56);
 const _: () = assert!(size_of::<OffCpu>() == 112);
 const _: () = assert!(size_of::<Sleeper>() == 128);
 const _: () = assert!(size_of::<Queued>() == 56);
+const _: () = assert!(size_of::<HandedBack>() == 24);

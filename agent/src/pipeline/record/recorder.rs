@@ -430,6 +430,7 @@ impl Taker<'_> {
             | Body::Exception(_)
             | Body::ExceptionPassed { .. }
             | Body::Queued { .. }
+            | Body::HandedBack
             | Body::Started
             | Body::Listens => {}
         }
