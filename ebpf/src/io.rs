@@ -151,7 +151,7 @@ fn run(context: &TracePointContext, copy: u32) -> u32 {
         return 0;
     }
     call.outbound = u64::from(outbound);
-    let Some(entry) = connection::find(tgid, fd as u32, target.generation) else { return 0 };
+    let Some(entry) = connection::find(tgid, fd as u32, target) else { return 0 };
     // SAFETY: map values stay valid while the program runs.
     tls::carried_by(thread, unsafe { (*entry).id });
     moved(target, entry, result, 0, scratch);

@@ -13,7 +13,7 @@
 
 mod calls;
 mod detect;
-mod frames;
+pub(super) mod frames;
 mod http;
 mod key;
 mod memcached;
