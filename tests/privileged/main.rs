@@ -14,6 +14,7 @@ mod input;
 mod loops;
 mod losses;
 mod pythons;
+mod queues;
 mod record;
 mod routes;
 mod servers;

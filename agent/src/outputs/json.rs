@@ -157,6 +157,7 @@ mod tests {
             client_address: None,
             waits: None,
             warnings: Vec::new(),
+            task: None,
         }
     }
 

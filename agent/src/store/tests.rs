@@ -32,6 +32,7 @@ fn transaction(name: &str, end_ns: u64, duration_ns: u64, status: u16) -> Transa
         client_address: None,
         waits: None,
         warnings: Vec::new(),
+        task: None,
     }
 }
 

@@ -152,7 +152,7 @@ fn damage_and_noise() {
     for _ in 0..4_000 {
         let operations = b"(KMJNt\x85\x86\x87)]}aesu\x94hq\x93\x8cR\x81b01.\x8a\x97d\x8f\x90";
         let bytes: Vec<u8> = (0..dice.below(200)).map(|_| operations[dice.below(operations.len())]).collect();
-        outline(&bytes);
+        assert!(outline(&bytes).len() <= 200);
     }
 }
 
@@ -163,7 +163,7 @@ fn growth_is_bounded() {
     deep.extend(std::iter::repeat_n(0x85, 100_000));
     assert!(outline(&deep).len() <= 1);
     let many: Vec<u8> = std::iter::repeat_n(b'(', 100_000).collect();
-    assert_eq!(outline(&many), []);
+    assert!(outline(&many).len() <= 1);
     let texts: Vec<u8> = std::iter::repeat_n(*b"\x8c\x01x\x94", 20_000).flatten().collect();
     assert!(outline(&texts).iter().all(|value| *value == Value::Text(b"x")));
 }
