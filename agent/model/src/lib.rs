@@ -3,7 +3,7 @@
 //!
 //! [`line`](mod@line) is the JSON lines contract, [`snapshot`] the state that views draw, [`service`] what the service says
 //! of itself and its applications, [`dump`] what all threads
-//! are doing at one moment, [`error`] exceptions.
+//! are doing at one moment, [`error`] exceptions, [`task`] what a queue's worker was handed.
 
 pub mod definition;
 pub mod dump;
@@ -13,3 +13,4 @@ pub mod metric;
 pub mod service;
 pub mod snapshot;
 pub mod stack;
+pub mod task;

@@ -415,8 +415,26 @@ impl Rooms<'_> {
         }
     }
 
+    /// What one application has sent, another may have been handed.
+    fn pass_on_sent(&mut self) {
+        let applications: Vec<ApplicationId> = self.instances.keys().copied().collect();
+        for sender in applications {
+            let Some(instance) = self.instances.get_mut(&sender) else { continue };
+            let sent = instance.transactions.take_sent();
+            if sent.is_empty() {
+                continue;
+            }
+            for (id, other) in self.instances.iter_mut() {
+                if *id != sender {
+                    other.transactions.learn_sent(&sent);
+                }
+            }
+        }
+    }
+
     /// Hands on what this turn led to.
-    fn finish(self) {
+    fn finish(mut self) {
+        self.pass_on_sent();
         for instance in self.instances.values_mut() {
             for hint in instance.output.hints.drain(..) {
                 let wire = Hint {
