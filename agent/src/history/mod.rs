@@ -25,3 +25,6 @@ mod writer;
 pub use error::HistoryError;
 pub use read::{History, Query};
 pub use writer::{Entry, Refused, Writer};
+
+#[cfg(test)]
+mod tests;

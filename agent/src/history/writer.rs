@@ -24,6 +24,8 @@ const COMMIT: Duration = Duration::from_millis(500);
 const PRUNE: Duration = Duration::from_secs(60);
 /// Between two complaints about the same.
 const COMPLAIN: Duration = Duration::from_secs(30);
+/// How often room is made for one commit that finds the file full.
+const ROUNDS: usize = 100;
 /// The wall clock was set back by more than this, in minutes: what comes is of another time.
 const SET_BACK: u64 = 5;
 
@@ -162,7 +164,11 @@ impl Work {
         let now_ns = now_ns();
         let lost = self.counts.lost.load(Ordering::Relaxed);
         let mut result = self.file.commit(&self.minutes, now_ns, lost);
-        if is_full(&result) {
+        // Each round lets go of some of the oldest; after the last there is nothing but what is being written.
+        for _ in 0..ROUNDS {
+            if !is_full(&result) {
+                break;
+            }
             let room =
                 make_room(&mut self.file.connection, now_ns / MINUTE_NS, self.max_bytes, self.file.run);
             result = room.and_then(|()| self.file.commit(&self.minutes, now_ns, lost));
