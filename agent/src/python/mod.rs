@@ -48,7 +48,8 @@ pub use locate::Embedding;
 pub use memory::{BoundedMemory, BufferMemory, MAX_READ, Memory, MemoryError, ProcessMemory};
 pub use objects::{Int, Item, Kind, Local, Managed, Objects, Type, ValueLayout};
 pub use offsets::{
-    Cookie, DebugOffsets, DebugOffsetsError, LineFormat, ObjectOffsets, SUPPORTED_MINORS, table,
+    Cookie, DebugOffsets, DebugOffsetsError, FreeThreaded, LONGER_HEAD, LineFormat, LocalBytecode,
+    ObjectOffsets, SUPPORTED_MINORS, free_threaded_table, table,
 };
 pub use parked::{StackOfThread, parked_stack, stack_of_thread, while_parked};
 pub use raising::Raising;
