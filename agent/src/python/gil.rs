@@ -1,7 +1,9 @@
 //! The global interpreter lock as it lies in memory: who holds it, and where a thread that waits for it sleeps.
 //! A reading of one moment: by the time anybody looks at it, the lock may have gone on.
 
+use super::memory::Memory;
 use super::objects::Objects;
+use super::runtime::Interpreter;
 use super::strings::{ObjectError, u32_at, u64_at};
 use pyapm_wire::python::gil::{LAST_HOLDER, LOCKED, SIZE, WAITERS};
 
@@ -25,6 +27,15 @@ impl Gil {
     pub fn is_waited_for_at(&self, futex: u64) -> bool {
         (self.address + WAITERS..self.address + SIZE).contains(&futex)
     }
+}
+
+/// Whether the threads of this interpreter need its lock; `None` when that cannot be read. It is asked of the main
+/// interpreter.
+#[must_use]
+pub fn needs_gil(memory: &dyn Memory, interpreter: &Interpreter) -> Option<bool> {
+    let objects = Objects::new(memory, &interpreter.offsets, interpreter.version.minor)?;
+    let main = objects.main_interpreter(interpreter.runtime_address).ok()?;
+    objects.gil(interpreter.runtime_address, main).ok().map(|gil| gil.enabled)
 }
 
 impl Objects<'_> {

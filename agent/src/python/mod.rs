@@ -40,7 +40,7 @@ pub use contexts::{Births, ContextCode, Switching, contexts, event_loops};
 pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;
 pub use exception::{ExceptionClass, Printing, message};
-pub use gil::Gil;
+pub use gil::{Gil, needs_gil};
 pub use identity::read_identity;
 pub use jit::{JIT_NOTE, may_be_compiled};
 pub use lines::LineTable;
