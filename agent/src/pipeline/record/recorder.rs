@@ -291,7 +291,10 @@ impl Recorder {
                     tracing::debug!(pid, version = %interpreter.version, "an interpreter is up");
                     let interpreter = Arc::new(interpreter);
                     if self.is_without_gil(pid, &interpreter) {
-                        tracing::warn!(pid, "nothing to record: its threads need no GIL (a free-threaded build)");
+                        tracing::warn!(
+                            pid,
+                            "nothing to record: its threads need no GIL (a free-threaded build)"
+                        );
                     }
                     if let Err(error) = self.watch_with(pid, Arc::clone(&interpreter)) {
                         tracing::error!(pid, "a process is not recorded: {error:#}");
