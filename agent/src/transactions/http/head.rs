@@ -50,6 +50,7 @@ impl RequestHead {
             framing: Framing::None,
             expects_continue: false,
             traceparent: None,
+            queued: None,
         }
     }
 }
