@@ -93,6 +93,7 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             scope = queued.scope;
             Body::Queued { connection: ConnectionId(queued.connection) }
         }
+        kind::HANDED_BACK => Body::HandedBack,
         kind::STACK => stack(record)?,
         kind::NATIVE => {
             let (native, rest) = split::<wire::Native>(record)?;

@@ -33,7 +33,9 @@ pub enum Broken {
 }
 
 /// Names of all targets.
-pub const TARGETS: [&str; 11] = [
+pub const TARGETS: [&str; 13] = [
+    "amqp",
+    "amqp-middle",
     "mysql",
     "mysql-middle",
     "postgresql",

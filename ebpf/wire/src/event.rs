@@ -34,6 +34,8 @@ pub mod kind {
     /// See [`crate::exception::Passed`].
     pub const EXCEPTION_PASSED: u16 = 13;
     pub const OFF_CPU: u16 = 14;
+    /// See [`super::HandedBack`].
+    pub const HANDED_BACK: u16 = 38;
     pub const STATEMENT_STEP: u16 = 32;
 }
 
@@ -67,6 +69,9 @@ pub struct Fork {
 /// `EXEC`, `EXIT` (the whole process has gone): the header says it all.
 pub type Bare = Header;
 
+/// Not a socket. Families are small numbers (kernel `include/linux/socket.h`, `AF_MAX`).
+pub const FAMILY_PIPE: u16 = u16::MAX;
+
 /// `CONNECTION_OPENED`: the first socket call of a target on this descriptor.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -75,7 +80,7 @@ pub struct ConnectionOpened {
     /// Unique for the life of the daemon; never 0.
     pub connection: u64,
     pub fd: u32,
-    /// `AF_INET`, `AF_INET6`, `AF_UNIX` or whatever the socket says.
+    /// `AF_INET`, `AF_INET6`, `AF_UNIX` or whatever the socket says; [`FAMILY_PIPE`] for one end of a pipe.
     pub family: u16,
     /// Host byte order; 0 for unix sockets.
     pub local_port: u16,
@@ -368,6 +373,14 @@ pub struct Queued {
     pub scope: Scope,
 }
 
+/// `HANDED_BACK`: a thread of a pool has woken the thread that reads requests: with the end of its work on one, or
+/// with an answer that it could not write whole (waitress, `HTTPChannel.service` and `write_soon`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct HandedBack {
+    pub header: Header,
+}
+
 /// Bytes of a statement's text that are captured at most.
 pub const STATEMENT_CAPTURE: u32 = 4096;
 
@@ -387,3 +400,4 @@ const _: () = assert!(size_of::<Native>() == 56);
 const _: () = assert!(size_of::<OffCpu>() == 112);
 const _: () = assert!(size_of::<Sleeper>() == 128);
 const _: () = assert!(size_of::<Queued>() == 56);
+const _: () = assert!(size_of::<HandedBack>() == 24);
