@@ -8,10 +8,12 @@
 //! - [`clients`]: what the process asks of others, by protocol.
 //! - [`tasks`]: work that a process is handed through a pipe.
 //! - [`sql`]: statements without their values.
+//! - [`fuzz`]: the parsers of all of these, as functions of bytes.
 //! - [`Transactions`]: puts them together.
 
 pub mod callsite;
 pub mod clients;
+pub mod fuzz;
 pub mod http;
 pub mod name;
 pub mod naming;

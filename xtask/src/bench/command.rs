@@ -1,6 +1,6 @@
 //! The command: which benches there are.
 
-use super::{overhead, profiler, soak};
+use super::{drivers, overhead, profiler, soak};
 use anyhow::Result;
 
 /// A bench and how long it is to run.
@@ -15,6 +15,8 @@ pub enum Bench {
         #[arg(long, default_value_t = 10)]
         seconds: u32,
     },
+    /// Requests per second and cost of a call for each driver, with and without pyapm, in alternating turns
+    Drivers(#[command(flatten)] drivers::Size),
     /// Slowdown by pyapm, py-spy and Tachyon of one program, and how many of their stacks cannot be
     Profiler(#[command(flatten)] profiler::Size),
     /// Memory of the daemon at a steady load, each minute, and what it loses; then attaching again and again
@@ -35,6 +37,7 @@ pub enum Bench {
 pub fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Overhead { pairs, seconds } => overhead::run(*pairs, *seconds),
+        Bench::Drivers(size) => drivers::run(size),
         Bench::Soak { minutes, attaches } => soak::run(*minutes, *attaches),
         Bench::Profiler(size) => profiler::run(size),
     }

@@ -3,6 +3,7 @@
 pub mod bystander;
 pub mod command;
 pub mod contenders;
+pub mod drivers;
 pub mod figures;
 pub mod overhead;
 pub mod probes;

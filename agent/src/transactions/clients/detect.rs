@@ -46,3 +46,20 @@ pub fn detect(head: &[u8], moved: u32, direction: Direction, opening: bool) -> O
     }
     None
 }
+
+/// A parser by the name of a fuzzing target, see `transactions::fuzz`.
+#[must_use]
+pub fn named(name: &str) -> Option<Box<dyn Protocol>> {
+    Some(match name {
+        "amqp" => Box::new(Amqp::opening()),
+        "amqp-middle" => Box::new(Amqp::in_the_middle()),
+        "mysql" => Box::new(Mysql::opening()),
+        "mysql-middle" => Box::new(Mysql::in_the_middle()),
+        "postgresql" => Box::new(Postgresql::opening()),
+        "postgresql-middle" => Box::new(Postgresql::in_the_middle()),
+        "redis" => Box::new(Redis::default()),
+        "memcached" => Box::new(Memcached::default()),
+        "http-client" => Box::new(Http::default()),
+        _ => return None,
+    })
+}

@@ -23,8 +23,8 @@ mod postgresql;
 mod redis;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use calls::{Call, CallResult, Calls, Operation, Protocol, Purpose, Wants};
-pub use detect::detect;
+pub use detect::{detect, named};
 pub use mysql::{Mysql, carries_statement};

@@ -3,7 +3,7 @@
 //! must come out of it.
 
 mod fuzz;
-mod recorded;
+pub(in crate::transactions) mod recorded;
 
 use super::{Call, Calls, Operation, Protocol};
 use crate::transactions::clients::calls::Purpose;
@@ -12,13 +12,13 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 /// One run of bytes; `true` for those that the client sent.
-type Exchange = Vec<(bool, Vec<u8>)>;
+pub(in crate::transactions) type Exchange = Vec<(bool, Vec<u8>)>;
 
 fn folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/transactions/clients/recordings"))
 }
 
-fn recording(name: &str) -> Exchange {
+pub(in crate::transactions) fn recording(name: &str) -> Exchange {
     let text = std::fs::read_to_string(folder().join(name).with_extension("txt")).unwrap();
     text.lines().map(|line| (line.starts_with('>'), unescaped(&line[2..]))).collect()
 }

@@ -21,7 +21,7 @@ pub(super) fn parser(name: &str) -> Box<dyn Protocol> {
 }
 
 /// All of them, so that a recording without a test shows.
-pub(super) const RECORDINGS: [&str; 13] = [
+pub(in crate::transactions) const RECORDINGS: [&str; 13] = [
     "postgresql/psycopg2",
     "postgresql/psycopg3",
     "postgresql/asyncpg",
