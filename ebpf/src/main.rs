@@ -21,6 +21,8 @@ mod emit;
 #[cfg(target_arch = "bpf")]
 mod exceptions;
 #[cfg(target_arch = "bpf")]
+mod handed;
+#[cfg(target_arch = "bpf")]
 mod identity;
 #[cfg(target_arch = "bpf")]
 mod io;
@@ -42,6 +44,8 @@ mod registers;
 mod sample;
 #[cfg(target_arch = "bpf")]
 mod scope;
+#[cfg(target_arch = "bpf")]
+mod sqlite;
 #[cfg(target_arch = "bpf")]
 mod stack;
 #[cfg(target_arch = "bpf")]

@@ -92,6 +92,14 @@ impl Python {
         Self::named("venv-servers")
     }
 
+    /// The environment with queues and their clients.
+    ///
+    /// # Errors
+    /// When it is not here.
+    pub fn with_queues() -> Result<Self> {
+        Self::named("venv-queues")
+    }
+
     /// One environment.
     ///
     /// # Errors

@@ -102,12 +102,13 @@ impl EventLoops {
             if switching.defers {
                 self.probe_queue(probes, &interpreter.contexts)?;
             }
-            if before.is_none_or(|before| before.contexts != contexts) {
-                if !tables.set_contexts(pid, contexts)? {
-                    return Ok(()); // Not watched yet.
-                }
-                tracing::info!(pid, ?switching, handed_on = contexts.work_code != 0, "event loop followed");
+        }
+        if (contexts.on != 0 || switching.hands_on) && before.is_none_or(|before| before.contexts != contexts)
+        {
+            if !tables.set_contexts(pid, contexts)? {
+                return Ok(()); // Not watched yet.
             }
+            tracing::info!(pid, ?switching, handed_on = contexts.work_code != 0, "event loop followed");
         }
         self.seen.insert(pid, Seen { modules, contexts });
         Ok(())

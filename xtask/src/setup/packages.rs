@@ -13,12 +13,13 @@ pub const BPF: [&str; 8] =
 /// The database of the shop, the servers that the drivers' tests ask, the load generator of the benches, the
 /// terminal of the live view's test, the debugger that native frames are compared with, the server in front of
 /// uwsgi, the maker of certificates, the judge of the service's unit, and who reads the metrics.
-pub const SERVICES: [&str; 15] = [
+pub const SERVICES: [&str; 16] = [
     "mariadb-server",
     "mariadb-client",
     "postgresql",
     "redis-server",
     "memcached",
+    "rabbitmq-server",
     "nginx-light",
     "openssl",
     "wrk",

@@ -442,11 +442,13 @@ impl Taker<'_> {
             | Body::TlsSession { .. }
             | Body::Io(_)
             | Body::Statement(_)
+            | Body::StatementStep(_)
             | Body::Context(_)
             | Body::StackPart(_)
             | Body::Exception(_)
             | Body::ExceptionPassed { .. }
             | Body::Queued { .. }
+            | Body::HandedBack
             | Body::Started
             | Body::Listens => {}
         }

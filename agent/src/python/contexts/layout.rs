@@ -74,6 +74,8 @@ pub struct Switching {
     pub asyncio: bool,
     /// gevent: greenlets that are requests. (SQLAlchemy's, inside a coroutine, are not.)
     pub greenlets: bool,
+    /// waitress: one thread reads the requests that others answer.
+    pub hands_on: bool,
     /// A uvloop that puts writes off (before 0.23), or whose version could not be told.
     pub defers: bool,
 }
@@ -88,6 +90,7 @@ impl Objects<'_> {
         Ok(Switching {
             asyncio: imported("asyncio")?,
             greenlets: imported("gevent")?,
+            hands_on: imported("waitress.channel")?,
             defers: self.defers(interpreter)?,
         })
     }
@@ -211,6 +214,7 @@ pub fn contexts(
             (code.copies.is_some(), flag::BIRTHS),
             (switching.defers, flag::DEFERS),
             (switching.greenlets, flag::GREENLETS),
+            (switching.hands_on, flag::HANDS_ON),
         ]
         .into_iter()
         .filter_map(|(holds, flag)| holds.then_some(flag))
