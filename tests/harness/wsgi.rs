@@ -10,13 +10,16 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// Says which worker answered.
+/// Says which worker answered. `/held` has no answer before [`Site::release`].
 const MODULE: &str = "import os, time
 def app(environ, start):
     if environ['PATH_INFO'] == '/spin':
         end = time.perf_counter() + 0.005
         while time.perf_counter() < end:
             pass
+    if environ['PATH_INFO'] == '/held':
+        while not os.path.exists(os.path.join(os.path.dirname(__file__), 'released')):
+            time.sleep(0.01)
     body = environ['PATH_INFO'].encode()
     start('200 OK', [('Content-Length', str(len(body))), ('X-Worker', str(os.getpid()))])
     return [body]
@@ -66,6 +69,14 @@ impl Site {
         std::os::unix::fs::chown(folder, Some(user), Some(user)).context("cannot give the folder away")?;
         std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         Ok(Self { user: Some(user), ..site })
+    }
+
+    /// Lets the requests for `/held` go on.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn release(&self) -> Result<()> {
+        std::fs::write(self.folder.path().join("released"), "").context("cannot write to the site's folder")
     }
 
     /// A pattern of its command line, for rules.

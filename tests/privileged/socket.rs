@@ -1,12 +1,13 @@
 //! The service's socket: bad clients harm nobody, and the view shows through it what the service sees.
 
-use harness::load::{Plan, Request, Stream};
+use harness::load::{Connection, Plan, Request, Stream};
 use harness::place::{self, Python};
 use harness::pyapm;
 use harness::service::Service;
 use harness::tmux::Terminal;
 use harness::wait;
 use harness::wsgi::Site;
+use pyapm_model::dump::{Dump, Thread};
 use pyapm_model::service::{ApplicationState, Response};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -98,6 +99,49 @@ fn the_view_shows_what_the_service_sees() {
     terminal.press("q").unwrap();
     terminal.wait_until("the shell", |screen| screen.trim_end().ends_with("prompt>")).unwrap();
     load.stop().without_failures().unwrap();
+
+    // What a thread is in, for who asks while it is.
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let request = format!(
+        "GET /held HTTP/1.1\r\nHost: x.test\r\ntraceparent: 00-{trace}-b7ad6b7169203331-01\r\nConnection: close\r\n\r\n"
+    );
+    let address = wsgi.address.clone();
+    let asking = std::thread::spawn(move || {
+        let mut connection = Connection::open(&address)?;
+        connection.send(request.as_bytes())?;
+        connection.answer(&Request::get("/held").close())
+    });
+    let master = wsgi.master().to_string();
+    wait::until("the request to be told of", || {
+        let dumped = pyapm::run(&["dump", "--json", "--application", "--pid", &master, "--socket", socket])?;
+        let dump: Dump = serde_json::from_slice(&dumped.stdout)?;
+        assert_eq!(dump.notes, Vec::<String>::new());
+        let threads: Vec<&Thread> = dump.processes.iter().flat_map(|process| &process.threads).collect();
+        assert!(threads.iter().all(|thread| thread.transactions.is_some()), "{dump:#?}");
+        let mut told =
+            threads.iter().filter(|thread| thread.transactions.as_ref().is_some_and(|all| !all.is_empty()));
+        let Some(thread) = told.next() else { return Ok(None) };
+        let transactions = thread.transactions.as_deref().unwrap_or_default();
+        assert!(told.next().is_none() && transactions.len() == 1, "{dump:#?}");
+        assert!(thread.frames.iter().any(|frame| frame.frame.function == "app"), "{thread:#?}");
+        assert_eq!(transactions[0].name, "GET /held");
+        assert_eq!(transactions[0].trace_id.as_deref(), Some(trace));
+        assert!(transactions[0].elapsed_ns > 0);
+        Ok(Some(()))
+    })
+    .unwrap();
+    let text = pyapm::run(&["dump", "--application", "--pid", &master, "--socket", socket]).unwrap();
+    let text = String::from_utf8_lossy(&text.stdout);
+    assert!(
+        text.contains("    in GET /held for ") && text.contains(&format!(" s, trace {trace}\n")),
+        "{text}"
+    );
+    site.release().unwrap();
+    asking.join().unwrap().unwrap();
+    // Without a service all is as it was.
+    let alone = pyapm::run(&["dump", "--json", "--pid", &master, "--socket", "/nonexistent"]).unwrap();
+    let dump: Dump = serde_json::from_slice(&alone.stdout).unwrap();
+    assert!(dump.notes.is_empty() && dump.processes[0].threads[0].transactions.is_none(), "{dump:#?}");
 
     let unknown = pyapm::run(&["top", "--application", "nobody", "--socket", socket]).unwrap();
     let stderr = String::from_utf8_lossy(&unknown.stderr);

@@ -73,6 +73,7 @@ pub(crate) fn hostile() -> Snapshot {
             pid: u32::MAX,
             tid: u32::MAX,
             elapsed_ns: u64::MAX,
+            trace_id: None,
             doing: Doing::Function(Frame {
                 function: "查询".repeat(80), file: "/".repeat(300), line: None
             }),

@@ -62,6 +62,10 @@ pub struct Thread {
     pub state: State,
     /// The task of `asyncio` that the thread is in; `None` when there is none, or it cannot be told.
     pub task: Option<String>,
+    /// The transactions that it was in all the time while it was looked at, the oldest first; several on the thread of an
+    /// event loop. `None` when no service watches the process, which alone knows.
+    #[serde(default)]
+    pub transactions: Option<Vec<InTransaction>>,
     /// Whether this thread held its interpreter's lock when the stack was taken; `None` when unknown.
     pub holds_gil: Option<bool>,
     /// How `frames` came about.
@@ -71,6 +75,18 @@ pub struct Thread {
     /// Frames in the middle of a very deep stack that are not in `frames`, with the place where they are
     /// missing; `None` when the stack is whole.
     pub left_out: Option<LeftOut>,
+}
+
+/// A transaction that a thread is in.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct InTransaction {
+    /// Its route, as far as that is known before its end.
+    pub name: String,
+    pub path: Option<String>,
+    /// `None` when the caller gave none: one of its own it gets at its end.
+    pub trace_id: Option<String>,
+    /// How long it had been under way when the thread was looked at.
+    pub elapsed_ns: u64,
 }
 
 /// Where frames are missing.

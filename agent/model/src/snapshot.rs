@@ -83,6 +83,9 @@ pub struct Active {
     pub pid: u32,
     pub tid: u32,
     pub elapsed_ns: u64,
+    /// As the caller gave it; `None` when it gave none: one of its own it gets at its end.
+    #[serde(default)]
+    pub trace_id: Option<String>,
     pub doing: Doing,
 }
 

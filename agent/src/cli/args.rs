@@ -287,11 +287,21 @@ struct DumpArguments {
     /// Local variables too, with short values. They may be secret: without this none is read.
     #[arg(long)]
     locals: bool,
+
+    /// The service's socket. Where a service watches the process, it tells which transactions the threads are in.
+    #[arg(long, value_name = "PATH", default_value = "/run/pyapm/pyapm.sock")]
+    socket: PathBuf,
 }
 
 impl DumpArguments {
-    fn checked(&self) -> DumpOptions {
-        DumpOptions { pid: self.pid, application: self.application, json: self.json, locals: self.locals }
+    fn checked(self) -> DumpOptions {
+        DumpOptions {
+            pid: self.pid,
+            application: self.application,
+            json: self.json,
+            locals: self.locals,
+            socket: self.socket,
+        }
     }
 }
 
@@ -377,10 +387,11 @@ mod tests {
 
     #[test]
     fn other_commands() {
-        let dump = DumpOptions { pid: 7, application: false, json: false, locals: false };
+        let socket = "/run/pyapm/pyapm.sock".into();
+        let dump = DumpOptions { pid: 7, application: false, json: false, locals: false, socket };
         assert_eq!(request("dump --pid 7"), Request::Dump(dump));
-        let all = DumpOptions { pid: 7, application: true, json: true, locals: true };
-        assert_eq!(request("dump --pid 7 --application --json --locals"), Request::Dump(all));
+        let all = DumpOptions { pid: 7, application: true, json: true, locals: true, socket: "/x".into() };
+        assert_eq!(request("dump --pid 7 --application --json --locals --socket /x"), Request::Dump(all));
         assert_eq!(request("ps"), Request::Ps(PsOptions { json: false }));
         assert_eq!(request("ps --json"), Request::Ps(PsOptions { json: true }));
         assert_eq!(request("doctor"), Request::Doctor(DoctorOptions { pid: None, json: false }));

@@ -81,7 +81,7 @@ pub struct RecordOptions {
     pub ring_bytes: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DumpOptions {
     pub pid: u32,
     /// All processes of the application that the process is of.
@@ -89,6 +89,8 @@ pub struct DumpOptions {
     pub json: bool,
     /// Names and values of local variables too: they may be secret.
     pub locals: bool,
+    /// Of the service, which may not be there.
+    pub socket: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -91,6 +91,18 @@ fn write_thread(thread: &Thread, out: &mut dyn Write) -> io::Result<()> {
     let task = task.unwrap_or_default();
     let holds = if thread.holds_gil == Some(true) { ", holds the GIL" } else { "" };
     writeln!(out, ": {}{}{task}{holds}", clean(&state(&thread.state)), stack(thread.stack))?;
+    for transaction in thread.transactions.iter().flatten() {
+        let path = transaction.path.as_deref().filter(|path| !transaction.name.ends_with(path));
+        let path = path.map(|path| format!(" ({})", clean(path))).unwrap_or_default();
+        let trace = transaction.trace_id.as_deref().map(|trace| format!(", trace {}", clean(trace)));
+        let seconds = transaction.elapsed_ns as f64 / 1e9;
+        writeln!(
+            out,
+            "    in {}{path} for {seconds:.3} s{}",
+            clean(&transaction.name),
+            trace.unwrap_or_default()
+        )?;
+    }
     for (index, frame) in thread.frames.iter().enumerate() {
         write_frame(frame, out)?;
         match thread.left_out {
@@ -180,6 +192,7 @@ mod tests {
             is_main: false,
             state,
             task: None,
+            transactions: None,
             holds_gil: Some(false),
             stack: Stack::Parked,
             frames,

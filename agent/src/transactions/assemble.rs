@@ -401,6 +401,7 @@ impl Transactions {
             pid,
             tid: work.tid,
             elapsed_ns: now_ns.saturating_sub(exchange.started_ns),
+            trace_id: exchange.request.traceparent.map(|parent| parent.trace_id()),
             doing,
         }
     }

@@ -48,7 +48,19 @@ fn a_lock_that_nobody_needs_is_not_waited_for() {
         let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
         assert!(said.contains("free-threaded build: no exceptions are seen"), "{interpreter}: {said}");
 
-        let refused = pyapm(&["record", "--mode", "gil", "--pid", &pid, "-d", "1", "-o", "/dev/null"]);
+        let refused = pyapm(&[
+            "record",
+            "--mode",
+            "gil",
+            "--pid",
+            &pid,
+            "-d",
+            "1",
+            "-o",
+            "/dev/null",
+            "--format",
+            "folded",
+        ]);
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success(), "{interpreter}: {said}");
         assert!(said.contains("free-threaded") && said.contains("`--mode gil`"), "{interpreter}: {said}");

@@ -22,15 +22,16 @@ enum Middle {
     FramePointers,
 }
 
-fn compile(folder: &Path, middle: Middle) {
+fn compile(interpreter: &Interpreter, folder: &Path, middle: Middle) {
     let source = workloads().join("pythons/native.c");
     let cc = |arguments: &[&str]| {
         let status = Command::new("cc").current_dir(folder).args(arguments).status().unwrap();
         assert!(status.success(), "cc {arguments:?}");
     };
     let source = source.to_str().unwrap();
-    cc(&["-O2", "-fPIC", "-c", "-o", "ends.o", source]);
-    let mut arguments = vec!["-O2", "-fPIC", "-DMIDDLE", "-c", "-o", "middle.o", source];
+    let head = if interpreter.free_threaded { "-DFREE_THREADED" } else { "-UFREE_THREADED" };
+    cc(&["-O2", "-fPIC", head, "-c", "-o", "ends.o", source]);
+    let mut arguments = vec!["-O2", "-fPIC", head, "-DMIDDLE", "-c", "-o", "middle.o", source];
     if let Middle::FramePointers = middle {
         arguments.extend([
             "-fno-asynchronous-unwind-tables",
@@ -45,7 +46,7 @@ fn compile(folder: &Path, middle: Middle) {
 
 fn start(interpreter: &Interpreter, middle: Middle) -> Script {
     Script::start_with("native.py", |scratch| {
-        compile(scratch, middle);
+        compile(interpreter, scratch, middle);
         Ok(interpreter.command("native.py", scratch))
     })
     .unwrap()

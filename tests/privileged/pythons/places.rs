@@ -149,6 +149,46 @@ fn a_library_that_is_loaded_late() {
     assert!(!seen.is_empty());
 }
 
+/// Interpreters that have a lock of their own (from 3.12 on), or need none: each thread shows the stack of the one that it
+/// runs, and nothing of another's.
+#[test]
+fn interpreters_within_a_process() {
+    /// Of each of the three.
+    const EACH: u64 = 20;
+    let mut seen = 0;
+    for interpreter in Interpreter::all().unwrap().into_iter().filter(|one| one.minor >= 12) {
+        let script = Script::start(&interpreter, "subinterpreters.py").unwrap();
+        let counts: RefCell<[u64; 3]> = RefCell::default();
+        let wrong: RefCell<Vec<String>> = RefCell::default();
+        let mut sampler = Sampler::start(&[script.pid()], 2_000).unwrap();
+        sampler.sample(
+            "the stacks of three interpreters",
+            |sample| {
+                let Some(named) = &sample.stack else {
+                    wrong.borrow_mut().push(format!("no stack: {:?}", sample.status));
+                    return;
+                };
+                let functions = named.functions();
+                // At the moment of `ready` the first is not there yet.
+                let Some(at) = functions.iter().position(|name| name.starts_with("outer_")) else { return };
+                let number = functions[at].trim_start_matches("outer_");
+                let inner = format!("inner_{number}");
+                let whole =
+                    matches!(functions[..at], [] | [_]) && functions[..at].iter().all(|name| *name == inner);
+                if !whole || functions[at + 1..] != ["<module>"] || sample.status != StackStatus::Complete {
+                    wrong.borrow_mut().push(format!("{:?} {functions:?}", sample.status));
+                }
+                counts.borrow_mut()[number.parse::<usize>().unwrap()] += 1;
+            },
+            || counts.borrow().iter().all(|count| *count >= EACH) || !wrong.borrow().is_empty(),
+        );
+        assert!(wrong.borrow().is_empty(), "{interpreter}: {:#?}", wrong.borrow());
+        eprintln!("{interpreter}: {:?} samples of its three interpreters", counts.borrow());
+        seen += 1;
+    }
+    assert!(seen >= 6, "{seen}");
+}
+
 #[test]
 fn embedded_in_uwsgi() {
     let mut seen = 0;

@@ -1,13 +1,18 @@
 /* An extension module without the headers of any Python: what it uses of the interpreter is the same in all versions
- * from 3.2 on (the stable ABI, https://docs.python.org/3/c-api/stable.html). Built in two parts, so that one can be built
- * without unwind tables and with frame pointers. */
+ * from 3.2 on (the stable ABI, https://docs.python.org/3/c-api/stable.html), but for the head of an object, which is
+ * another where there is no GIL. Built in two parts, so that one can be built without unwind tables and with frame
+ * pointers. */
 #include <stddef.h>
 
 typedef struct PyObject PyObject;
 typedef PyObject *(*PyCFunction)(PyObject *, PyObject *);
 typedef struct { const char *name; PyCFunction function; int flags; const char *doc; } PyMethodDef;
 typedef struct {
+#ifdef FREE_THREADED
+    struct { ptrdiff_t owner; unsigned lock, count; ptrdiff_t shared; void *type; void *init; ptrdiff_t index; PyObject *copy; } head;
+#else
     struct { ptrdiff_t count; void *type; void *init; ptrdiff_t index; PyObject *copy; } head;
+#endif
     const char *name, *doc;
     ptrdiff_t size;
     PyMethodDef *methods;

@@ -1,6 +1,7 @@
 //! The act as a whole: which processes, in which order what is tried, and what is written.
 
 use super::running::sample;
+use super::service::add_transactions;
 use super::subject::Subject;
 use crate::cli::DumpOptions;
 use crate::outputs::dump::{write_json, write_text};
@@ -32,7 +33,8 @@ pub fn dump(options: &DumpOptions, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 fn take(options: &DumpOptions) -> anyhow::Result<Dump> {
-    let taken_ns = clock::offset().wall_ns(clock::monotonic_ns());
+    let from_ns = clock::monotonic_ns();
+    let taken_ns = clock::offset().wall_ns(from_ns);
     let procfs = ProcFs::new();
     let application = Discovery::new().application(options.pid)?;
     // `/proc` answers for a thread's id, too.
@@ -65,6 +67,7 @@ fn take(options: &DumpOptions) -> anyhow::Result<Dump> {
         notes.push(format!("stacks of running threads could not be taken: {error:#}"));
     }
     rounds(&mut subjects);
+    let to_ns = clock::monotonic_ns();
 
     let mut processes = Vec::new();
     for subject in subjects {
@@ -88,7 +91,9 @@ fn take(options: &DumpOptions) -> anyhow::Result<Dump> {
             .filter(|(_, count)| *count != 0)
             .map(|(name, count)| format!("{count} frames without a name (`{name}`)")),
     );
-    Ok(Dump { taken_ns, application: application.name, processes, notes })
+    let mut dump = Dump { taken_ns, application: application.name, processes, notes };
+    add_transactions(&mut dump, &options.socket, asked, from_ns, to_ns);
+    Ok(dump)
 }
 
 fn rounds(subjects: &mut [Subject]) {

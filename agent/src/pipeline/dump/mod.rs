@@ -5,6 +5,7 @@
 //! subject   one process: its threads, what was learnt of each, what it became in the model
 //! running   threads that run: a moment of sampling, so that each gives its stack itself
 //! state     where the kernel has a thread -> what it waits for
+//! service   the running service, if there is one -> which transactions the threads are in
 //! ```
 //!
 //! Nothing is stopped. A thread that sleeps is read from outside and believed only if it provably did not run
@@ -13,6 +14,7 @@
 
 mod act;
 mod running;
+mod service;
 mod state;
 mod subject;
 

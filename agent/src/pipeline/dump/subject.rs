@@ -318,6 +318,7 @@ impl Subject {
             is_main: tid == self.pid,
             state: State::Running,
             task: None,
+            transactions: None,
             holds_gil: None,
             stack: Stack::Unreadable,
             frames: Vec::new(),
