@@ -105,9 +105,12 @@ fn sessions_open_at_the_attach_are_followed_from_the_next_message_on() {
     }
 }
 
+/// Rounds here; `cargo xtask bench soak` attaches fifty times.
+const ATTACHES: usize = 8;
+
 /// Under load, with sessions that stay open: each attach sees requests, no request fails, nothing is left behind.
 #[test]
-fn fifty_attaches_under_load_leave_nothing() {
+fn attaches_under_load_leave_nothing() {
     let server = Server::start(|setting| gunicorn(setting, "gthread")).unwrap();
     server.tls_client(4, 20, "0", &PATHS).unwrap().finish().unwrap();
     let workers = || -> Vec<u32> {
@@ -131,7 +134,7 @@ fn fifty_attaches_under_load_leave_nothing() {
             answered
         });
         let mut held = Vec::new();
-        for round in 0..50 {
+        for round in 0..ATTACHES {
             let mut attach = Pyapm::attach(server.pid(), &[]).unwrap();
             held.push(Held::by(attach.pid()).unwrap());
             attach.wait_for_transactions(5).unwrap();

@@ -126,6 +126,7 @@ impl Learned {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transactions::name::OTHER;
 
     #[test]
     fn words_that_are_values_collapse() {
