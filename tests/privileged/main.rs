@@ -5,12 +5,14 @@
 mod application;
 mod capabilities;
 mod drivers;
+mod drivers_async;
 mod dump;
 mod errors;
 mod exports_otlp;
 mod exports_prometheus;
 mod exports_push;
 mod input;
+mod late_libraries;
 mod loops;
 mod losses;
 mod pythons;

@@ -11,14 +11,14 @@ use super::finish::Finisher;
 use super::http::{Ended, Exchange, Sink};
 use super::ids::Ids;
 use super::naming::Naming;
-use super::spans::{Caller, Spans};
+use super::spans::{Caller, Embedded, Spans};
 use super::sql::Statements;
 use super::thread::{Thread, ThreadKey};
 use super::tls::{Session, Tls};
 use super::work::Work;
 use super::{Clock, Counts, Limits, Output, Settings};
 use crate::frameworks::RouteTable;
-use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io};
+use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io, Library};
 use pyapm_model::line::{Frame, Outcome};
 use pyapm_model::snapshot::{Active, Doing};
 use std::collections::{HashMap, HashSet};
@@ -35,6 +35,7 @@ pub struct Transactions {
     pub(super) threads: HashMap<ThreadKey, Thread>,
     /// Which connection a client library's handle sends on.
     pub(super) handles: HashMap<(u32, u64), ConnectionId>,
+    pub(super) embedded: Embedded,
     /// Processes that hand requests on to workers of the same application: uWSGI's HTTP router.
     pub(super) gateways: HashSet<u32>,
     pub(super) statements: Statements,
@@ -61,6 +62,7 @@ impl Transactions {
             descriptors: HashMap::new(),
             threads: HashMap::new(),
             handles: HashMap::new(),
+            embedded: Embedded::default(),
             gateways: HashSet::new(),
             statements: Statements::new(limits.statements, sql),
             finisher: Finisher {
@@ -129,7 +131,11 @@ impl Transactions {
                 self.io(&caller, io, out);
             }
             Body::Queued { connection } => self.write_queued(&caller(stack), *connection),
-            Body::Statement(statement) => self.statement(&caller(stack), statement),
+            Body::Statement(statement) => match statement.library {
+                Library::Mysql => self.statement(&caller(stack), statement),
+                Library::Sqlite => self.embedded_begins(&caller(stack), statement),
+            },
+            Body::StatementStep(step) => self.embedded_step(event.time_ns, event.pid, step),
             Body::Sample { stack: id, .. } => self.place_sample(&caller(stack), *id),
             Body::ConnectionOpened { connection, fd, peer, .. } => {
                 self.opened(event.time_ns, event.pid, *connection, *fd, *peer, out);
@@ -256,6 +262,7 @@ impl Transactions {
         self.forget_lineage(pid, out);
         self.threads.retain(|thread, _| thread.pid != pid);
         self.handles.retain(|(owner, _), _| *owner != pid);
+        self.embedded.forget(pid);
         self.gateways.remove(&pid);
         self.descriptors.retain(|(owner, _), _| *owner != pid);
     }

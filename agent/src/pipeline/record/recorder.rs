@@ -425,6 +425,7 @@ impl Taker<'_> {
             | Body::TlsSession { .. }
             | Body::Io(_)
             | Body::Statement(_)
+            | Body::StatementStep(_)
             | Body::Context(_)
             | Body::StackPart(_)
             | Body::Exception(_)

@@ -243,6 +243,7 @@ impl Transactions {
             Whose::Later(waits) => {
                 let lineage = self.lineages.entry(caller.thread.pid).or_default();
                 lineage.wait(waits, Waiting::Error(id));
+                self.errors.waits(id, true);
             }
             Whose::Handed => self.wait_for_thread(caller, Waiting::Error(id)),
             Whose::Nobodys(_) | Whose::Threads => {}
@@ -322,7 +323,7 @@ impl Transactions {
                 }
                 (Waiting::Error(id), Ok(request)) => self.give_error(id, request),
                 // Who never finds an owner is counted when the exception is done.
-                (Waiting::Error(_), Err(_)) => {}
+                (Waiting::Error(id), Err(_)) => self.errors.waits(id, false),
                 (Waiting::Sample { .. }, Err(reason)) => {
                     self.counts.sample_unplaced += 1;
                     self.unplaced(flag::READ, reason);
