@@ -176,7 +176,10 @@ fn uwsgi_behind_nginx() {
                 },
             );
             let report = check(&format!("uwsgi behind nginx {workers:?}, unix: {unix}"), &server.unwrap(), 4);
-            assert!(report.transactions.iter().all(|one| one.queue_ns.is_some()), "nginx wrote when it began");
+            assert!(
+                report.transactions.iter().all(|one| one.queue_ns.is_some()),
+                "nginx wrote when it began"
+            );
         }
     }
 }
