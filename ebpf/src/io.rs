@@ -151,7 +151,7 @@ fn run(context: &TracePointContext, copy: u32) -> u32 {
         return 0;
     }
     call.outbound = u64::from(outbound);
-    let Some(entry) = connection::find(tgid, fd as u32, target.generation) else {
+    let Some(entry) = connection::find(tgid, fd as u32, target) else {
         if id == WRITE && result == 1 {
             handed::back(target, fd as u32, call.address);
         }

@@ -18,6 +18,7 @@ use aya_log_ebpf::warn;
 use pyapm_wire::count;
 use pyapm_wire::event::{Fork, Header, kind};
 use pyapm_wire::python::route;
+use pyapm_wire::target::pipes;
 
 /// The header of a record about the current thread, now.
 #[inline(always)]
@@ -47,6 +48,7 @@ fn process_fork(context: TracePointContext) -> u32 {
     let mut child = *target;
     // SAFETY: the helper has no preconditions.
     child.generation = unsafe { bpf_ktime_get_ns() };
+    child.pipes = if target.pipes == pipes::CHILDREN { pipes::OWN } else { pipes::NONE };
     if TARGETS.insert(tgid, child, 0).is_err() {
         emit::add(count::TARGETS_FULL, 1);
         warn!(&context, "the target map is full: process {} is not followed", tgid);
@@ -68,6 +70,7 @@ fn process_exec(_context: TracePointContext) -> u32 {
         // SAFETY: as above.
         unsafe {
             (*target).layout.route = route::NONE;
+            (*target).pipes = pipes::NONE;
             (*target).generation = bpf_ktime_get_ns();
         }
     }

@@ -7,6 +7,8 @@
 #[cfg(target_arch = "bpf")]
 mod announce;
 #[cfg(target_arch = "bpf")]
+mod bytecode;
+#[cfg(target_arch = "bpf")]
 mod connection;
 #[cfg(target_arch = "bpf")]
 mod context;

@@ -304,6 +304,7 @@ pub(crate) struct Walk {
     pub has_owner: u64,
     pub has_bytecode: u64,
     pub has_entry: u64,
+    pub has_copies: u64,
     /// Frames of the interpreter's own before the first Python frame.
     pub top_entries: u64,
     /// The interpreter frame, and the code object, that the walk is at. What is read of a frame lies where it

@@ -16,6 +16,7 @@ mod late_libraries;
 mod loops;
 mod losses;
 mod pythons;
+mod queues;
 mod record;
 mod routes;
 mod servers;

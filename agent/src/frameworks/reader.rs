@@ -99,7 +99,7 @@ impl Reader<'_> {
         let mut bases = vec![own];
         let mut next = own;
         while bases.len() < MAX_BASES {
-            match self.objects.memory.read_u64(next.wrapping_add(TP_BASE)) {
+            match self.objects.memory.read_u64(self.objects.part(next, TP_BASE)) {
                 Ok(base) if base != 0 => bases.push(base),
                 _ => break,
             }

@@ -1,6 +1,7 @@
 //! Records of the ring as typed events that borrow the ring's bytes. Times are `CLOCK_MONOTONIC`
 //! nanoseconds; pids and tids are those of the initial pid namespace.
 
+use pyapm_wire::event::FAMILY_PIPE;
 use pyapm_wire::scope::Scope;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -140,7 +141,9 @@ pub enum Endpoint {
         port: u16,
     },
     Unix,
-    /// An address family that is neither.
+    /// No socket at all: one end of a pipe.
+    Pipe,
+    /// An address family that is none of these.
     Other(u16),
 }
 
@@ -148,6 +151,9 @@ impl Endpoint {
     /// From the wire's family, address bytes (network order) and port (host order).
     #[must_use]
     pub fn new(family: u16, address: [u8; 16], port: u16) -> Self {
+        if family == FAMILY_PIPE {
+            return Self::Pipe;
+        }
         match i32::from(family) {
             libc::AF_INET => {
                 let [a, b, c, d, ..] = address;

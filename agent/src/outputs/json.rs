@@ -158,6 +158,7 @@ mod tests {
             queue_ns: None,
             waits: None,
             warnings: Vec::new(),
+            task: None,
         }
     }
 

@@ -251,6 +251,14 @@ impl Engine {
         self.registry.members(application)
     }
 
+    /// The on-CPU samples of every application since the last time.
+    pub(super) fn say_stacks(&mut self, lines: &mut Lines) {
+        let now_ns = self.clock.wall_ns(clock::monotonic_ns());
+        for instance in self.instances.values_mut() {
+            instance.say_stacks(now_ns, lines);
+        }
+    }
+
     /// Takes the probes away, so that nothing more is seen, and drains what had been.
     pub(super) fn stop(&mut self, lines: &mut Lines) {
         self.skipped = self.skipped();
@@ -327,6 +335,7 @@ impl Rooms<'_> {
                     && let Some(instance) = self.instances.get_mut(&application)
                 {
                     instance.store.sample(self.clock.wall_ns(event.time_ns), frames);
+                    instance.stacks.record(frames);
                 }
             }
             Body::Exception(exception) => return self.exception(application, event, exception),
@@ -415,8 +424,26 @@ impl Rooms<'_> {
         }
     }
 
+    /// What one application has sent, another may have been handed.
+    fn pass_on_sent(&mut self) {
+        let applications: Vec<ApplicationId> = self.instances.keys().copied().collect();
+        for sender in applications {
+            let Some(instance) = self.instances.get_mut(&sender) else { continue };
+            let sent = instance.transactions.take_sent();
+            if sent.is_empty() {
+                continue;
+            }
+            for (id, other) in self.instances.iter_mut() {
+                if *id != sender {
+                    other.transactions.learn_sent(&sent);
+                }
+            }
+        }
+    }
+
     /// Hands on what this turn led to.
-    fn finish(self) {
+    fn finish(mut self) {
+        self.pass_on_sent();
         for instance in self.instances.values_mut() {
             for hint in instance.output.hints.drain(..) {
                 let wire = Hint {

@@ -90,7 +90,10 @@ impl EventLoops {
         }
         let switching = objects.switching(main)?;
         let work = if switching.asyncio { objects.work(main) } else { None };
-        let Some(contexts) = contexts(&interpreter.contexts, minor, switching, work) else { return Ok(()) };
+        let Some(contexts) = contexts(&interpreter.contexts, &interpreter.offsets, minor, switching, work)
+        else {
+            return Ok(());
+        };
         if self.seen.len() >= MAX_PROCESSES {
             self.seen.clear();
         }

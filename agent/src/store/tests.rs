@@ -33,6 +33,7 @@ fn transaction(name: &str, end_ns: u64, duration_ns: u64, status: u16) -> Transa
         queue_ns: None,
         waits: None,
         warnings: Vec::new(),
+        task: None,
     }
 }
 

@@ -15,6 +15,7 @@ mod libraries;
 mod listening;
 #[cfg(test)]
 mod live;
+mod pool;
 mod process;
 mod procfs;
 mod registry;
@@ -33,6 +34,7 @@ pub use interpreter::Interpreters;
 pub use invocation::printable;
 pub use libraries::{Libraries, Library, LibraryKind, LibraryUser, libraries};
 pub use listening::Listening;
+pub use pool::pool_pipes;
 pub use process::ProcessKey;
 pub use procfs::{Layout, ProcFs, Stat};
 pub use registry::{ApplicationId, Registry, Watched};

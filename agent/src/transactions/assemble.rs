@@ -13,6 +13,7 @@ use super::ids::Ids;
 use super::naming::Naming;
 use super::spans::{Caller, Embedded, Spans};
 use super::sql::Statements;
+use super::tasks::Sent;
 use super::thread::{Thread, ThreadKey};
 use super::tls::{Session, Tls};
 use super::work::Work;
@@ -72,6 +73,7 @@ impl Transactions {
                 naming: Naming::new(limits.names),
                 warn: limits.warn,
                 waits,
+                sent: Sent::default(),
             },
             errors: Errors::new(limits.errors),
             counts: Counts::default(),
@@ -167,7 +169,7 @@ impl Transactions {
     pub fn active(&self, now_ns: u64) -> Vec<Active> {
         let mut active: Vec<Active> = Vec::with_capacity(self.open);
         for connection in self.connections.values() {
-            let Speaks::Http(server) = &connection.speaks else { continue };
+            let Some(server) = connection.speaks.server() else { continue };
             if self.gateways.contains(&connection.pid) {
                 continue;
             }
@@ -226,7 +228,8 @@ impl Transactions {
             self.descriptors.remove(&(connection.pid, fd));
         }
         match &mut connection.speaks {
-            Speaks::Http(server) => {
+            Speaks::Http(_) | Speaks::Tasks(_) => {
+                let Some(server) = connection.speaks.server_mut() else { return };
                 let mut sink =
                     Sink { ended: &mut self.ended, counts: &mut self.counts, room: 0, room_here: 0 };
                 server.finish(time_ns, outcome, outcome != Outcome::WorkerExited, &mut sink);
@@ -243,7 +246,7 @@ impl Transactions {
                 }
             }
             Speaks::Client(client) => self.client_closed(time_ns, client),
-            Speaks::Undecided { .. } | Speaks::Nothing => {}
+            Speaks::Undecided { .. } | Speaks::Results(_) | Speaks::Nothing => {}
         }
     }
 
@@ -253,7 +256,7 @@ impl Transactions {
         gone.sort_unstable();
         // Requests first: a database connection's end must not close the span that was waiting.
         let is_http = |id: &ConnectionId, connections: &HashMap<ConnectionId, Connection>| {
-            matches!(connections.get(id).map(|connection| &connection.speaks), Some(Speaks::Http(_)))
+            connections.get(id).is_some_and(|connection| connection.speaks.server().is_some())
         };
         let (http, rest): (Vec<_>, Vec<_>) = gone.into_iter().partition(|id| is_http(id, &self.connections));
         for id in http.into_iter().chain(rest) {
@@ -312,7 +315,8 @@ impl Transactions {
         }
         let Some(connection) = self.connections.get_mut(&io.connection) else { return };
         match &mut connection.speaks {
-            Speaks::Http(server) => {
+            Speaks::Http(_) | Speaks::Tasks(_) => {
+                let Some(server) = connection.speaks.server_mut() else { return };
                 // Whoever moves the connection's bytes has its current request; those behind it are this
                 // thread's until another takes them up. To see the peer go says nothing of that kind.
                 for (index, exchange) in server.open_mut().enumerate() {
@@ -344,6 +348,7 @@ impl Transactions {
             }
             Speaks::Mysql(_) if io.direction == Direction::In && lost.is_some() => self.receive(time_ns, io),
             Speaks::Client(_) => self.client(caller, io, lost),
+            Speaks::Results(_) => self.results(caller, io, lost, out),
             _ => {}
         }
     }
@@ -364,7 +369,7 @@ impl Transactions {
         Some(self.threads.entry(key).or_default())
     }
 
-    fn deliver_from(&mut self, id: ConnectionId, out: &mut Output) {
+    pub(super) fn deliver_from(&mut self, id: ConnectionId, out: &mut Output) {
         let Some(connection) = self.connections.get(&id) else { return };
         let (pid, peer) = (connection.pid, connection.peer);
         self.deliver_as(id, pid, peer, out);
@@ -386,11 +391,12 @@ impl Transactions {
             (None, Some(frame)) => Doing::Function(frame.clone()),
             (None, None) => Doing::Unknown,
         };
+        let request = &exchange.request;
         Active {
-            name: self
-                .finisher
-                .naming
-                .provisional(&exchange.request.method, exchange.request.path.as_deref()),
+            name: match &work.task {
+                Some(task) => task.delivery.name.clone(),
+                None => self.finisher.naming.provisional(&request.method, request.path.as_deref()),
+            },
             path: exchange.request.path.clone(),
             pid,
             tid: work.tid,

@@ -68,6 +68,11 @@ impl Naming {
         Named { name: self.names.admit(name::of_request(method, path.as_deref(), status)), route: None }
     }
 
+    /// Names a task, which the application has done already.
+    pub fn task(&mut self, name: &str) -> Named {
+        Named { name: self.names.admit(name.to_owned()), route: None }
+    }
+
     /// The name of a request that has not been answered yet.
     #[must_use]
     pub fn provisional(&self, method: &str, path: Option<&str>) -> String {

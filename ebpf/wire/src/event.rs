@@ -69,6 +69,9 @@ pub struct Fork {
 /// `EXEC`, `EXIT` (the whole process has gone): the header says it all.
 pub type Bare = Header;
 
+/// Not a socket. Families are small numbers (kernel `include/linux/socket.h`, `AF_MAX`).
+pub const FAMILY_PIPE: u16 = u16::MAX;
+
 /// `CONNECTION_OPENED`: the first socket call of a target on this descriptor.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -77,7 +80,7 @@ pub struct ConnectionOpened {
     /// Unique for the life of the daemon; never 0.
     pub connection: u64,
     pub fd: u32,
-    /// `AF_INET`, `AF_INET6`, `AF_UNIX` or whatever the socket says.
+    /// `AF_INET`, `AF_INET6`, `AF_UNIX` or whatever the socket says; [`FAMILY_PIPE`] for one end of a pipe.
     pub family: u16,
     /// Host byte order; 0 for unix sockets.
     pub local_port: u16,

@@ -8,6 +8,7 @@ use crate::intake::{ConnectionId, Context, Direction, ExceptionId, Io, StackId};
 use crate::transactions::connection::Speaks;
 use crate::transactions::http::Ended;
 use crate::transactions::spans::{Asking, Caller, OpenSpan, RequestId, SpanId};
+use crate::transactions::tasks::Link;
 use crate::transactions::work::Work;
 use crate::transactions::{Output, Transactions};
 use pyapm_model::line::{Frame, Outcome};
@@ -152,7 +153,8 @@ impl Transactions {
             return pool.whose(caller.thread.tid, by_thread);
         }
         let of_thread = by_thread.map_or(Whose::Nobodys(Reason::NoContext), Whose::Request);
-        if caller.scope.flags & flag::READ == 0 {
+        let is_task = by_thread.is_some_and(|request| self.is_task(request));
+        if caller.scope.flags & flag::READ == 0 || is_task {
             return of_thread;
         }
         let lineage = self.lineages.entry(caller.thread.pid).or_default();
@@ -180,7 +182,7 @@ impl Transactions {
     /// What rides along with a request that has not been given out.
     pub(in crate::transactions) fn work(&mut self, id: RequestId) -> Option<&mut Work> {
         if let Some(connection) = self.connections.get_mut(&id.connection)
-            && let Speaks::Http(server) = &mut connection.speaks
+            && let Some(server) = connection.speaks.server_mut()
             && let Some(exchange) = server.exchange(id.sequence)
         {
             return Some(&mut exchange.work);
@@ -277,7 +279,37 @@ impl Transactions {
         // Those that were told late may have begun before those that were told at once.
         let at = work.spans.partition_point(|before| *before < id);
         work.spans.insert(at, id);
+        self.link(id, owner);
         true
+    }
+
+    /// What this call sends belongs to its sender's trace: ids are given before anything is given out.
+    fn link(&mut self, id: SpanId, owner: RequestId) {
+        let Some(span) = self.spans.get_mut(id) else { return };
+        let Asking::Message { id: Some(message), .. } = &span.asking else { return };
+        let message = message.clone();
+        let exchange = match self.connections.get_mut(&owner.connection).and_then(|c| c.speaks.server_mut()) {
+            Some(server) => server.exchange(owner.sequence),
+            None => None,
+        };
+        let Some(exchange) = exchange.or_else(|| self.lingering.exchange(owner)) else { return };
+        let span_id = self.finisher.ids.span();
+        let trace = self.finisher.trace(exchange);
+        exchange.work.trace = Some(trace.clone());
+        span.span_id = Some(span_id.clone());
+        self.finisher.sent.add(&message, Link { trace_id: trace.trace_id, span_id });
+    }
+
+    /// Messages that were sent since this was last asked.
+    pub fn take_sent(&mut self) -> Vec<(String, Link)> {
+        self.finisher.sent.take_news()
+    }
+
+    /// Messages that another application has sent.
+    pub fn learn_sent(&mut self, sent: &[(String, Link)]) {
+        for (id, link) in sent {
+            self.finisher.sent.learn(id, link.clone());
+        }
     }
 
     fn add_sample(&mut self, owner: RequestId, id: Option<StackId>, stack: Option<Arc<[Frame]>>) {
@@ -357,10 +389,15 @@ impl Transactions {
             let request = RequestId { connection: id, sequence: ended.exchange.sequence };
             if let Some(lineage) = self.lineages.get_mut(&pid) {
                 lineage.ended(ended.exchange.started_ns, request);
-                if lineage.is_loop(ended.exchange.work.tid) {
+                if lineage.is_loop(ended.exchange.work.tid) && ended.exchange.work.task.is_none() {
                     self.lingering.keep(request, Answered { ended, pid, peer });
                     continue;
                 }
+            }
+            // That it was sent may be told later than that it has been done.
+            if ended.exchange.work.task.is_some() && !self.finisher.is_linked(&ended.exchange) {
+                self.lingering.keep(request, Answered { ended, pid, peer });
+                continue;
             }
             self.give_out(ended, pid, peer, out);
         }
@@ -377,7 +414,7 @@ impl Transactions {
 
     /// What only time tells: call it now and then, with the time up to which events have been taken.
     pub fn advance(&mut self, now_ns: u64, out: &mut Output) {
-        if self.lineages.is_empty() && self.pools.is_empty() {
+        if self.lineages.is_empty() && self.pools.is_empty() && self.lingering.is_empty() {
             return;
         }
         let pids: Vec<u32> = self.lineages.keys().chain(self.pools.keys()).copied().collect();
@@ -398,6 +435,9 @@ impl Transactions {
         let pids: Vec<u32> = self.lineages.keys().chain(self.pools.keys()).copied().collect();
         for pid in pids {
             self.forget_lineage(pid, out);
+        }
+        for answered in self.lingering.take_all(None) {
+            self.give_out(answered.ended, answered.pid, answered.peer, out);
         }
     }
 

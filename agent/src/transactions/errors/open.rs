@@ -9,6 +9,7 @@ use crate::transactions::work::Work;
 use crate::transactions::{Clock, FinishedError, Output, Transactions};
 use pyapm_model::error::{Chained, Error, Relation as Chain};
 use pyapm_model::line::{Frame, Outcome};
+use pyapm_model::task::State;
 use pyapm_wire::scope::Scope;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -206,6 +207,8 @@ impl Errors {
     #[must_use]
     pub fn that_ended(&self, ended: &Ended<Work>) -> Option<Error> {
         let failed = ended.exchange.status.is_some_and(|status| status >= 500);
+        let task = ended.exchange.work.task.as_ref().and_then(|task| task.finished.as_ref());
+        let failed = failed || task.is_some_and(|finished| finished.state == Some(State::Failure));
         if !failed && ended.outcome != Outcome::WorkerExited {
             return None;
         }

@@ -40,6 +40,21 @@ pub struct RequestHead {
     pub queued: Option<QueueStart>,
 }
 
+impl RequestHead {
+    /// Of work that is no HTTP request.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            method: Cow::Borrowed(""),
+            path: None,
+            framing: Framing::None,
+            expects_continue: false,
+            traceparent: None,
+            queued: None,
+        }
+    }
+}
+
 /// What is kept of a response's head. Framing as the head alone says; the request's method may overrule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseHead {

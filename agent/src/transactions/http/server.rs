@@ -373,6 +373,37 @@ impl<W: Default> Server<W> {
         });
     }
 
+    /// Opens an exchange whose message was framed by somebody else; false when there is no room for it.
+    pub fn take_up(
+        &mut self,
+        request: RequestHead,
+        started_ns: u64,
+        bytes: u64,
+        sink: &mut Sink<'_, W>,
+    ) -> bool {
+        if sink.room == 0 || self.open.len() >= sink.room_here {
+            sink.counts.active_overflow += 1;
+            return false;
+        }
+        self.begin(request, started_ns, bytes, sink);
+        true
+    }
+
+    /// Ends what is open, of which nothing more is heard.
+    pub fn give_up(&mut self, time_ns: u64, sink: &mut Sink<'_, W>) {
+        while !self.open.is_empty() {
+            self.end(Outcome::Incomplete, Some(time_ns), sink);
+        }
+    }
+
+    /// The current exchange has ended, as somebody else has told, with so many bytes.
+    pub fn done(&mut self, time_ns: u64, bytes: u64, sink: &mut Sink<'_, W>) {
+        if let Some(exchange) = self.open.front_mut() {
+            exchange.response_bytes = bytes;
+        }
+        self.end(Outcome::Complete, Some(time_ns), sink);
+    }
+
     /// Ends the oldest exchange, at its last response byte when no time is given.
     pub(super) fn end(&mut self, outcome: Outcome, ended_ns: Option<u64>, sink: &mut Sink<'_, W>) {
         let Some(exchange) = self.open.pop_front() else { return };

@@ -197,6 +197,9 @@ impl Transactions {
                 Asking::Command { kind, system, name, target }
             }
             Operation::Http { method, path } => Asking::Http { method, path },
+            Operation::Message { system, name, destination, id, bytes } => {
+                Asking::Message { system, name, destination, id, bytes }
+            }
         }
     }
 
