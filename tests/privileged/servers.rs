@@ -140,7 +140,8 @@ fn behind_nginx(setting: &Setting<'_>, upstream: &str) -> Command {
          events {{ worker_connections 256; }}\n\
          http {{ access_log off; client_body_temp_path {folder}/t1; uwsgi_temp_path {folder}/t2;\n\
          proxy_temp_path {folder}/t3; fastcgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;\n\
-         server {{ listen {address}; location / {{ include /etc/nginx/uwsgi_params; uwsgi_pass {upstream}; }} }} }}\n",
+         server {{ listen {address}; location / {{ include /etc/nginx/uwsgi_params; uwsgi_pass {upstream};\n\
+         uwsgi_param HTTP_X_REQUEST_START \"t=$msec\"; }} }} }}\n",
         address = setting.address()
     );
     let file: PathBuf = setting.folder.join("nginx.conf");
@@ -174,7 +175,11 @@ fn uwsgi_behind_nginx() {
                     Ok(Some(behind_nginx(setting, &upstream)))
                 },
             );
-            check(&format!("uwsgi behind nginx {workers:?}, unix: {unix}"), &server.unwrap(), 4);
+            let report = check(&format!("uwsgi behind nginx {workers:?}, unix: {unix}"), &server.unwrap(), 4);
+            assert!(
+                report.transactions.iter().all(|one| one.queue_ns.is_some()),
+                "nginx wrote when it began"
+            );
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Dice, Player, WEB};
 use crate::intake::Direction::{self, In, Out};
+use crate::transactions::Clock;
 use pyapm_model::line::{Outcome, Transaction};
 
 /// What is expected of one transaction: method and path, status, start step, end step, bytes in, bytes out.
@@ -386,6 +387,44 @@ fn names_times_and_trace() {
     assert_eq!(finished[1].parent_span_id, None);
     assert_eq!(finished[1].trace_id.len(), 32);
     assert_ne!(finished[0].span_id, finished[1].span_id);
+}
+
+#[test]
+fn how_long_a_request_had_waited() {
+    let mut player = Player::new();
+    let clock = Clock { monotonic_to_wall_offset_ns: 1_700_000_000_000_000_000 };
+    player.transactions.set_clock(clock);
+    player.open(WEB);
+    for (header, expected) in [
+        // The first byte is read at the first microseconds of the player's time.
+        ("X-Request-Start: t=1699999999.990\r\nX-Request-Start: t=1699999999.999", true),
+        ("x-queue-start: 1699999999990000", true),
+        ("X-Request-Start: t=1700000001.000", false),
+        ("X-Request-Start: soon", false),
+        ("X-Request-Stark: t=1699999999.990", false),
+    ] {
+        player.read(WEB, format!("GET / HTTP/1.1\r\n{header}\r\n\r\n").as_bytes());
+        let read_ns = player.now_ns;
+        player.write(WEB, OK5);
+        let waited = player.finished().last().unwrap().queue_ns;
+        assert_eq!(waited, expected.then_some(10_000_000 + read_ns), "{header}");
+    }
+}
+
+#[test]
+fn connections_that_became_something_else_are_counted_while_they_are_open() {
+    let mut player = Player::new();
+    player.open(WEB);
+    player.read(WEB, b"GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!((player.transactions.upgraded(), player.transactions.open()), (0, 1));
+    player.write(WEB, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(player.only().status, Some(101));
+    player.read(WEB, GET);
+    player.write(WEB, OK5);
+    assert_eq!(player.finished().len(), 1);
+    assert_eq!((player.transactions.upgraded(), player.transactions.open()), (1, 0));
+    player.close(WEB);
+    assert_eq!(player.transactions.upgraded(), 0);
 }
 
 #[test]
