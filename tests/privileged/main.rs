@@ -10,6 +10,7 @@ mod errors;
 mod exports_otlp;
 mod exports_prometheus;
 mod exports_push;
+mod history;
 mod input;
 mod loops;
 mod losses;
