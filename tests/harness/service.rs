@@ -196,6 +196,10 @@ impl Service {
 
 fn write_config(folder: &Path, config: &str) -> Result<()> {
     let place = folder.display();
-    let text = format!("[service]\nsocket = '{place}/pyapm.sock'\nkill_switch = '{place}/off'\n{config}");
+    let mut text = format!("[service]\nsocket = '{place}/pyapm.sock'\nkill_switch = '{place}/off'\n{config}");
+    // Not on this machine's own, which other services may be writing.
+    if !config.contains("[history]") {
+        text.push_str("\n[history]\nenabled = false\n");
+    }
     std::fs::write(folder.join("pyapm.toml"), text).context("cannot write the configuration")
 }

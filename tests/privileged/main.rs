@@ -11,6 +11,7 @@ mod errors;
 mod exports_otlp;
 mod exports_prometheus;
 mod exports_push;
+mod history;
 mod input;
 mod late_libraries;
 mod loops;

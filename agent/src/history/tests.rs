@@ -233,21 +233,29 @@ fn what_is_older_than_its_age_goes() {
 fn it_stays_within_its_size_and_keeps_the_newest() {
     const MAX: u64 = 8 << 20;
     let folder = tempfile::tempdir().unwrap();
-    let settings = config::History { max_bytes: MAX, slowest_per_minute: 1_000, ..settings(folder.path()) };
-    // Stacks that do not compress into nothing.
-    let stack: Vec<Frame> =
-        (0..400).map(|number| frame(&format!("function_{number}_{}", number * 7919))).collect();
+    let settings = config::History {
+        max_bytes: MAX,
+        slowest_per_minute: 1_000,
+        values: true,
+        ..settings(folder.path())
+    };
+    // Does not compress into nothing.
+    let noise = |seed: u64| -> String {
+        let next = |number: u64| {
+            number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)
+        };
+        let numbers = std::iter::successors(Some(next(seed)), |number| Some(next(*number)));
+        numbers.take(1_000).map(|number| format!("{number:016x}")).collect()
+    };
     let now = now_ns() / MINUTE_NS * MINUTE_NS;
     let minutes = 120_u64;
     for part in 0..6 {
         let writer = Writer::start(&settings).unwrap();
         for minute in 0..20 {
             let end_ns = now - (minutes - part * 20 - minute) * MINUTE_NS;
-            for number in 0..40_u64 {
+            for number in 0..12_u64 {
                 let mut one = transaction(&format!("GET /{part}/{minute}/{number}"), end_ns, number + 1);
-                one.trace_id = format!("{:032x}", end_ns.wrapping_mul(number + 3));
-                one.samples =
-                    vec![Samples { count: 1, state: SampleState::Cpu, stack: stack.clone().into() }];
+                one.path = Some(noise(end_ns + number));
                 let mut entry = Some(one);
                 while let Some(one) = entry.take() {
                     let info = ApplicationInfo { name: "shop".into(), ..ApplicationInfo::default() };

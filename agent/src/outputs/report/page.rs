@@ -27,7 +27,7 @@ p{margin:.3em 0}.dim{color:var(--dim)}.bad{color:var(--bad)}
 .tiles div{background:var(--card);border-radius:6px;padding:8px 10px}.tiles b{display:block;font-size:1.15rem}
 .tiles span{color:var(--dim);font-size:.8rem}
 table{border-collapse:collapse;width:100%}
-th{font-weight:600;color:var(--dim);font-size:.8rem;text-align:right;padding:3px 8px;border-bottom:1px solid var(--line)}
+th{font-weight:600;color:var(--dim);font-size:.8rem;text-align:right;padding:3px 8px;white-space:nowrap;border-bottom:1px solid var(--line)}
 td{text-align:right;padding:4px 8px;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:top;
 font-variant-numeric:tabular-nums}
 th:first-child,td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere;padding-left:0}
@@ -49,7 +49,7 @@ svg.chart{width:100%;height:150px;display:block}svg.chart text{fill:var(--dim);f
 @media(max-width:680px){
 main{padding:10px}
 table,tbody,tr,td{display:block}thead{display:none}
-tr{border-bottom:1px solid var(--line);padding:6px 0;display:grid;grid-template-columns:repeat(3,1fr);gap:0 8px}
+tr{border-bottom:1px solid var(--line);padding:6px 0;display:grid;grid-template-columns:repeat(4,1fr);gap:0 8px}
 td{border:0;padding:1px 0;text-align:left}td:first-child{grid-column:1/-1}
 td[data-l]::before{content:attr(data-l);display:block;color:var(--dim);font-size:.7rem}
 .span{grid-template-columns:1fr 76px}.span>span:first-child{grid-column:1/-1}

@@ -6,7 +6,7 @@ use pyapm_model::line::Transaction;
 use pyapm_model::report::{Application, Change, Changes, Comparison, ErrorGroup, Figures, Report, Window};
 use pyapm_tui::format::{
     call_site, clean, duration, fit, grouped, known, left, percent, percent_of, place, rate, right,
-    whole_seconds, wrap,
+    short_file, whole_seconds, wrap,
 };
 use std::io::{self, Write};
 
@@ -179,7 +179,7 @@ impl<W: Write> Page<'_, W> {
         }
         self.head("functions by CPU", &["samples", "self %", "total %"])?;
         for function in application.functions.iter().take(self.rows) {
-            let name = format!("{}  {}", function.function, function.file);
+            let name = format!("{}  {}", function.function, short_file(&function.file));
             let samples = grouped(function.self_samples);
             self.row(&name, &[samples, percent(function.self_share), percent(function.total_share)])?;
         }
@@ -217,7 +217,7 @@ impl<W: Write> Page<'_, W> {
         }
         self.head("functions whose part of the CPU changed", &["before %", "now %"])?;
         for change in functions {
-            let name = format!("{}  {}", change.function, change.file);
+            let name = format!("{}  {}", change.function, short_file(&change.file));
             self.row(&name, &[percent(change.before_share), percent(change.now_share)])?;
         }
         self.rest(comparison.functions.len())

@@ -36,6 +36,7 @@ pub(super) fn waterfall(transaction: &Transaction) -> String {
     ));
     let mut spans: Vec<_> = transaction.spans.iter().collect();
     spans.sort_by_key(|span| span.start_ns);
+    let mut last = None;
     for span in spans.iter().take(SPANS) {
         let class = match span.kind {
             SpanKind::Db => "db",
@@ -48,12 +49,14 @@ pub(super) fn waterfall(transaction: &Transaction) -> String {
         if let Some(error) = &span.error_type {
             name.push_str(&format!(" <b class=\"bad\">{}</b>", escaped(error)));
         }
-        if let Some(text) = &span.db_query {
+        // Of one statement after the other the text is there once.
+        if let Some(text) = span.db_query.as_deref().filter(|text| last != Some(*text)) {
             name.push_str(&format!("<small><code>{}</code></small>", escaped(text)));
         }
         if let Some(frame) = span.stack.first() {
             name.push_str(&format!("<small>{}</small>", escaped(&call_site(frame))));
         }
+        last = span.db_query.as_deref();
         html.push_str(&lane(transaction, &name, class, span.start_ns, span.duration_ns));
     }
     if spans.len() > SPANS {
@@ -75,7 +78,7 @@ pub(super) fn waterfall(transaction: &Transaction) -> String {
     for samples in transaction.samples.iter().take(STACKS) {
         let frames: Vec<String> = samples.stack.iter().take(12).map(call_site).collect();
         html.push_str(&format!(
-            "<pre>{} samples on a CPU\n{}</pre>",
+            "<pre>on a CPU, samples: {}\n{}</pre>",
             samples.count,
             escaped(&frames.join("\n"))
         ));

@@ -3,7 +3,7 @@
 //! tried again each half minute.
 
 use crate::config::Config;
-use crate::exports::{Publisher, history, log, otlp, prometheus, socket, statsd};
+use crate::exports::{Publisher, alerts, history, log, otlp, prometheus, socket, statsd};
 use anyhow::Context;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -24,7 +24,7 @@ struct Kind {
     start: fn(&Config, &Publisher) -> anyhow::Result<Option<Task>>,
 }
 
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 7] = [
     // Its settings change at a restart only, as they say.
     Kind { name: "socket", section: |_| String::new(), start: start_socket },
     Kind {
@@ -36,6 +36,7 @@ const KINDS: [Kind; 6] = [
     Kind { name: "statsd", section: |config| format!("{:?}", config.statsd), start: start_statsd },
     Kind { name: "log", section: |config| format!("{:?}", config.log), start: start_log },
     Kind { name: "history", section: |config| format!("{:?}", config.history), start: start_history },
+    Kind { name: "alerts", section: |config| format!("{:?}", config.alerts), start: start_alerts },
 ];
 
 #[derive(Default)]
@@ -197,6 +198,18 @@ fn start_history(config: &Config, publisher: &Publisher) -> anyhow::Result<Optio
     }
     let (settings, subscriber) = (config.history.clone(), publisher.subscribe("history"));
     Ok(Some(spawn("history", async move { history::run(&settings, subscriber).await })))
+}
+
+fn start_alerts(config: &Config, publisher: &Publisher) -> anyhow::Result<Option<Task>> {
+    if !alerts::has_rules(&config.alerts) {
+        return Ok(None);
+    }
+    let (settings, subscriber) = (config.alerts.clone(), publisher.subscribe("alerts"));
+    let live = alerts::wants_live(&config.alerts).then(|| publisher.overviews().live());
+    Ok(Some(spawn("alerts", async move {
+        let _while_it_runs = live;
+        alerts::run(&settings, subscriber).await
+    })))
 }
 
 /// Says why it ended, when it was not told to.
