@@ -18,7 +18,7 @@ pub use attach::UprobeSite;
 pub use exceptions::ExceptionProbe;
 pub use load::{OffCpu, ProbeError, Probes, Ring, Setup};
 pub use logs::Logs;
-pub use raise_site::{RaiseSite, find as find_raise_site};
+pub use raise_site::{Passes, RaiseOffsets, RaiseSite, find as find_raise_site};
 pub use site::{Site, SiteError, find as find_site};
 pub use tables::{Counts, Tables};
 pub use tls::{TlsFile, TlsFunction, TlsPlan, TlsProbe, TlsProgram, TlsWay, tls_plan};

@@ -30,8 +30,14 @@ pub struct Tables {
 }
 
 /// Slots of `pyapm_wire::count`, summed over CPUs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts(pub [u64; count::SLOTS as usize]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self([0; count::SLOTS as usize])
+    }
+}
 
 impl Counts {
     #[must_use]

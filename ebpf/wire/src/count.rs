@@ -51,11 +51,14 @@ pub const NATIVE_STACK_CUT: u32 = 18;
 /// came back is in no record.
 pub const SLEEPERS_FULL: u32 = 15;
 
+/// Runs of the probe of exceptions in which the registers did not hold what they hold on its path: not looked at.
+pub const EXCEPTION_UNVERIFIED: u32 = 43;
+
 /// Rows of `COUNTS`; a machine with more CPUs shares them.
 pub const CPUS: u32 = 1024;
 
 /// Slots in a row of `COUNTS`.
-pub const SLOTS: u32 = 32;
+pub const SLOTS: u32 = 48;
 
 /// Name of each slot as outputs show it; empty for unused slots.
 pub const NAMES: [&str; SLOTS as usize] = {
@@ -80,5 +83,6 @@ pub const NAMES: [&str; SLOTS as usize] = {
     names[EXCEPTIONS_SUPPRESSED as usize] = "exceptions_suppressed";
     names[EXCEPTION_HITS as usize] = "exception_hits";
     names[SLEEPERS_FULL as usize] = "sleepers_full";
+    names[EXCEPTION_UNVERIFIED as usize] = "exception_unverified";
     names
 };
