@@ -54,6 +54,11 @@ pub const SLEEPERS_FULL: u32 = 15;
 /// Runs of the probe of exceptions in which the registers did not hold what they hold on its path: not looked at.
 pub const EXCEPTION_UNVERIFIED: u32 = 43;
 
+/// Statements of SQLite whose text could not be found, because their process was not known well enough yet.
+pub const SQLITE_UNKNOWN: u32 = 31;
+/// Calls and statements of SQLite that could not be followed because a map was full.
+pub const SQLITE_FULL: u32 = 32;
+
 /// Rows of `COUNTS`; a machine with more CPUs shares them.
 pub const CPUS: u32 = 1024;
 
@@ -82,6 +87,8 @@ pub const NAMES: [&str; SLOTS as usize] = {
     names[TLS_FULL as usize] = "tls_full";
     names[EXCEPTIONS_SUPPRESSED as usize] = "exceptions_suppressed";
     names[EXCEPTION_HITS as usize] = "exception_hits";
+    names[SQLITE_UNKNOWN as usize] = "sqlite_unknown";
+    names[SQLITE_FULL as usize] = "sqlite_full";
     names[SLEEPERS_FULL as usize] = "sleepers_full";
     names[EXCEPTION_UNVERIFIED as usize] = "exception_unverified";
     names
