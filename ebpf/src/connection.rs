@@ -152,10 +152,16 @@ fn open_file(fd: u32) -> Option<OpenFile> {
     let task = unsafe { bpf_get_current_task() };
     let files = kernel::<u64>(task + setting!(task_files))?;
     let table = kernel::<u64>(files + setting!(files_fdt))?;
-    if fd >= kernel::<u32>(table + setting!(fdtable_max_fds))? {
+    // They are neighbours on every known kernel; the verifier drops the other arm, because it knows the settings.
+    let (most, array) = if setting!(fdtable_fd) == setting!(fdtable_max_fds) + 8 {
+        let [most, array] = kernel::<[u64; 2]>(table + setting!(fdtable_max_fds))?;
+        (most as u32, array)
+    } else {
+        (kernel(table + setting!(fdtable_max_fds))?, kernel(table + setting!(fdtable_fd))?)
+    };
+    if fd >= most {
         return None;
     }
-    let array = kernel::<u64>(table + setting!(fdtable_fd))?;
     let file = kernel::<u64>(array + u64::from(fd) * 8)?;
     let inode = kernel::<u64>(file + setting!(file_inode))?;
     let inode_number = kernel::<u64>(inode + setting!(inode_number))?;

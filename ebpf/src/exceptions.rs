@@ -41,6 +41,8 @@ const TP_FLAGS: u64 = 168;
 const TEXT_LENGTH: u64 = 16;
 const TEXT_STATE: u64 = 32;
 const TB_NEXT: u64 = 16;
+/// From there to `tb_frame`.
+const TB_FRAME: u64 = 8;
 
 /// `Py_TPFLAGS_*_SUBCLASS` of CPython's `Include/object.h`.
 const LONG: u64 = 1 << 24;
@@ -88,8 +90,7 @@ struct Traceback {
 #[inline(always)]
 fn reached(context: &ProbeContext, tgid: u32, target: &Target) -> Option<()> {
     let layout = &target.exceptions;
-    let frame = register_value(context, layout.frame_register);
-    let raised = raised(context, target)?;
+    let (raised, frame) = raised(context, target)?;
     if raised.traceback == 0 {
         // It is raised in this frame: if it is caught here as well, it is nobody's business.
         return None;
@@ -473,19 +474,48 @@ fn is_made(raised: &Raised) -> u64 {
     u64::from(raised.value != 0 && user_or_zero::<u64>(raised.value + OB_TYPE) == raised.class)
 }
 
+/// What is raised, with the traceback that it had before it reached the frame; and the frame object.
 #[inline(always)]
-fn raised(context: &ProbeContext, target: &Target) -> Option<Raised> {
+fn raised(context: &ProbeContext, target: &Target) -> Option<(Raised, u64)> {
     let layout = &target.exceptions;
+    if layout.is_restored != 0 {
+        return restored(target);
+    }
+    let registers = Registers::of(context);
+    let frame = registers.value(layout.frame_register);
+    if layout.traceback_register != ABSENT {
+        let value = registers.value(layout.exception_register);
+        let traceback = registers.value(layout.traceback_register);
+        if traceback == 0 || user::<u64>(value.wrapping_add(u64::from(layout.traceback))) != Some(traceback) {
+            emit::add(count::EXCEPTION_UNVERIFIED, 1);
+            return None;
+        }
+        let frame =
+            if layout.frame_in_traceback == 0 { frame } else { user::<u64>(frame + TB_NEXT + TB_FRAME)? };
+        return Some((Raised { class: user_or_zero(value + OB_TYPE), value, traceback }, frame));
+    }
     if layout.exception_register != ABSENT {
-        let value = register_value(context, layout.exception_register);
-        return whole(layout, value);
+        return Some((whole(layout, registers.value(layout.exception_register))?, frame));
     }
     let at = thread_state(&target.layout).ok()? + u64::from(layout.tstate_exception);
     if layout.in_three == 0 {
-        return whole(layout, user::<u64>(at)?);
+        return Some((whole(layout, user::<u64>(at)?)?, frame));
     }
     let [class, value, traceback] = user::<[u64; 3]>(at.wrapping_sub(8))?;
-    Some(Raised { class, value, traceback })
+    Some((Raised { class, value, traceback }, frame))
+}
+
+/// The same where the frame has been put into the traceback already (up to 3.11).
+#[inline(always)]
+fn restored(target: &Target) -> Option<(Raised, u64)> {
+    let at = thread_state(&target.layout).ok()? + u64::from(target.exceptions.tstate_exception);
+    let [class, value, traceback] = user::<[u64; 3]>(at.wrapping_sub(8))?;
+    let head = user::<Traceback>(traceback + TB_NEXT).filter(|head| head.next != 0);
+    let Some(head) = head else {
+        emit::add(count::EXCEPTION_UNVERIFIED, 1);
+        return None;
+    };
+    Some((Raised { class, value, traceback: head.next }, head.frame))
 }
 
 /// From 3.12 on: everything is in the exception.
@@ -500,34 +530,40 @@ fn whole(layout: &ExceptionLayout, value: u64) -> Option<Raised> {
     Some(Raised { class, value, traceback })
 }
 
-/// The value of a register, by the number that x86 gives it.
-#[inline(always)]
-fn register_value(context: &ProbeContext, number: u32) -> u64 {
-    let regs: *const pt_regs = context.regs;
-    // SAFETY: the kernel hands every uprobe program the registers; each is read at a constant offset.
-    unsafe {
-        if number == register::RDI {
-            return (*regs).rdi;
+/// The registers at the probe, by the numbers that x86 gives them.
+struct Registers([u64; register::COUNT]);
+
+impl Registers {
+    #[inline(always)]
+    fn of(context: &ProbeContext) -> Self {
+        let regs: *const pt_regs = context.regs;
+        // SAFETY: the kernel hands every uprobe program the registers; each is read at a constant offset.
+        unsafe {
+            Self([
+                (*regs).rax,
+                (*regs).rcx,
+                (*regs).rdx,
+                (*regs).rbx,
+                (*regs).rsp,
+                (*regs).rbp,
+                (*regs).rsi,
+                (*regs).rdi,
+                (*regs).r8,
+                (*regs).r9,
+                (*regs).r10,
+                (*regs).r11,
+                (*regs).r12,
+                (*regs).r13,
+                (*regs).r14,
+                (*regs).r15,
+            ])
         }
-        let all: [u64; register::COUNT] = [
-            (*regs).rax,
-            (*regs).rcx,
-            (*regs).rdx,
-            (*regs).rbx,
-            (*regs).rsp,
-            (*regs).rbp,
-            (*regs).rsi,
-            (*regs).rdi,
-            (*regs).r8,
-            (*regs).r9,
-            (*regs).r10,
-            (*regs).r11,
-            (*regs).r12,
-            (*regs).r13,
-            (*regs).r14,
-            (*regs).r15,
-        ];
+    }
+
+    #[inline(always)]
+    fn value(&self, number: u32) -> u64 {
         let index = opaque(u64::from(number)) & (register::COUNT as u64 - 1);
-        core::ptr::read_volatile((&raw const all).cast::<u64>().add(index as usize))
+        // SAFETY: `index` is below the number of registers.
+        unsafe { core::ptr::read_volatile((&raw const self.0).cast::<u64>().add(index as usize)) }
     }
 }

@@ -15,7 +15,7 @@ use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{Connection, HANDLED, HINTS, IO_SCRATCH, IoScratch, TARGETS, setting};
 use crate::memory::{copy_user, opaque, user};
-use crate::registers::{DI, DX, R10, SI, register, saved_registers};
+use crate::registers::Arguments;
 use crate::{handed, scope, stack, tls};
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -81,6 +81,7 @@ pub(crate) struct Call {
     done: u64,
     /// The call site is known from elsewhere, or does not matter.
     no_stacks: u64,
+    arguments: Arguments,
 }
 
 impl Call {
@@ -127,27 +128,25 @@ fn run(context: &TracePointContext, copy: u32) -> u32 {
     if setting!(io_copies) > 1 && !is_ours(thread, copy) {
         return 0;
     }
-    let Some(registers) = saved_registers(id) else {
+    let Some(scratch) = IO_SCRATCH.get_ptr_mut(copy) else { return 0 };
+    // SAFETY: map values stay valid while the program runs.
+    let call = unsafe { &mut (*scratch).call };
+    if call.arguments.read(id).is_none() {
         emit::add(count::REGISTERS_UNKNOWN, 1);
         return 0;
-    };
+    }
     let outbound = match id {
         READ | READV | RECVFROM | RECVMSG => false,
         WRITE | WRITEV | SENDTO | SENDMSG | SENDFILE => true,
         CLOSE | DUP2 | DUP3 => {
-            let gone = if id == CLOSE { register(registers, DI) } else { register(registers, SI) };
-            if let Some(fd) = gone {
-                connection::closed(tgid, fd as u32);
-            }
+            let fd = if id == CLOSE { call.arguments.di } else { call.arguments.si };
+            connection::closed(tgid, fd as u32);
             return 0;
         }
         _ => return 0,
     };
-    let Some(scratch) = IO_SCRATCH.get_ptr_mut(copy) else { return 0 };
-    // SAFETY: map values stay valid while the program runs.
-    let call = unsafe { &mut (*scratch).call };
-    let Some(fd) = register(registers, DI) else { return 0 };
-    if locate(call, id, registers).is_none() {
+    let fd = call.arguments.di;
+    if locate(call, id).is_none() {
         return 0;
     }
     call.outbound = u64::from(outbound);
@@ -177,9 +176,8 @@ fn is_ours(thread: u64, copy: u32) -> bool {
 
 /// Fills in where the call's bytes are; `None` for a call that moved none, whatever it returned.
 #[inline(always)]
-fn locate(call: &mut Call, id: u64, registers: u64) -> Option<()> {
-    let second = register(registers, SI)?;
-    let third = register(registers, DX)?;
+fn locate(call: &mut Call, id: u64) -> Option<()> {
+    let (second, third) = (call.arguments.si, call.arguments.dx);
     call.vectors = 0;
     match id {
         READV | WRITEV => {
@@ -198,7 +196,7 @@ fn locate(call: &mut Call, id: u64, registers: u64) -> Option<()> {
         }
         SENDFILE => call.place = place::NOWHERE,
         _ => {
-            if id == RECVFROM && register(registers, R10)? & MSG_PEEK != 0 {
+            if id == RECVFROM && call.arguments.r10 & MSG_PEEK != 0 {
                 return None;
             }
             if third == 0 {

@@ -6,12 +6,8 @@ use crate::memory::kernel;
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel};
 
-/// Offsets in `struct pt_regs` (kernel `arch/x86/include/asm/ptrace.h`).
-pub(crate) const R10: u64 = core::mem::offset_of!(pt_regs, r10) as u64;
-pub(crate) const DX: u64 = core::mem::offset_of!(pt_regs, rdx) as u64;
-pub(crate) const SI: u64 = core::mem::offset_of!(pt_regs, rsi) as u64;
-pub(crate) const DI: u64 = core::mem::offset_of!(pt_regs, rdi) as u64;
-const ORIG_AX: u64 = core::mem::offset_of!(pt_regs, orig_rax) as u64;
+/// Where [`Arguments`] begin in `struct pt_regs` (kernel `arch/x86/include/asm/ptrace.h`).
+const R10: u64 = core::mem::offset_of!(pt_regs, r10) as u64;
 
 /// Bytes of a task's kernel stack (kernel `arch/x86/include/asm/page_64_types.h`, `THREAD_SIZE` without KASAN).
 const STACK_SIZE: u64 = 16 * 1024;
@@ -19,25 +15,39 @@ const STACK_SIZE: u64 = 16 * 1024;
 /// `arch/x86/include/asm/thread_info.h`, `TOP_OF_KERNEL_STACK_PADDING`).
 const PADDINGS: [u64; 2] = [0, 16];
 
-/// Address of the registers that the current system call was entered with, known to be right by the number of the
-/// call among them.
-#[inline(always)]
-pub(crate) fn saved_registers(id: u64) -> Option<u64> {
-    // SAFETY: the helper has no preconditions.
-    let task = unsafe { bpf_get_current_task() };
-    let stack = kernel::<u64>(task + setting!(task_stack))?;
-    for padding in PADDINGS {
-        let registers = stack + STACK_SIZE - padding - size_of::<pt_regs>() as u64;
-        if register(registers, ORIG_AX) == Some(id) {
-            return Some(registers);
-        }
-    }
-    None
+/// The part of `struct pt_regs` that a system call's number and arguments lie in.
+#[repr(C)]
+pub(crate) struct Arguments {
+    pub r10: u64,
+    r9: u64,
+    r8: u64,
+    ax: u64,
+    cx: u64,
+    pub dx: u64,
+    pub si: u64,
+    pub di: u64,
+    orig_ax: u64,
 }
 
-#[inline(always)]
-pub(crate) fn register(registers: u64, offset: u64) -> Option<u64> {
-    kernel(registers + offset)
+impl Arguments {
+    /// Those that the current system call was entered with, in one read: known to be right by the number of the call
+    /// among them.
+    #[inline(always)]
+    pub(crate) fn read(&mut self, id: u64) -> Option<()> {
+        const LENGTH: u32 = size_of::<Arguments>() as u32;
+        // SAFETY: the helper has no preconditions.
+        let task = unsafe { bpf_get_current_task() };
+        let stack = kernel::<u64>(task + setting!(task_stack))?;
+        for padding in PADDINGS {
+            let address = stack + STACK_SIZE - padding - size_of::<pt_regs>() as u64 + R10;
+            // SAFETY: `self` is valid for writes of its own size, and any bytes are valid for it.
+            let status = unsafe { bpf_probe_read_kernel((&raw mut *self).cast(), LENGTH, address as *const _) };
+            if status == 0 && self.orig_ax == id {
+                return Some(());
+            }
+        }
+        None
+    }
 }
 
 /// Segments of user space (kernel `arch/x86/include/asm/segment.h`, `__USER_CS` and `__USER_DS`).

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// Frames reached by exceptions that the probe may be run for, over all processes: so many a second, and as many at
-/// once. At one to two microseconds each, that is 2 to 4 % of one CPU. Beyond it the probe goes away.
+/// once. At some two microseconds each, that is 4 % of one CPU. Beyond it the probe goes away.
 const MOST_HITS: u64 = 20_000;
 const SECOND_NS: u64 = 1_000_000_000;
 /// Between two looks: so long a flood may go on unseen.

@@ -19,7 +19,7 @@ pub use attach::UprobeSite;
 pub use exceptions::ExceptionProbe;
 pub use load::{OffCpu, ProbeError, Probes, Ring, Setup};
 pub use logs::Logs;
-pub use raise_site::{RaiseSite, find as find_raise_site};
+pub use raise_site::{Passes, RaiseOffsets, RaiseSite, find as find_raise_site};
 pub use site::{Site, SiteError, find as find_site};
 pub use sqlite::{SqliteFile, SqlitePlan, SqliteProbe, SqliteProgram, sqlite_plan};
 pub use tables::{Counts, Tables};

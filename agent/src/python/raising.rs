@@ -5,7 +5,7 @@ use super::memory::Memory;
 use super::objects::ValueLayout;
 use super::offsets::ObjectOffsets;
 use crate::binaries::Image;
-use crate::probes::{RaiseSite, find_raise_site};
+use crate::probes::{Passes, RaiseOffsets, RaiseSite, find_raise_site};
 use pyapm_wire::exception::ExceptionLayout;
 use pyapm_wire::python::ABSENT;
 use std::path::PathBuf;
@@ -39,7 +39,12 @@ impl Raising {
         minor: u8,
     ) -> Option<Self> {
         let values = ValueLayout::of(minor)?;
-        let site = find_raise_site(image, values.tstate_exception).ok()?;
+        let places = RaiseOffsets {
+            tstate_exception: values.tstate_exception,
+            traceback: values.exception_traceback,
+            in_three: values.exception_in_three,
+        };
+        let site = find_raise_site(image, &places).ok()?;
         let class = |name: &str| {
             let variable = image.exported(name)?.address.wrapping_add(bias);
             memory.read_u64(variable).ok().filter(|class| *class != 0)
@@ -63,9 +68,14 @@ impl Raising {
             tuple_items: values.tuple_items,
             ascii_head: offsets.ascii_size,
             compact_head: offsets.compact_size,
-            frame_register: site.frame_register,
-            exception_register: site.exception_register.unwrap_or(ABSENT),
+            frame_register: ABSENT,
+            exception_register: ABSENT,
+            traceback_register: ABSENT,
+            frame_in_traceback: 0,
+            is_restored: 0,
+            padding: 0,
         };
+        let layout = at_site(layout, site.passes);
         Some(Self {
             layout,
             path: image.path().to_owned(),
@@ -74,5 +84,26 @@ impl Raising {
             str_of_key_error: str_of("PyExc_KeyError")?,
             str_of_os_error: str_of("PyExc_OSError")?,
         })
+    }
+}
+
+/// With what is known where the probe lies.
+fn at_site(layout: ExceptionLayout, passes: Passes) -> ExceptionLayout {
+    match passes {
+        Passes::All { frame_register, exception_register } => ExceptionLayout {
+            frame_register,
+            exception_register: exception_register.unwrap_or(ABSENT),
+            ..layout
+        },
+        Passes::Traced { frame_register, frame_in_traceback, exception_register, traceback_register } => {
+            ExceptionLayout {
+                frame_register,
+                exception_register,
+                traceback_register,
+                frame_in_traceback: u32::from(frame_in_traceback),
+                ..layout
+            }
+        }
+        Passes::Restored => ExceptionLayout { is_restored: 1, ..layout },
     }
 }

@@ -51,6 +51,9 @@ pub const NATIVE_STACK_CUT: u32 = 18;
 /// came back is in no record.
 pub const SLEEPERS_FULL: u32 = 15;
 
+/// Runs of the probe of exceptions in which the registers did not hold what they hold on its path: not looked at.
+pub const EXCEPTION_UNVERIFIED: u32 = 43;
+
 /// Statements of SQLite whose text could not be found, because their process was not known well enough yet.
 pub const SQLITE_UNKNOWN: u32 = 31;
 /// Calls and statements of SQLite that could not be followed because a map was full.
@@ -87,5 +90,6 @@ pub const NAMES: [&str; SLOTS as usize] = {
     names[SQLITE_UNKNOWN as usize] = "sqlite_unknown";
     names[SQLITE_FULL as usize] = "sqlite_full";
     names[SLEEPERS_FULL as usize] = "sleepers_full";
+    names[EXCEPTION_UNVERIFIED as usize] = "exception_unverified";
     names
 };

@@ -39,6 +39,15 @@ pub struct ExceptionLayout {
     /// Which register holds the exception there, because the thread state does not any more.
     /// [`crate::python::ABSENT`] where it does.
     pub exception_register: u32,
+    /// Which register holds the traceback that the exception had so far, where the probe lies on the path that only
+    /// exceptions with a traceback take. [`crate::python::ABSENT`] where every exception passes the probe.
+    pub traceback_register: u32,
+    /// 1: [`Self::frame_register`] holds the new head of the traceback, which knows its frame.
+    pub frame_in_traceback: u32,
+    /// 1: the probe lies behind the moment in which the frame has been put into the traceback, and the thread state has
+    /// the exception again.
+    pub is_restored: u32,
+    pub padding: u32,
 }
 
 /// Entries of [`ExceptionLayout::control_flow`].
@@ -152,7 +161,7 @@ pub struct Passed {
     pub frame: Frame,
 }
 
-const _: () = assert!(size_of::<ExceptionLayout>() == 80);
+const _: () = assert!(size_of::<ExceptionLayout>() == 96);
 const _: () = assert!(size_of::<Value>() == 280);
 const _: () = assert!(size_of::<Exception>() == 24 + 24 + 24 + 16 + 64 + 3 * 280 + 32 * 16);
 const _: () = assert!(size_of::<Passed>() == 48);
