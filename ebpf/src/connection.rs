@@ -21,7 +21,7 @@ pub(crate) mod manner {
     pub(crate) const OTHER: u32 = 2;
 }
 
-const S_IFMT: u16 = 0o170_000;
+pub(crate) const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
 const S_IFIFO: u16 = 0o010_000;
 const SOCK_STREAM: u16 = 1;

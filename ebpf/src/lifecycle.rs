@@ -7,7 +7,7 @@
 //! The first adds the child to the targets itself, before its first instruction.
 
 use crate::emit;
-use crate::maps::{SLEEPERS, TARGETS, THREAD_SCRATCH, TLS_CALLS, TLS_SCRATCH, setting};
+use crate::maps::{SLEEPERS, SQLITE_CALLS, TARGETS, THREAD_SCRATCH, TLS_CALLS, TLS_SCRATCH, setting};
 use crate::memory::kernel;
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -89,6 +89,7 @@ fn process_exit(_context: TracePointContext) -> u32 {
     }
     let _absent_is_fine = THREAD_SCRATCH.remove(id);
     let _absent_is_fine = TLS_CALLS.remove(id);
+    let _absent_is_fine = SQLITE_CALLS.remove(id);
     let _absent_is_fine = TLS_SCRATCH.remove(id);
     let _absent_is_fine = SLEEPERS.remove(id as u32);
     // SAFETY: the helper has no preconditions.

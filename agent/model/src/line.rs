@@ -18,6 +18,8 @@ pub enum Line {
     /// Before the summary, one for each group.
     Errors(Box<ErrorGroup>),
     Summary(Summary),
+    /// Inside the service only, for its history.
+    Stacks(Box<Stacks>),
 }
 
 /// The first line, written once every probe is on.
@@ -70,6 +72,10 @@ pub struct Transaction {
     /// The function behind the route, at its definition; `None` when it is not known.
     #[serde(default)]
     pub handler: Option<Frame>,
+    /// How long it had waited, by what a server in front wrote down (`X-Request-Start`), before its first byte was read;
+    /// not part of `duration_ns`. `None` when nothing was written, or nothing plausible.
+    #[serde(default)]
+    pub queue_ns: Option<u64>,
     /// What looks like trouble in its calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
@@ -241,6 +247,17 @@ pub struct Samples {
     pub state: SampleState,
     /// Innermost frame first.
     pub stack: Stack,
+}
+
+/// All on-CPU samples of an application since the last such line, a second ago or so.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Stacks {
+    /// Wall clock.
+    pub taken_ns: u64,
+    /// Equal stacks counted together.
+    pub samples: Vec<Samples>,
+    /// Samples whose stacks were too many to be told.
+    pub left_out: u64,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]

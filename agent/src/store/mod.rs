@@ -10,12 +10,15 @@ mod functions;
 mod intern;
 mod series;
 mod settings;
+mod stacks;
 mod tally;
 mod warnings;
 mod window;
 
+pub use durations::{Durations, histogram};
 pub use settings::Limits;
-pub use tally::is_error;
+pub use stacks::Stacks;
+pub use tally::{RouteTally, StatementTally, is_error};
 pub use window::Store;
 
 #[cfg(test)]

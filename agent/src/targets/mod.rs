@@ -32,7 +32,7 @@ pub use discover::{Discovery, Survey};
 pub use error::TargetError;
 pub use interpreter::Interpreters;
 pub use invocation::printable;
-pub use libraries::{Libraries, Library, LibraryKind, TlsUser, libraries};
+pub use libraries::{Libraries, Library, LibraryKind, LibraryUser, libraries};
 pub use listening::Listening;
 pub use pool::pool_pipes;
 pub use process::ProcessKey;

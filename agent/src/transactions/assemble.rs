@@ -5,13 +5,13 @@
 
 use super::clients::Calls;
 use super::connection::{Connection, Speaks};
-use super::correlation::{Lineages, Lingering};
+use super::correlation::{Lineages, Lingering, Pools};
 use super::errors::Errors;
 use super::finish::Finisher;
 use super::http::{Ended, Exchange, Sink};
 use super::ids::Ids;
 use super::naming::Naming;
-use super::spans::{Caller, Spans};
+use super::spans::{Caller, Embedded, Spans};
 use super::sql::Statements;
 use super::tasks::Sent;
 use super::thread::{Thread, ThreadKey};
@@ -19,7 +19,7 @@ use super::tls::{Session, Tls};
 use super::work::Work;
 use super::{Clock, Counts, Limits, Output, Settings};
 use crate::frameworks::RouteTable;
-use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io};
+use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io, Library};
 use pyapm_model::line::{Frame, Outcome};
 use pyapm_model::snapshot::{Active, Doing};
 use std::collections::{HashMap, HashSet};
@@ -36,6 +36,7 @@ pub struct Transactions {
     pub(super) threads: HashMap<ThreadKey, Thread>,
     /// Which connection a client library's handle sends on.
     pub(super) handles: HashMap<(u32, u64), ConnectionId>,
+    pub(super) embedded: Embedded,
     /// Processes that hand requests on to workers of the same application: uWSGI's HTTP router.
     pub(super) gateways: HashSet<u32>,
     pub(super) statements: Statements,
@@ -48,6 +49,7 @@ pub struct Transactions {
     pub(super) ended: Vec<Ended<Work>>,
     pub(super) calls: Calls,
     pub(super) lineages: Lineages,
+    pub(super) pools: Pools,
     pub(super) lingering: Lingering,
 }
 
@@ -61,6 +63,7 @@ impl Transactions {
             descriptors: HashMap::new(),
             threads: HashMap::new(),
             handles: HashMap::new(),
+            embedded: Embedded::default(),
             gateways: HashSet::new(),
             statements: Statements::new(limits.statements, sql),
             finisher: Finisher {
@@ -79,6 +82,7 @@ impl Transactions {
             calls: Calls::new(),
             spans: Spans::default(),
             lineages: Lineages::new(),
+            pools: Pools::new(),
             lingering: Lingering::default(),
         }
     }
@@ -110,6 +114,14 @@ impl Transactions {
         self.open
     }
 
+    /// Open connections that went over to another protocol.
+    #[must_use]
+    pub fn upgraded(&self) -> usize {
+        let upgraded =
+            |one: &&Connection| matches!(&one.speaks, Speaks::Http(server) if server.is_upgraded());
+        self.connections.values().filter(upgraded).count()
+    }
+
     /// Takes one event, in the order of the ring. `stack` are the frames of the stack that the event
     /// names, innermost first; `None` when it names none or they are not known.
     pub fn observe(&mut self, event: &Event<'_>, stack: Option<Arc<[Frame]>>, out: &mut Output) {
@@ -121,7 +133,11 @@ impl Transactions {
                 self.io(&caller, io, out);
             }
             Body::Queued { connection } => self.write_queued(&caller(stack), *connection),
-            Body::Statement(statement) => self.statement(&caller(stack), statement),
+            Body::Statement(statement) => match statement.library {
+                Library::Mysql => self.statement(&caller(stack), statement),
+                Library::Sqlite => self.embedded_begins(&caller(stack), statement),
+            },
+            Body::StatementStep(step) => self.embedded_step(event.time_ns, event.pid, step),
             Body::Sample { stack: id, .. } => self.place_sample(&caller(stack), *id),
             Body::ConnectionOpened { connection, fd, peer, .. } => {
                 self.opened(event.time_ns, event.pid, *connection, *fd, *peer, out);
@@ -134,6 +150,7 @@ impl Transactions {
             }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
             Body::OffCpu(away) => self.off_cpu(&caller(None), away),
+            Body::HandedBack => self.handed_back(&caller(None)),
             Body::Context(made) => self.context_made(&caller(stack), made),
             Body::Fork { .. }
             | Body::Stack { .. }
@@ -248,6 +265,7 @@ impl Transactions {
         self.forget_lineage(pid, out);
         self.threads.retain(|thread, _| thread.pid != pid);
         self.handles.retain(|(owner, _), _| *owner != pid);
+        self.embedded.forget(pid);
         self.gateways.remove(&pid);
         self.descriptors.retain(|(owner, _), _| *owner != pid);
     }
@@ -317,7 +335,8 @@ impl Transactions {
                     self.deliver_from(io.connection, out);
                 }
                 if serving {
-                    if io.moved > 0 {
+                    let reads_for_others = io.direction == Direction::In && self.only_reads(thread.pid);
+                    if io.moved > 0 && !reads_for_others {
                         self.serve(thread, owner, io.connection);
                     }
                 } else {

@@ -94,6 +94,7 @@ impl Finisher {
             request_bytes: exchange.request_bytes,
             response_bytes: exchange.response_bytes,
             client_address: peer.and_then(address),
+            queue_ns: request.queued.and_then(|queued| queued.until(self.clock.wall_ns(since))),
             waits: self.waits.then(|| waits.finish(duration_ns)),
             task: task.map(|task| task_of(*task)),
         };

@@ -45,7 +45,7 @@ impl Sameness {
             }
             Asking::Command { system, name, target, .. } => (system, name, target).hash(&mut hasher),
             Asking::Message { system, name, destination, .. } => {
-                (system, name, destination).hash(&mut hasher)
+                (system, name, destination).hash(&mut hasher);
             }
             Asking::Http { method, path } => {
                 (method, path.as_deref().map(super::name::of_path)).hash(&mut hasher);

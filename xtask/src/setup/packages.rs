@@ -34,6 +34,8 @@ pub const SERVICES: [&str; 16] = [
 /// The distribution's interpreter, and what the database driver is compiled with.
 pub const PYTHON: [&str; 6] =
     ["python3", "python3-dev", "python3-venv", "libmariadb-dev", "pkg-config", "gcc"];
+/// What an interpreter is built with, and the libraries that the tests need it to have.
+pub const FREE_THREADED: [&str; 5] = ["dpkg-dev", "gcc", "make", "zlib1g-dev", "libffi-dev"];
 /// A machine to boot kernels in, and what its disk is made with.
 pub const KERNELS: [&str; 6] =
     ["qemu-system-x86", "busybox-static", "kmod", "squashfs-tools", "cpio", "zstd"];

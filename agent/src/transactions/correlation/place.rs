@@ -1,5 +1,6 @@
 //! Puts spans and samples where they belong: at once, or when an answer has told.
 
+use super::handed::Pool;
 use super::lineage::{Lineage, Reason, Whose};
 use super::lingering::Answered;
 use crate::intake::Endpoint;
@@ -10,13 +11,16 @@ use crate::transactions::spans::{Asking, Caller, OpenSpan, RequestId, SpanId};
 use crate::transactions::tasks::Link;
 use crate::transactions::work::Work;
 use crate::transactions::{Output, Transactions};
-use pyapm_model::line::Frame;
+use pyapm_model::line::{Frame, Outcome};
 use pyapm_wire::scope::flag;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The processes in which one thread serves many requests.
 pub type Lineages = HashMap<u32, Lineage<Waiting>>;
+
+/// The processes in which threads may answer what another has read.
+pub type Pools = HashMap<u32, Pool<Waiting>>;
 
 /// What waits to be told whose it is.
 #[derive(Debug)]
@@ -42,6 +46,12 @@ impl Transactions {
         lineage.queued(&caller.scope, connection);
     }
 
+    /// A thread of a pool has woken the one that reads.
+    pub(in crate::transactions) fn handed_back(&mut self, caller: &Caller) {
+        let pool = self.pools.entry(caller.thread.pid).or_default();
+        pool.woke(caller.time_ns, caller.thread.tid);
+    }
+
     /// Who makes a call on this connection: the one who asked for it, where writes are put off.
     pub(in crate::transactions) fn asker(&self, caller: Caller, io: &Io<'_>) -> Caller {
         if caller.scope.flags & flag::DEFERS == 0 || io.direction != Direction::Out {
@@ -64,6 +74,17 @@ impl Transactions {
 
     /// A part of the answer to `request` is about to be taken.
     pub(in crate::transactions) fn answers(&mut self, caller: &Caller, (request, began_ns): Begun) {
+        let thread = caller.thread;
+        if caller.scope.flags & flag::HANDS_ON != 0
+            && let Some(connection) = self.connections.get(&request.connection)
+        {
+            let pool = self.pools.entry(thread.pid).or_default();
+            // One that reads what it answers is of no pool.
+            if pool.is_proven() || connection.owner != Some(thread) {
+                pool.answered(thread.tid, request, began_ns);
+            }
+            self.settle(thread.pid, caller.time_ns);
+        }
         if caller.scope.flags & flag::READ == 0 {
             return;
         }
@@ -79,6 +100,9 @@ impl Transactions {
         connection: ConnectionId,
         last: Option<u64>,
     ) {
+        if caller.scope.flags & flag::HANDS_ON != 0 {
+            self.pools.entry(caller.thread.pid).or_default().read(caller.thread.tid);
+        }
         if caller.scope.flags & flag::READ == 0 {
             return;
         }
@@ -124,6 +148,10 @@ impl Transactions {
     /// Whose is what this caller does?
     fn whose(&mut self, caller: &Caller) -> Whose {
         let by_thread = self.by_thread(caller.thread);
+        if caller.scope.flags & flag::HANDS_ON != 0 {
+            let pool = self.pools.entry(caller.thread.pid).or_default();
+            return pool.whose(caller.thread.tid, by_thread);
+        }
         let of_thread = by_thread.map_or(Whose::Nobodys(Reason::NoContext), Whose::Request);
         let is_task = by_thread.is_some_and(|request| self.is_task(request));
         if caller.scope.flags & flag::READ == 0 || is_task {
@@ -138,6 +166,17 @@ impl Transactions {
             Whose::Nobodys(Reason::NoContext) if scope.flags & shared == 0 => of_thread,
             other => other,
         }
+    }
+
+    /// Keeps something until its thread shows what it did it for.
+    fn wait_for_thread(&mut self, caller: &Caller, what: Waiting) {
+        let pool = self.pools.entry(caller.thread.pid).or_default();
+        pool.wait(caller.time_ns, caller.thread.tid, what);
+    }
+
+    /// Who reads a request does not work on it.
+    pub(in crate::transactions) fn only_reads(&self, pid: u32) -> bool {
+        self.pools.get(&pid).is_some_and(Pool::is_proven)
     }
 
     /// What rides along with a request that has not been given out.
@@ -172,6 +211,10 @@ impl Transactions {
                 lineage.wait(waits, Waiting::Span(id));
                 Some(id)
             }
+            Whose::Handed => {
+                self.wait_for_thread(caller, Waiting::Span(id));
+                Some(id)
+            }
             Whose::Nobodys(_) | Whose::Threads => None,
         }
     }
@@ -188,6 +231,9 @@ impl Transactions {
                 self.counts.sample_unplaced += 1;
                 self.unplaced(caller.scope.flags, reason);
             }
+            Whose::Handed => {
+                self.wait_for_thread(caller, Waiting::Sample { id, stack: caller.stack.clone() });
+            }
             Whose::Threads => self.counts.sample_unplaced += 1,
         }
     }
@@ -199,7 +245,9 @@ impl Transactions {
             Whose::Later(waits) => {
                 let lineage = self.lineages.entry(caller.thread.pid).or_default();
                 lineage.wait(waits, Waiting::Error(id));
+                self.errors.waits(id, true);
             }
+            Whose::Handed => self.wait_for_thread(caller, Waiting::Error(id)),
             Whose::Nobodys(_) | Whose::Threads => {}
         }
     }
@@ -288,8 +336,13 @@ impl Transactions {
 
     /// Places what has been told.
     fn settle(&mut self, pid: u32, now_ns: u64) {
-        let Some(lineage) = self.lineages.get_mut(&pid) else { return };
-        for (what, verdict) in lineage.told(now_ns) {
+        let mut told = self.lineages.get_mut(&pid).map(|lineage| lineage.told(now_ns)).unwrap_or_default();
+        told.extend(self.pools.get_mut(&pid).map(Pool::told).unwrap_or_default());
+        self.take_verdicts(told);
+    }
+
+    fn take_verdicts(&mut self, told: Vec<(Waiting, Result<RequestId, Reason>)>) {
+        for (what, verdict) in told {
             match (what, verdict) {
                 (Waiting::Span(id), Ok(request)) => {
                     self.place_span(id, request);
@@ -302,7 +355,7 @@ impl Transactions {
                 }
                 (Waiting::Error(id), Ok(request)) => self.give_error(id, request),
                 // Who never finds an owner is counted when the exception is done.
-                (Waiting::Error(_), Err(_)) => {}
+                (Waiting::Error(id), Err(_)) => self.errors.waits(id, false),
                 (Waiting::Sample { .. }, Err(reason)) => {
                     self.counts.sample_unplaced += 1;
                     self.unplaced(flag::READ, reason);
@@ -321,6 +374,11 @@ impl Transactions {
     ) {
         self.open = self.open.saturating_sub(self.ended.len());
         let passed_on = self.gateways.contains(&pid);
+        if self.ended.iter().any(|ended| ended.outcome != Outcome::Complete)
+            && let Some(pool) = self.pools.get_mut(&pid)
+        {
+            pool.cut_off();
+        }
         for ended in std::mem::take(&mut self.ended) {
             if passed_on {
                 self.counts.passed_on += 1;
@@ -356,10 +414,10 @@ impl Transactions {
 
     /// What only time tells: call it now and then, with the time up to which events have been taken.
     pub fn advance(&mut self, now_ns: u64, out: &mut Output) {
-        if self.lineages.is_empty() && self.lingering.is_empty() {
+        if self.lineages.is_empty() && self.pools.is_empty() && self.lingering.is_empty() {
             return;
         }
-        let pids: Vec<u32> = self.lineages.keys().copied().collect();
+        let pids: Vec<u32> = self.lineages.keys().chain(self.pools.keys()).copied().collect();
         for pid in pids {
             self.settle(pid, now_ns);
         }
@@ -374,7 +432,7 @@ impl Transactions {
 
     /// Gives out what waits: nothing more will come.
     pub fn finish(&mut self, out: &mut Output) {
-        let pids: Vec<u32> = self.lineages.keys().copied().collect();
+        let pids: Vec<u32> = self.lineages.keys().chain(self.pools.keys()).copied().collect();
         for pid in pids {
             self.forget_lineage(pid, out);
         }
@@ -387,6 +445,9 @@ impl Transactions {
     pub(in crate::transactions) fn forget_lineage(&mut self, pid: u32, out: &mut Output) {
         self.settle(pid, u64::MAX);
         self.lineages.remove(&pid);
+        if let Some(pool) = self.pools.remove(&pid) {
+            self.take_verdicts(pool.close());
+        }
         for answered in self.lingering.take_all(Some(pid)) {
             self.give_out(answered.ended, answered.pid, answered.peer, out);
         }

@@ -45,6 +45,8 @@ struct OpenError {
     chain: Vec<ExceptionId>,
     suppressed: u32,
     owner: Option<RequestId>,
+    /// An answer that is still to come may tell its owner.
+    waits: bool,
     raised_ns: u64,
     reached_ns: u64,
     transaction: Option<String>,
@@ -107,11 +109,13 @@ impl Transactions {
             .collect();
         for id in done {
             let Some(open) = self.errors.open.get(&id) else { continue };
-            let (owner, kept_until) = (open.owner, open.reached_ns.saturating_add(KEPT_NS));
+            let kept = now_ns < open.reached_ns.saturating_add(KEPT_NS);
+            let (owner, waits) = (open.owner, open.waits);
             match owner {
+                None if waits && kept => continue,
                 None => self.counts.exception_unplaced += 1,
                 // Its request is yet to be given out, and may show it.
-                Some(owner) if now_ns < kept_until && self.work(owner).is_some() => continue,
+                Some(owner) if kept && self.work(owner).is_some() => continue,
                 Some(_) => {}
             }
             out.errors.extend(self.errors.close(id, self.finisher.clock));
@@ -176,6 +180,7 @@ impl Errors {
             chain: Vec::new(),
             suppressed: exception.suppressed,
             owner: None,
+            waits: false,
             raised_ns: raised.time_ns,
             reached_ns: raised.time_ns,
             transaction: None,
@@ -219,6 +224,13 @@ impl Errors {
     pub(in crate::transactions) fn owned_by(&mut self, id: ExceptionId, owner: RequestId) {
         if let Some(open) = self.open.get_mut(&id) {
             open.owner = Some(owner);
+        }
+    }
+
+    /// Whether its owner is still to be told.
+    pub(in crate::transactions) fn waits(&mut self, id: ExceptionId, waits: bool) {
+        if let Some(open) = self.open.get_mut(&id) {
+            open.waits = waits;
         }
     }
 

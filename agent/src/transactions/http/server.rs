@@ -104,6 +104,7 @@ pub struct Server<W> {
     pub(super) open: VecDeque<Exchange<W>>,
     next_sequence: u64,
     pub(super) last_out_ns: u64,
+    pub(super) upgraded: bool,
 }
 
 impl<W> Default for Server<W> {
@@ -115,6 +116,7 @@ impl<W> Default for Server<W> {
             open: VecDeque::new(),
             next_sequence: 0,
             last_out_ns: 0,
+            upgraded: false,
         }
     }
 }
@@ -163,6 +165,12 @@ impl<W: Default> Server<W> {
     #[must_use]
     pub fn is_ignored(&self) -> bool {
         matches!((&self.inbound, &self.outbound), (Inbound::Ignored, Outbound::Ignored))
+    }
+
+    /// Both ends have agreed on another protocol.
+    #[must_use]
+    pub fn is_upgraded(&self) -> bool {
+        self.upgraded
     }
 
     /// Bytes ahead in each direction whose values do not matter.
