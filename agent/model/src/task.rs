@@ -35,3 +35,16 @@ pub enum State {
     Ignored,
     Rejected,
 }
+
+impl State {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "SUCCESS",
+            Self::Failure => "FAILURE",
+            Self::Retry => "RETRY",
+            Self::Ignored => "IGNORED",
+            Self::Rejected => "REJECTED",
+        }
+    }
+}

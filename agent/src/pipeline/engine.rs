@@ -24,7 +24,7 @@ use crate::probes::{Logs, Probes, Tables};
 use crate::python::{Inspector, Interpreter, ProcessMemory};
 use crate::symbols::{self, Symbols};
 use crate::targets::{ApplicationId, Discovery, Registry};
-use crate::transactions::{Clock, sql};
+use crate::transactions::{Clock, Link, sql};
 use announced::Announced;
 use losses::Retired;
 use pending::{MAX_PENDING, Pending};
@@ -348,6 +348,10 @@ impl Rooms<'_> {
         }
         if let Some(instance) = self.instances.get_mut(&application) {
             instance.transactions.observe(event, stack, &mut instance.output);
+            let sent = instance.transactions.take_sent();
+            if !sent.is_empty() {
+                self.pass_on(application, &sent);
+            }
         }
         match event.body {
             Body::Exec => self.exec(application, event),
@@ -424,26 +428,17 @@ impl Rooms<'_> {
         }
     }
 
-    /// What one application has sent, another may have been handed.
-    fn pass_on_sent(&mut self) {
-        let applications: Vec<ApplicationId> = self.instances.keys().copied().collect();
-        for sender in applications {
-            let Some(instance) = self.instances.get_mut(&sender) else { continue };
-            let sent = instance.transactions.take_sent();
-            if sent.is_empty() {
-                continue;
-            }
-            for (id, other) in self.instances.iter_mut() {
-                if *id != sender {
-                    other.transactions.learn_sent(&sent);
-                }
+    /// What one application has sent, another may be handed next.
+    fn pass_on(&mut self, sender: ApplicationId, sent: &[(String, Link)]) {
+        for (id, other) in self.instances.iter_mut() {
+            if *id != sender {
+                other.transactions.learn_sent(sent);
             }
         }
     }
 
     /// Hands on what this turn led to.
-    fn finish(mut self) {
-        self.pass_on_sent();
+    fn finish(self) {
         for instance in self.instances.values_mut() {
             for hint in instance.output.hints.drain(..) {
                 let wire = Hint {

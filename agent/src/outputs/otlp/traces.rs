@@ -8,6 +8,7 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind as Kind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use pyapm_model::line::{self, Outcome, SpanKind, Transaction, TransactionKind};
+use pyapm_model::task::{State, Task};
 
 /// W3C trace flags: sampled (W3C Trace Context, section 3.2.2.5.1).
 const SAMPLED: u32 = 1;
@@ -48,6 +49,9 @@ fn root(transaction: &Transaction, weight: f64) -> Span {
     }
     attributes.number("process.pid", Some(transaction.pid));
     attributes.number("thread.id", Some(transaction.tid));
+    if let Some(task) = &transaction.task {
+        about_task(task, &mut attributes);
+    }
     if weight > 1.0 {
         // So many transactions like this one happened; this one was kept (consistent counts downstream).
         attributes.ratio("pyapm.sampling.weight", weight);
@@ -57,7 +61,8 @@ fn root(transaction: &Transaction, weight: f64) -> Span {
     if failed {
         let kind = error.map(|error| error.kind.clone());
         let status = transaction.status.map(|status| status.to_string());
-        let kind = kind.or(status).unwrap_or_else(|| outcome(transaction.outcome).to_owned());
+        let task = transaction.task.as_ref().and_then(|task| task.error_type.clone());
+        let kind = task.or(kind).or(status).unwrap_or_else(|| outcome(transaction.outcome).to_owned());
         attributes.text("error.type", Some(&kind));
     }
     attributes.text("pyapm.outcome", Some(outcome(transaction.outcome)));
@@ -84,6 +89,17 @@ fn root(transaction: &Transaction, weight: f64) -> Span {
         status,
         ..Span::default()
     }
+}
+
+/// The conventions' names where they have one, else those of OpenTelemetry's own instrumentation of Celery.
+fn about_task(task: &Task, attributes: &mut Attributes) {
+    attributes.text("messaging.system", Some(&task.system));
+    attributes.text("messaging.operation.type", Some("process"));
+    attributes.text("messaging.destination.name", task.queue.as_deref());
+    attributes.text("messaging.message.id", Some(&task.id));
+    attributes.text("celery.task_name", Some(&task.name));
+    attributes.text("celery.state", task.state.map(State::as_str));
+    attributes.number("celery.retries", task.retries);
 }
 
 /// The exception event of the conventions.
@@ -121,6 +137,8 @@ fn call(transaction: &Transaction, span: &line::Span) -> Span {
             attributes.text("messaging.system", span.messaging_system.as_deref());
             attributes.text("messaging.destination.name", span.destination.as_deref());
             attributes.text("messaging.operation.name", Some(&span.name));
+            attributes.text("messaging.message.id", span.message_id.as_deref());
+            attributes.number("messaging.message.body.size", span.message_bytes);
         }
         SpanKind::Point => {}
     }

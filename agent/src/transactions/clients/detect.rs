@@ -3,7 +3,9 @@
 use super::Protocol;
 use super::amqp::{self, Amqp};
 use super::http::Http;
+use super::kafka::{self, Kafka};
 use super::memcached::{self, Memcached};
+use super::mongodb::{self, Mongodb};
 use super::mysql::{self, Mysql};
 use super::postgresql::{self, Postgresql};
 use super::redis::{self, Redis};
@@ -31,6 +33,12 @@ pub fn detect(head: &[u8], moved: u32, direction: Direction, opening: bool) -> O
     }
     if amqp::continues(head, moved) {
         return Some(Box::new(Amqp::in_the_middle()));
+    }
+    if mongodb::begins(head, moved) {
+        return Some(Box::new(Mongodb::new(opening)));
+    }
+    if kafka::begins(head, moved, opening) {
+        return Some(Box::new(Kafka::new(opening)));
     }
     if memcached::begins(head) {
         return Some(Box::new(Memcached::default()));

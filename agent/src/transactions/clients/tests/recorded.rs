@@ -2,7 +2,9 @@
 
 use super::{captured, described, folder, played, recording, whole};
 use crate::transactions::clients::amqp::Amqp;
+use crate::transactions::clients::kafka::Kafka;
 use crate::transactions::clients::memcached::Memcached;
+use crate::transactions::clients::mongodb::Mongodb;
 use crate::transactions::clients::mysql::Mysql;
 use crate::transactions::clients::postgresql::Postgresql;
 use crate::transactions::clients::redis::Redis;
@@ -15,13 +17,15 @@ pub(super) fn parser(name: &str) -> Box<dyn Protocol> {
         Some(("redis", _)) => Box::new(Redis::default()),
         Some(("mysql", _)) => Box::new(Mysql::opening()),
         Some(("amqp", _)) => Box::new(Amqp::opening()),
+        Some(("mongodb", _)) => Box::new(Mongodb::new(true)),
+        Some(("kafka", _)) => Box::new(Kafka::new(true)),
         Some(("memcached", _)) => Box::new(Memcached::default()),
         other => panic!("no protocol for {other:?}"),
     }
 }
 
 /// All of them, so that a recording without a test shows.
-pub(in crate::transactions) const RECORDINGS: [&str; 13] = [
+pub(in crate::transactions) const RECORDINGS: [&str; 17] = [
     "postgresql/psycopg2",
     "postgresql/psycopg3",
     "postgresql/asyncpg",
@@ -35,6 +39,10 @@ pub(in crate::transactions) const RECORDINGS: [&str; 13] = [
     "memcached/pymemcache",
     "amqp/pika",
     "amqp/kombu",
+    "mongodb/pymongo",
+    "kafka/kafka-python",
+    "kafka/aiokafka-produce",
+    "kafka/aiokafka-fetch",
 ];
 
 fn for_each(check: impl Fn(&str, super::Exchange)) {
