@@ -10,7 +10,7 @@
 //!
 //! System call numbers are those of x86-64 (kernel `arch/x86/entry/syscalls/syscall_64.tbl`).
 
-use crate::connection::{self, manner};
+use crate::connection::{self, Passed, manner};
 use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{Connection, HANDLED, HINTS, IO_SCRATCH, IoScratch, TARGETS, setting};
@@ -151,7 +151,8 @@ fn run(context: &TracePointContext, copy: u32) -> u32 {
         return 0;
     }
     call.outbound = u64::from(outbound);
-    let Some(entry) = connection::find(tgid, fd as u32, target.generation) else { return 0 };
+    let passed = Passed { bytes: result, outbound };
+    let Some(entry) = connection::find(tgid, fd as u32, target.generation, passed) else { return 0 };
     // SAFETY: map values stay valid while the program runs.
     tls::carried_by(thread, unsafe { (*entry).id });
     moved(target, entry, result, 0, scratch);

@@ -149,6 +149,8 @@ static SETTINGS: Settings = Settings {
     task_cfs_rq: 0,
     cfs_rq_rq: 0,
     rq_clock: 0,
+    tcp_write_seq: 0,
+    tcp_copied_seq: 0,
 };
 
 /// One setting, read so that the compiler does not take the zeroes above for the value.

@@ -30,8 +30,6 @@ impl Served {
     /// # Errors
     /// When it does not start.
     pub fn start(framework: Framework, python: &Python) -> Result<Self> {
-        let folder =
-            tempfile::Builder::new().prefix("pyapm-framework-").tempdir().context("no temporary folder")?;
         let mut command = match framework {
             Framework::Django => gunicorn(python, "django_app:application"),
             Framework::Flask => gunicorn(python, "flask_app:application"),
@@ -49,11 +47,31 @@ impl Served {
                 command
             }
         };
+        Self::serve(&mut command)
+    }
+
+    /// Starts one of the applications that ask each other: `next` is the one that it asks, by its address.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn chained(python: &Python, name: &str, next: Option<&Self>) -> Result<Self> {
+        let mut command = gunicorn(python, "chain_app:application");
+        command.args(["--workers", "2", "--threads", "4"]).env("OTEL_SERVICE_NAME", name);
+        if let Some(Address::Tcp(next)) = next.map(|next| &next.address) {
+            command.env("NEXT", format!("http://{next}"));
+        }
+        Self::serve(&mut command)
+    }
+
+    /// Starts what listens on a port of its choice and says which.
+    fn serve(command: &mut Command) -> Result<Self> {
+        let folder =
+            tempfile::Builder::new().prefix("pyapm-framework-").tempdir().context("no temporary folder")?;
         command
             .current_dir(place::workloads().join("frameworks"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("FOLDER", folder.path());
-        let mut server = Guard::start(&mut command, &folder.path().join("log"), None)?;
+        let mut server = Guard::start(command, &folder.path().join("log"), None)?;
         let address = wait::until("the server to listen", || {
             server.check_alive()?;
             Ok(listening_at(&server.log()))

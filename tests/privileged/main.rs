@@ -22,6 +22,7 @@ mod socket;
 mod spans;
 mod stacks;
 mod tls;
+mod traces;
 mod transactions;
 mod unchanged;
 mod view;

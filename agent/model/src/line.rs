@@ -72,6 +72,15 @@ pub struct Transaction {
     /// What looks like trouble in its calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+    /// What told the trace and its parent; `None` for a trace that begins here.
+    #[serde(default)]
+    pub trace_source: Option<TraceSource>,
+    /// Whether the caller records the trace; `None` when it did not say.
+    #[serde(default)]
+    pub trace_sampled: Option<bool>,
+    /// The caller's `tracestate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_state: Option<String>,
 }
 
 /// Where the time of a transaction went, in nanoseconds. The parts add up to its duration.
@@ -134,6 +143,19 @@ pub enum TransactionKind {
     Http,
     Task,
     Point,
+}
+
+/// How it is known which trace a transaction is part of. A header counts for more than the connection.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]
+#[serde(rename_all = "kebab-case")]
+pub enum TraceSource {
+    /// W3C Trace Context.
+    Traceparent,
+    ElasticApmTraceparent,
+    /// Zipkin's `b3`, or its `X-B3-*`.
+    B3,
+    /// No header: the caller is watched, too, and this is the other end of its call.
+    Connection,
 }
 
 /// How a transaction ended.

@@ -3,7 +3,7 @@
 
 use super::event::{
     Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Io, Left, Library, Native,
-    OffCpu, StackId, StackPart, StackStatus, Statement,
+    OffCpu, Sequence, StackId, StackPart, StackStatus, Statement,
 };
 use super::exception;
 use bytemuck::Pod;
@@ -44,6 +44,8 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
                 fd: opened.fd,
                 local: Endpoint::new(opened.family, opened.local_address, opened.local_port),
                 peer: Endpoint::new(opened.family, opened.peer_address, opened.peer_port),
+                sequence: (header.flags & wire::opened::SEQUENCE != 0)
+                    .then_some(Sequence { sent: opened.sent, received: opened.received }),
             }
         }
         kind::CONNECTION_CLOSED => {

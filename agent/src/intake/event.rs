@@ -45,6 +45,8 @@ pub enum Body<'a> {
         fd: u32,
         local: Endpoint,
         peer: Endpoint,
+        /// `None` where there is no TCP.
+        sequence: Option<Sequence>,
     },
     ConnectionClosed {
         connection: ConnectionId,
@@ -127,6 +129,13 @@ impl StackPart {
         entries.truncate(self.frames.len());
         Body::Stack { stack: self.stack, frames: self.frames, entries, gap: self.gap, status: self.status }
     }
+}
+
+/// TCP's numbers of the bytes at offset 0 of a connection's directions: the same at both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    pub sent: u32,
+    pub received: u32,
 }
 
 /// One end of a connection.

@@ -6,6 +6,7 @@
 mod adopt;
 mod announced;
 mod instance;
+mod joined;
 mod losses;
 mod metrics;
 mod pending;
@@ -24,7 +25,7 @@ use crate::probes::{Logs, Probes, Tables};
 use crate::python::{Inspector, Interpreter, ProcessMemory};
 use crate::symbols::{self, Symbols};
 use crate::targets::{ApplicationId, Discovery, Registry};
-use crate::transactions::{Clock, sql};
+use crate::transactions::{Clock, Joining, sql};
 use announced::Announced;
 use losses::Retired;
 use pending::{MAX_PENDING, Pending};
@@ -73,6 +74,7 @@ pub(super) struct Engine {
     drivers: Drivers,
     loops: EventLoops,
     exceptions: ExceptionProbes,
+    joining: Joining,
     pending: Vec<Pending>,
     /// Rounds of housekeeping.
     turns: usize,
@@ -122,6 +124,7 @@ impl Engine {
             drivers: Drivers::default(),
             loops: EventLoops::default(),
             exceptions: ExceptionProbes::default(),
+            joining: Joining::default(),
             pending: Vec::new(),
             turns: 0,
             started_ns: clock::monotonic_ns(),
@@ -144,6 +147,7 @@ impl Engine {
         // The reader is taken apart from the rest, which every event changes.
         let Self { reader, .. } = self;
         let before = reader.delivered().bytes;
+        let now_ns = clock::monotonic_ns();
         let mut rooms = Rooms {
             instances: &mut self.instances,
             registry: &mut self.registry,
@@ -152,6 +156,8 @@ impl Engine {
             loops: &mut self.loops,
             clock: self.clock,
             tables: &mut self.tables,
+            joining: &mut self.joining,
+            upto_ns: 0,
             pending: &mut self.pending,
             stacks_unknown: &mut self.stacks_unknown,
             processes_unknown: &mut self.processes_unknown,
@@ -160,6 +166,10 @@ impl Engine {
             lines,
         };
         let events = reader.drain(TURN, |event| rooms.take(event));
+        if events < TURN {
+            // All that had been written by then has been taken.
+            rooms.upto_ns = now_ns;
+        }
         rooms.advance();
         rooms.finish();
         self.peak_bytes = self.peak_bytes.max(self.reader.delivered().bytes - before);
@@ -224,6 +234,7 @@ impl Engine {
     pub(super) fn is_alive(&self, application: ApplicationId) -> bool {
         !self.registry.members(application).is_empty()
             || self.pending.iter().any(|pending| pending.application == application)
+            || self.joining.holds(application)
     }
 
     pub(super) fn instance(&self, application: ApplicationId) -> Option<&Instance> {
@@ -254,6 +265,7 @@ impl Engine {
             instance.transactions.finish(&mut instance.output);
         }
         while self.turn(lines) {}
+        joined::give_out(&mut self.instances, &mut self.joining, u64::MAX, lines);
         for instance in self.instances.values_mut() {
             instance.transactions.settle_errors(u64::MAX, &mut instance.output);
             instance.record_errors();
@@ -275,6 +287,9 @@ struct Rooms<'a> {
     loops: &'a mut EventLoops,
     clock: Clock,
     tables: &'a mut Tables,
+    joining: &'a mut Joining,
+    /// Up to which events have been taken.
+    upto_ns: u64,
     pending: &'a mut Vec<Pending>,
     stacks_unknown: &'a mut u64,
     processes_unknown: &'a mut u64,
@@ -296,6 +311,7 @@ impl Rooms<'_> {
         if self.announced.take(event) {
             return;
         }
+        self.upto_ns = event.time_ns;
         let Some(application) = self.application(event) else {
             *self.processes_unknown += 1;
             return;
@@ -325,6 +341,7 @@ impl Rooms<'_> {
             Body::ExceptionPassed { id, frame } => {
                 return self.exception_passed(application, event, *id, frame);
             }
+            Body::ConnectionOpened { local, .. } => self.joining.address(*local),
             Body::Statement(statement) => stack = self.stack(event.pid, statement.stack),
             Body::Io(io) => stack = self.stack(event.pid, io.stack),
             _ => {}
@@ -401,7 +418,9 @@ impl Rooms<'_> {
         self.loops.forget(pid);
     }
 
+    /// Workers that came or went, in order with the transactions that ended before.
     fn notices(&mut self, application: ApplicationId, notices: impl IntoIterator<Item = Worker>) {
+        joined::give_out(self.instances, self.joining, self.upto_ns, self.lines);
         if let Some(instance) = self.instances.get_mut(&application) {
             instance.notices(notices, self.lines);
         }
@@ -422,8 +441,8 @@ impl Rooms<'_> {
                 };
                 self.tables.hint(wire);
             }
-            instance.flush(self.lines);
         }
+        joined::give_out(self.instances, self.joining, self.upto_ns, self.lines);
     }
 }
 

@@ -10,6 +10,7 @@ use super::errors::Errors;
 use super::finish::Finisher;
 use super::http::{Ended, Exchange, Sink};
 use super::ids::Ids;
+use super::joining::Made;
 use super::naming::Naming;
 use super::spans::{Caller, Spans};
 use super::sql::Statements;
@@ -48,6 +49,8 @@ pub struct Transactions {
     pub(super) calls: Calls,
     pub(super) lineages: Lineages,
     pub(super) lingering: Lingering,
+    /// Calls that nobody outside has been told of yet.
+    pub(super) made: Vec<Made>,
 }
 
 impl Transactions {
@@ -78,6 +81,7 @@ impl Transactions {
             spans: Spans::default(),
             lineages: Lineages::new(),
             lingering: Lingering::default(),
+            made: Vec::new(),
         }
     }
 
@@ -121,8 +125,12 @@ impl Transactions {
             Body::Queued { connection } => self.write_queued(&caller(stack), *connection),
             Body::Statement(statement) => self.statement(&caller(stack), statement),
             Body::Sample { stack: id, .. } => self.place_sample(&caller(stack), *id),
-            Body::ConnectionOpened { connection, fd, peer, .. } => {
+            Body::ConnectionOpened { connection, fd, peer, local, sequence } => {
                 self.opened(event.time_ns, event.pid, *connection, *fd, *peer, out);
+                if let Some(connection) = self.connections.get_mut(connection) {
+                    connection.local = Some(*local);
+                    connection.sequence = *sequence;
+                }
             }
             Body::ConnectionClosed { connection } => {
                 self.closed(event.time_ns, *connection, Outcome::Aborted, out);
@@ -292,6 +300,7 @@ impl Transactions {
                 return;
             }
         }
+        self.note_call(io.connection);
         let Some(connection) = self.connections.get_mut(&io.connection) else { return };
         match &mut connection.speaks {
             Speaks::Http(server) => {

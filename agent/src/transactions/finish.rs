@@ -5,6 +5,7 @@ use super::callsite::from_application;
 use super::clients::{CallResult, Purpose};
 use super::http::Ended;
 use super::ids::Ids;
+use super::joining::{CallKey, Trace};
 use super::name::OTHER;
 use super::naming::{Named, Naming};
 use super::settings::{Clock, FinishedTransaction};
@@ -39,9 +40,12 @@ impl Finisher {
         counts: &mut Counts,
     ) -> FinishedTransaction {
         let Ended { exchange, outcome, ended_ns } = ended;
-        let (trace_id, parent_span_id) = match exchange.request.traceparent {
-            Some(parent) => (parent.trace_id(), Some(parent.parent_id())),
-            None => (self.ids.trace(), None),
+        let context = exchange.request.trace;
+        let call = exchange.work.call.filter(|_| context.is_none() && exchange.work.trace.is_none());
+        let trace = match (&context, exchange.work.trace) {
+            (Some(context), _) => Trace::of(context),
+            (None, Some(trace)) => trace,
+            (None, None) => Trace::new(&mut self.ids),
         };
         let span_id = self.ids.span();
         let Named { name, route } =
@@ -58,6 +62,7 @@ impl Finisher {
             .iter()
             .map(|span| (Sameness::of(&span.asking), span.connected_ns.is_some_and(|made| made >= since)))
             .collect();
+        let calls: Vec<Option<CallKey>> = spans.iter().map(|span| span.call).collect();
         let spans: Vec<Span> =
             spans.into_iter().map(|span| self.span(span, &span_id, outcome, ended_ns)).collect();
         let seen = spans.iter().zip(about).map(|(span, (sameness, opens_connection))| Seen {
@@ -65,6 +70,8 @@ impl Finisher {
             sameness,
             opens_connection,
         });
+        let calls = calls.into_iter().zip(&spans);
+        let calls = calls.filter_map(|(call, span)| Some((call?, span.span_id.clone()))).collect();
         let warnings = warnings::warnings(&seen.collect::<Vec<_>>(), self.warn);
         let transaction = Transaction {
             application: self.application.clone(),
@@ -79,11 +86,14 @@ impl Finisher {
             duration_ns,
             pid,
             tid: exchange.work.tid,
-            trace_id,
+            trace_id: trace.trace_id,
             spans,
             warnings,
             span_id,
-            parent_span_id,
+            parent_span_id: trace.parent_span_id,
+            trace_source: trace.source,
+            trace_sampled: context.as_ref().and_then(|context| context.sampled),
+            trace_state: context.and_then(|context| context.state),
             error,
             samples: merged(exchange.work.samples),
             outcome,
@@ -92,7 +102,7 @@ impl Finisher {
             client_address: peer.and_then(address),
             waits: self.waits.then(|| waits.finish(duration_ns)),
         };
-        FinishedTransaction { transaction, ended_ns }
+        FinishedTransaction { transaction, ended_ns, started_ns: since, call, calls }
     }
 
     fn span(&mut self, span: OpenSpan, parent: &str, outcome: Outcome, ended_ns: u64) -> Span {
@@ -119,7 +129,7 @@ impl Finisher {
             error_type: result.error,
             start_ns: self.clock.wall_ns(span.started_ns),
             duration_ns: end.saturating_sub(span.started_ns),
-            span_id: self.ids.span(),
+            span_id: span.id.unwrap_or_else(|| self.ids.span()),
             parent_span_id: parent.to_owned(),
             stack: span.stack.map(|stack| from_application(stack.into())).unwrap_or_default(),
             server_address: span.server.and_then(address),

@@ -6,6 +6,7 @@
 //!
 //! - [`http`]: where the messages of a connection begin and end.
 //! - [`clients`]: what the process asks of others, by protocol.
+//! - `trace_context`: the caller's trace, by its headers.
 //! - [`sql`]: statements without their values.
 //! - [`Transactions`]: puts them together.
 
@@ -23,10 +24,12 @@ mod counts;
 mod errors;
 mod finish;
 mod ids;
+mod joining;
 mod settings;
 mod spans;
 mod thread;
 mod tls;
+mod trace_context;
 mod waits;
 mod warnings;
 mod work;
@@ -34,6 +37,7 @@ mod work;
 pub use assemble::Transactions;
 pub use counts::Counts;
 pub use errors::Raised;
+pub use joining::{Applications, CallKey, Joining, Made, Trace, Whereabouts};
 pub use settings::{Clock, FinishedError, FinishedTransaction, Hint, Limits, Output, Settings};
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What happened inside one transaction while it was open: spans and samples, not yet in the model's form.
 
+use super::joining::{CallKey, Trace};
 use super::spans::SpanId;
 use super::waits::OpenWaits;
 use crate::intake::{ExceptionId, StackId};
@@ -20,6 +21,10 @@ pub struct Work {
     /// Of the latest sample that had one.
     pub last_frame: Option<Frame>,
     pub waits: OpenWaits,
+    /// Where the call may be met that this request is; `None` where that cannot be known, or before it was looked for.
+    pub call: Option<CallKey>,
+    /// Which trace it is part of, if that had to be known before its end.
+    pub trace: Option<Trace>,
 }
 
 /// Samples with one stack.

@@ -66,6 +66,12 @@ pub struct Fork {
 /// `EXEC`, `EXIT` (the whole process has gone): the header says it all.
 pub type Bare = Header;
 
+/// Flags of a `CONNECTION_OPENED` record.
+pub mod opened {
+    /// `sent` and `received` are known: the connection is TCP's.
+    pub const SEQUENCE: u16 = 1;
+}
+
 /// `CONNECTION_OPENED`: the first socket call of a target on this descriptor.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -81,6 +87,10 @@ pub struct ConnectionOpened {
     /// Host byte order; 0 for unix sockets.
     pub peer_port: u16,
     pub padding: [u8; 6],
+    /// TCP's sequence number of the byte at offset 0 of each direction, as `IO` counts them: the same number on both
+    /// sides of the connection, whenever each was first seen.
+    pub sent: u32,
+    pub received: u32,
     /// Network byte order; IPv4 in the first four bytes.
     pub local_address: [u8; 16],
     pub peer_address: [u8; 16],
@@ -326,7 +336,7 @@ pub const STATEMENT_CAPTURE: u32 = 4096;
 
 const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Fork>() == 32);
-const _: () = assert!(size_of::<ConnectionOpened>() == 80);
+const _: () = assert!(size_of::<ConnectionOpened>() == 88);
 const _: () = assert!(size_of::<ConnectionClosed>() == 32);
 const _: () = assert!(size_of::<TlsSession>() == 40);
 const _: () = assert!(size_of::<Io>() == 96);

@@ -6,7 +6,7 @@ use crate::pipeline::routes::RouteReader;
 use crate::store::Store;
 use crate::targets::{Application, ApplicationId, Consumption, ProcFs, UsageMeter};
 use crate::transactions::sql::Mode;
-use crate::transactions::{Clock, Limits, Output, Settings, Transactions};
+use crate::transactions::{Clock, FinishedTransaction, Limits, Output, Settings, Transactions};
 use pyapm_model::line::{Line, Worker};
 
 /// One application.
@@ -51,20 +51,17 @@ impl Instance {
         }
     }
 
-    /// Workers that came or went, in order with the transactions that ended before.
-    pub(super) fn notices(&mut self, notices: impl IntoIterator<Item = Worker>, lines: &mut Lines) {
-        self.flush(lines);
+    /// Workers that came or went.
+    pub(super) fn notices(&self, notices: impl IntoIterator<Item = Worker>, lines: &mut Lines) {
         lines.extend(notices.into_iter().map(|worker| self.says(Line::Worker(worker))));
     }
 
-    /// Hands on the transactions that have ended.
-    pub(super) fn flush(&mut self, lines: &mut Lines) {
-        for finished in self.output.finished.drain(..) {
-            self.store.record(&finished.transaction);
-            let line = Line::Transaction(Box::new(finished.transaction));
-            lines.push(Said { application: self.id, line });
-            self.written += 1;
-        }
+    /// Hands on a transaction that has ended.
+    pub(super) fn give_out(&mut self, finished: FinishedTransaction, lines: &mut Lines) {
+        self.store.record(&finished.transaction);
+        let line = Line::Transaction(Box::new(finished.transaction));
+        lines.push(Said { application: self.id, line });
+        self.written += 1;
     }
 
     /// Counts the exceptions that are done.

@@ -10,7 +10,7 @@
 use super::Body;
 use super::detect::Likeness;
 use super::head::{Framing, RequestHead, request_line};
-use crate::transactions::ids::TraceParent;
+use crate::transactions::trace_context::TraceHeaders;
 
 const HEADER: usize = 4;
 /// Longest name of a variable that is taken for one.
@@ -55,7 +55,7 @@ pub fn packet_length(bytes: &[u8]) -> Option<usize> {
 #[must_use]
 pub fn parse_packet(packet: &[u8]) -> Option<RequestHead> {
     let (mut method, mut target, mut path) = (None, None, None);
-    let (mut length, mut traceparent) = (Some(0), None);
+    let (mut length, mut trace) = (Some(0), TraceHeaders::default());
     for (name, value) in Variables(packet.get(HEADER..)?) {
         match name {
             b"REQUEST_METHOD" => method = Some(value),
@@ -64,8 +64,7 @@ pub fn parse_packet(packet: &[u8]) -> Option<RequestHead> {
             b"CONTENT_LENGTH" if !value.is_empty() => {
                 length = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse::<u64>().ok());
             }
-            b"HTTP_TRACEPARENT" => traceparent = TraceParent::parse(value),
-            _ => {}
+            _ => trace.variable(name, value),
         }
     }
     // A space in it would end the target.
@@ -77,7 +76,7 @@ pub fn parse_packet(packet: &[u8]) -> Option<RequestHead> {
         Some(length) => Framing::Body(Body::Length(length)),
         None => Framing::Unclear,
     };
-    head.traceparent = traceparent;
+    head.trace = trace.context();
     Some(head)
 }
 
@@ -126,13 +125,14 @@ mod tests {
             ("PATH_INFO", "/a b"),
             ("SERVER_PROTOCOL", "HTTP/1.1"),
             ("HTTP_TRACEPARENT", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            ("HTTP_TRACESTATE", "a=1"),
         ]);
         assert_eq!(packet_likeness(&bytes), Likeness::Yes);
         assert_eq!(packet_length(&bytes), Some(bytes.len()));
         let head = parse_packet(&bytes).unwrap();
         assert_eq!((head.method.as_ref(), head.path.as_deref()), ("POST", Some("/a%20b")));
         assert_eq!(head.framing, Framing::Body(Body::Length(5)));
-        assert!(head.traceparent.is_some());
+        assert_eq!(head.trace.unwrap().state.as_deref(), Some("a=1"));
     }
 
     #[test]

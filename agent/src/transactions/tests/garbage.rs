@@ -87,7 +87,7 @@ fn no_sequence_of_events_panics() {
             let body = match dice.below(20) {
                 0 => Body::ConnectionClosed { connection },
                 1 => {
-                    Body::ConnectionOpened { connection, fd, local: Endpoint::Unix, peer: Endpoint::Other(9) }
+                    Body::ConnectionOpened { connection, fd, local: Endpoint::Unix, peer: Endpoint::Other(9), sequence: None }
                 }
                 2..=4 => Body::Statement(statement),
                 5 => Body::Sample { stack: None, status: StackStatus::NoFrame, holds_gil: false },

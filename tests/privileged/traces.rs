@@ -1,0 +1,180 @@
+//! Traces: those of callers, by their headers; those of two applications that are both watched, by their connection; and
+//! ids that are the same wherever they are told.
+
+use harness::framework::{Framework, Served};
+use harness::load::{Plan, Request, drive};
+use harness::place::Python;
+use harness::pyapm::{Pyapm, Report};
+use pyapm_model::line::{Line, Span, TraceSource, Transaction};
+use std::collections::{HashMap, HashSet};
+
+/// Requests of each kind.
+const EACH: usize = 60;
+
+fn own_path(transaction: &Transaction) -> &str {
+    transaction.path.as_deref().unwrap_or_default()
+}
+
+fn is_id(id: &str, digits: usize) -> bool {
+    id.len() == digits
+        && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        && id.bytes().any(|byte| byte != b'0')
+}
+
+/// Three applications, each behind the other, every request with its number in every path on its way.
+#[test]
+fn applications_of_one_host_are_joined_by_their_connections() {
+    let python = Python::first().unwrap();
+    let last = Served::chained(&python, "last", None).unwrap();
+    let middle = Served::chained(&python, "middle", Some(&last)).unwrap();
+    let first = Served::chained(&python, "first", Some(&middle)).unwrap();
+    let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let requests: Vec<Request> = (0..EACH)
+        .flat_map(|number| {
+            [
+                format!("/ask/leaf/{number}-direct"),
+                format!("/ask/ask/leaf/{number}-through"),
+                format!("/twice/{number}-twice"),
+                format!("/ask/twice/{number}-deep"),
+                format!("/ask/leaf/{number}-header?header={header}"),
+            ]
+        })
+        .map(|path| Request::get(&path))
+        .collect();
+    // Connections between them that are older than the attach.
+    let warm = Plan { requests: requests[..10].to_vec(), total: 40, clients: 4 };
+    drive(&first.address, &warm).without_failures().unwrap();
+    let [middle_pid, last_pid] = [middle.pid(), last.pid()].map(|pid| pid.to_string());
+    let more = ["--pid", &middle_pid, "--pid", &last_pid, "--ring-bytes", "33554432"];
+    let mut attach = Pyapm::attach(first.pid(), &more).unwrap();
+    attach
+        .wait_for("all three to be attached", |lines| {
+            lines.iter().filter(|line| matches!(line, Line::Attached(_))).count() == 3
+        })
+        .unwrap();
+    let total = requests.len() as u64;
+    drive(&first.address, &Plan { requests, total, clients: 6 }).without_failures().unwrap();
+    // Two applications for three kinds, three for the two that go through, one of them twice at its end.
+    let expected = EACH * (2 + 3 + 3 + 4 + 2);
+    attach.wait_for_transactions(expected).unwrap();
+    let report = attach.stop().unwrap();
+    assert_eq!(report.transactions.len(), expected, "{:?}", report.summary);
+    check_chain(&report, header);
+}
+
+fn check_chain(report: &Report, header: &str) {
+    let mut spans: HashMap<&str, (&Transaction, &Span)> = HashMap::new();
+    let mut ids = HashSet::new();
+    for transaction in &report.transactions {
+        assert!(is_id(&transaction.trace_id, 32) && is_id(&transaction.span_id, 16), "{transaction:?}");
+        assert!(ids.insert(&transaction.span_id));
+        for span in &transaction.spans {
+            assert!(is_id(&span.span_id, 16) && ids.insert(&span.span_id), "{span:?}");
+            assert_eq!(span.parent_span_id, transaction.span_id);
+            spans.insert(&span.span_id, (transaction, span));
+        }
+    }
+    let (mut wrong, mut missing, mut by_header) = (Vec::new(), Vec::new(), 0);
+    for transaction in &report.transactions {
+        let path = own_path(transaction);
+        if transaction.application == "first" {
+            assert_eq!((&transaction.parent_span_id, transaction.trace_source), (&None, None), "{path}");
+            continue;
+        }
+        if path.ends_with("-header") {
+            // The connection would tell, too: the header counts for more.
+            let told = (transaction.trace_id.as_str(), transaction.parent_span_id.as_deref());
+            assert_eq!(told, (&header[3..35], Some(&header[36..52])));
+            assert_eq!(transaction.trace_source, Some(TraceSource::Traceparent));
+            by_header += 1;
+            continue;
+        }
+        let Some(parent) = &transaction.parent_span_id else {
+            missing.push(path);
+            continue;
+        };
+        let asked = spans.get(parent.as_str());
+        let right = asked.is_some_and(|(caller, span)| {
+            span.path.as_deref() == Some(path)
+                && caller.trace_id == transaction.trace_id
+                && caller.application != transaction.application
+        });
+        if !right || transaction.trace_source != Some(TraceSource::Connection) {
+            wrong.push((path, asked));
+        }
+    }
+    eprintln!("{} transactions, {} wrong, {} without a parent", report.transactions.len(), wrong.len(), missing.len());
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(missing.is_empty(), "{missing:?} of {}: {:?}", report.transactions.len(), report.summary);
+    assert_eq!(by_header, EACH);
+    // A trace has exactly what one request of the first application led to.
+    let mut traces: HashMap<&str, Vec<&str>> = HashMap::new();
+    for transaction in &report.transactions {
+        traces.entry(&transaction.trace_id).or_default().push(own_path(transaction));
+    }
+    for (trace, paths) in traces.iter().filter(|(trace, _)| **trace != &header[3..35]) {
+        let number = |path: &str| path.rsplit('/').next().unwrap_or_default().split("-a").next().unwrap().to_owned();
+        let numbers: HashSet<String> =
+            paths.iter().map(|path| number(path).trim_end_matches("-b").to_owned()).collect();
+        assert_eq!(numbers.len(), 1, "{trace}: {paths:?}");
+    }
+}
+
+#[test]
+fn the_headers_of_a_caller_continue_its_trace() {
+    let served = Served::start(Framework::Flask, &Python::first().unwrap()).unwrap();
+    let attach = Pyapm::attach(served.pid(), &[]).unwrap();
+    let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+    let w3c = format!("00-{trace}-{span}-01");
+    let cases: [(&str, Vec<(&str, String)>, Option<TraceSource>, Option<bool>, Option<&str>); 6] = [
+        (
+            "/users/1",
+            vec![("traceparent", w3c.clone()), ("tracestate", "a=1,b=2".into()), ("TraceState", "c=3".into())],
+            Some(TraceSource::Traceparent),
+            Some(true),
+            Some("a=1,b=2,c=3"),
+        ),
+        ("/users/2", vec![("b3", format!("{trace}-{span}-0"))], Some(TraceSource::B3), Some(false), None),
+        (
+            "/users/3",
+            vec![("X-B3-TraceId", trace.into()), ("X-B3-SpanId", span.into())],
+            Some(TraceSource::B3),
+            None,
+            None,
+        ),
+        (
+            "/users/4",
+            vec![("Elastic-Apm-Traceparent", w3c.clone())],
+            Some(TraceSource::ElasticApmTraceparent),
+            Some(true),
+            None,
+        ),
+        ("/users/5", vec![("traceparent", format!("{w3c}-more")), ("tracestate", "a=1".into())], None, None, None),
+        ("/users/6", vec![], None, None, None),
+    ];
+    for (path, headers, ..) in &cases {
+        ask_with(&served, path, headers);
+    }
+    let report = attach.stop().unwrap();
+    assert_eq!(report.transactions.len(), cases.len());
+    for (path, _, source, sampled, state) in cases {
+        let found = report.transactions.iter().find(|found| own_path(found) == path).unwrap();
+        assert_eq!((found.trace_source, found.trace_sampled), (source, sampled), "{path}");
+        assert_eq!(found.trace_state.as_deref(), state, "{path}");
+        let continues = (found.trace_id.as_str(), found.parent_span_id.as_deref()) == (trace, Some(span));
+        assert_eq!(continues, source.is_some(), "{path}");
+        assert!(is_id(&found.trace_id, 32) && is_id(&found.span_id, 16));
+        assert_eq!(found.parent_span_id.is_some(), source.is_some(), "{path}");
+    }
+}
+
+fn ask_with(served: &Served, path: &str, headers: &[(&str, String)]) {
+    use std::io::{Read as _, Write as _};
+    let harness::load::Address::Tcp(address) = &served.address else { panic!("no TCP address") };
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
