@@ -16,6 +16,17 @@ pub enum Framework {
     FastApi,
 }
 
+/// Other vendors' agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// The interface of one is imported, and none runs.
+    None,
+    OpenTelemetry,
+    Elastic,
+    Datadog,
+    NewRelic,
+}
+
 /// The running application.
 #[derive(Debug)]
 pub struct Served {
@@ -59,6 +70,36 @@ impl Served {
         command.args(["--workers", "2", "--threads", "4"]).env("OTEL_SERVICE_NAME", name);
         if let Some(Address::Tcp(next)) = next.map(|next| &next.address) {
             command.env("NEXT", format!("http://{next}"));
+        }
+        Self::serve(&mut command)
+    }
+
+    /// Starts `agents_app.py` with another vendor's agent inside.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn with_agent(agent: Agent) -> Result<Self> {
+        let python = Python::with_agents()?;
+        let mut command = match agent {
+            Agent::None | Agent::Elastic => Command::new(python.program("gunicorn")),
+            Agent::OpenTelemetry => Command::new(python.program("opentelemetry-instrument")),
+            Agent::Datadog => Command::new(python.program("ddtrace-run")),
+            Agent::NewRelic => Command::new(python.program("newrelic-admin")),
+        };
+        match agent {
+            Agent::NewRelic => command.arg("run-program").arg(python.program("gunicorn")),
+            Agent::OpenTelemetry | Agent::Datadog => command.arg(python.program("gunicorn")),
+            Agent::None | Agent::Elastic => &mut command,
+        };
+        command
+            .args(["agents_app:application", "--log-level=info", "--bind", "127.0.0.1:0", "--no-control-socket"])
+            // None of them shall talk to anybody.
+            .envs([("OTEL_TRACES_EXPORTER", "none"), ("OTEL_METRICS_EXPORTER", "none")])
+            .envs([("OTEL_LOGS_EXPORTER", "none"), ("DD_TRACE_AGENT_URL", "http://127.0.0.1:9")])
+            .envs([("DD_INSTRUMENTATION_TELEMETRY_ENABLED", "false"), ("DD_REMOTE_CONFIGURATION_ENABLED", "false")])
+            .envs([("NEW_RELIC_DEVELOPER_MODE", "true"), ("NEW_RELIC_LICENSE_KEY", "0000000000")]);
+        if agent == Agent::Elastic {
+            command.env("ELASTIC", "1");
         }
         Self::serve(&mut command)
     }

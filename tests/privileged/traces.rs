@@ -1,7 +1,7 @@
 //! Traces: those of callers, by their headers; those of two applications that are both watched, by their connection; and
 //! ids that are the same wherever they are told.
 
-use harness::framework::{Framework, Served};
+use harness::framework::{Agent, Framework, Served};
 use harness::load::{Plan, Request, drive};
 use harness::place::Python;
 use harness::pyapm::{Pyapm, Report};
@@ -117,6 +117,28 @@ fn check_chain(report: &Report, header: &str) {
         let numbers: HashSet<String> =
             paths.iter().map(|path| number(path).trim_end_matches("-b").to_owned()).collect();
         assert_eq!(numbers.len(), 1, "{trace}: {paths:?}");
+    }
+}
+
+#[test]
+fn agents_that_run_inside_are_named() {
+    for (agent, name) in [
+        (Agent::None, None),
+        (Agent::OpenTelemetry, Some("OpenTelemetry")),
+        (Agent::Elastic, Some("Elastic APM")),
+        (Agent::Datadog, Some("Datadog")),
+        (Agent::NewRelic, Some("New Relic")),
+    ] {
+        let served = Served::with_agent(agent).unwrap();
+        let attach = Pyapm::attach(served.pid(), &[]).unwrap();
+        let pid = served.pid().to_string();
+        let doctor = harness::pyapm::run(&["doctor", "--pid", &pid]).unwrap();
+        let report = attach.stop().unwrap();
+        assert_eq!(report.attached.agents, name.into_iter().collect::<Vec<_>>(), "{agent:?}");
+        let told = |text: &str| name.is_none_or(|name| text.contains(&format!("{name} runs inside")));
+        let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
+        assert!(told(&doctor) && told(&report.stderr), "{agent:?}: {doctor}\n{}", report.stderr);
+        assert!(name.is_some() || !(doctor + &report.stderr).contains("runs inside"), "{agent:?}");
     }
 }
 

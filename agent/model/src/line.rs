@@ -26,6 +26,9 @@ pub struct Attached {
     pub pids: Vec<u32>,
     /// Version of the interpreter (`3.11.7`); `None` when it could not be told.
     pub python: Option<String>,
+    /// Other vendors' agents that run inside it, as far as they were there at the attach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<String>,
 }
 
 /// One unit of inbound work, finished.

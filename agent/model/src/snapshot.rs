@@ -12,6 +12,9 @@ pub struct Snapshot {
     /// `gunicorn`, `uwsgi` ...; `None` when not recognised.
     pub server: Option<String>,
     pub python: Option<String>,
+    /// Other vendors' agents that run inside it.
+    #[serde(default)]
+    pub agents: Vec<String>,
     /// Wall clock, nanoseconds since the Unix epoch.
     pub taken_ns: u64,
     /// Since the attach.

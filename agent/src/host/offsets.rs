@@ -48,6 +48,8 @@ pub fn settings(btf: &Btf) -> Result<Settings, BtfError> {
         rq_clock: queue.rq_clock,
         tcp_write_seq: offset("tcp_sock", "write_seq")?,
         tcp_copied_seq: offset("tcp_sock", "copied_seq")?,
+        loop_blocked_ms: 0,
+        padding: 0,
     })
 }
 

@@ -178,6 +178,7 @@ mod tests {
                 application: "shop".to_owned(),
                 pids: vec![4242, 4243],
                 python: Some("3.11.7".to_owned()),
+                agents: Vec::new(),
             }),
             r#"{"type":"attached","application":"shop","pids":[4242,4243],"python":"3.11.7"}"#,
             "",

@@ -42,6 +42,10 @@ fn header(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result
         format::whole_seconds(snapshot.elapsed_ns),
     );
     writeln!(out, "{}", format::fit(&about, width))?;
+    if !snapshot.agents.is_empty() {
+        let names: Vec<_> = snapshot.agents.iter().map(|name| format::clean(name).to_string()).collect();
+        writeln!(out, "{}", format::fit(&format!("also inside: {}", names.join(", ")), width))?;
+    }
     let percentile = |value| format::known(value, format::duration);
     let vitals = [
         format!("last {}: {}/s", format::whole_seconds(snapshot.window_ns), format::rate(totals.per_second)),

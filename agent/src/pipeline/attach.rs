@@ -55,6 +55,7 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
         options.sql,
         options.waits,
     )?;
+    engine.look_for_agents();
     let attached: Vec<Line> = ids
         .iter()
         .map(|id| {
@@ -62,6 +63,7 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
                 application: engine.instance(*id).map(|one| one.application.name.clone()).unwrap_or_default(),
                 pids: engine.members(*id),
                 python: engine.python_version(*id),
+                agents: engine.agents(*id),
             })
         })
         .collect();

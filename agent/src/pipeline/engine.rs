@@ -190,6 +190,7 @@ impl Engine {
         self.look_at_pending(lines);
         self.follow_libraries();
         self.read_routes();
+        self.look_for_agents();
         self.settle_exceptions();
     }
 
@@ -239,6 +240,11 @@ impl Engine {
 
     pub(super) fn instance(&self, application: ApplicationId) -> Option<&Instance> {
         self.instances.get(&application)
+    }
+
+    /// Other agents that were found inside an application.
+    pub(super) fn agents(&self, application: ApplicationId) -> Vec<String> {
+        self.instances.get(&application).map(|instance| instance.agents.names()).unwrap_or_default()
     }
 
     /// By number, ascending.

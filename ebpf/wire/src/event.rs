@@ -34,6 +34,9 @@ pub mod kind {
     /// See [`crate::exception::Passed`].
     pub const EXCEPTION_PASSED: u16 = 13;
     pub const OFF_CPU: u16 = 14;
+    pub const LOOP_BLOCKED: u16 = 41;
+    /// A thread has been met that turns an event loop: a bare [`super::Header`].
+    pub const LOOP_SEEN: u16 = 42;
 }
 
 /// Common start of every record.
@@ -331,6 +334,32 @@ pub struct Queued {
     pub scope: Scope,
 }
 
+/// `LOOP_BLOCKED`: a turn of an event loop has ended that took long. `Header::time_ns` is its end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct LoopBlocked {
+    pub header: Header,
+    /// When the loop had come back from waiting.
+    pub started_ns: u64,
+}
+
+/// Value of the map `LOOPS`, keyed by process and thread id: how the time of one event loop went.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq, Eq)]
+pub struct LoopTurns {
+    /// Of the target that it was met as.
+    pub generation: u64,
+    /// Since when it works, or waits.
+    pub since_ns: u64,
+    /// In turns that have ended.
+    pub busy_ns: u64,
+    /// In waits that have ended.
+    pub waited_ns: u64,
+    pub turns: u64,
+    /// 1 while it waits.
+    pub waits: u64,
+}
+
 /// Bytes of a statement's text that are captured at most.
 pub const STATEMENT_CAPTURE: u32 = 4096;
 
@@ -348,3 +377,5 @@ const _: () = assert!(size_of::<Native>() == 56);
 const _: () = assert!(size_of::<OffCpu>() == 112);
 const _: () = assert!(size_of::<Sleeper>() == 128);
 const _: () = assert!(size_of::<Queued>() == 56);
+const _: () = assert!(size_of::<LoopBlocked>() == 32);
+const _: () = assert!(size_of::<LoopTurns>() == 48);

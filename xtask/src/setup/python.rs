@@ -32,12 +32,13 @@ enum Places {
 const SHOP: &str = "requirements.txt";
 const SERVERS: &str = "requirements-servers.txt";
 const LOOPS: &str = "requirements-loops.txt";
+const AGENTS: &str = "requirements-agents.txt";
 const OLD: &str = "requirements-loops-old.txt";
 /// Installed into [`SITE`], without an environment.
 const PURE: &str = "requirements-loops-pure.txt";
 const SITE: &str = "site-loops";
 
-const BUILDS: [Build; 7] = [
+const BUILDS: [Build; 8] = [
     Build { name: "venv-3.11", version: "3.11", places: Places::Pyenv, requirements: SHOP, required: false },
     Build {
         name: "venv-debian-3.11",
@@ -52,6 +53,13 @@ const BUILDS: [Build; 7] = [
         version: "3.11",
         places: Places::Any,
         requirements: SERVERS,
+        required: true,
+    },
+    Build {
+        name: "venv-agents",
+        version: "3.11",
+        places: Places::Any,
+        requirements: AGENTS,
         required: true,
     },
     Build {

@@ -2,6 +2,7 @@
 //! half, who is whose, names of code) is the engine's.
 
 use super::Lines;
+use crate::pipeline::agents::AgentFinder;
 use crate::pipeline::routes::RouteReader;
 use crate::store::Store;
 use crate::targets::{Application, ApplicationId, Consumption, ProcFs, UsageMeter};
@@ -19,6 +20,7 @@ pub(in crate::pipeline) struct Instance {
     pub(in crate::pipeline) usage: UsageMeter,
     pub(super) consumption: Consumption,
     pub(super) routes: RouteReader,
+    pub(super) agents: AgentFinder,
     /// What its events have led to and nobody has been told yet.
     pub(super) output: Output,
     /// Transactions that were written out.
@@ -46,6 +48,7 @@ impl Instance {
             usage: UsageMeter::default(),
             consumption: Consumption::new(ProcFs::new(), crate::pipeline::clock::boottime_ns()),
             routes: RouteReader::default(),
+            agents: AgentFinder::default(),
             output: Output::default(),
             written: 0,
         }
