@@ -23,8 +23,6 @@ pub enum Agent {
     None,
     OpenTelemetry,
     Elastic,
-    Datadog,
-    NewRelic,
 }
 
 /// The running application.
@@ -74,6 +72,16 @@ impl Served {
         Self::serve(&mut command)
     }
 
+    /// Starts `blocking_app.py` under uvicorn.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn blocking(python: &Python) -> Result<Self> {
+        let mut command = Command::new(python.program("python"));
+        command.args(["-m", "uvicorn", "blocking_app:application", "--port", "0", "--loop", "asyncio"]);
+        Self::serve(&mut command)
+    }
+
     /// Starts `agents_app.py` with another vendor's agent inside.
     ///
     /// # Errors
@@ -83,21 +91,16 @@ impl Served {
         let mut command = match agent {
             Agent::None | Agent::Elastic => Command::new(python.program("gunicorn")),
             Agent::OpenTelemetry => Command::new(python.program("opentelemetry-instrument")),
-            Agent::Datadog => Command::new(python.program("ddtrace-run")),
-            Agent::NewRelic => Command::new(python.program("newrelic-admin")),
         };
         match agent {
-            Agent::NewRelic => command.arg("run-program").arg(python.program("gunicorn")),
-            Agent::OpenTelemetry | Agent::Datadog => command.arg(python.program("gunicorn")),
+            Agent::OpenTelemetry => command.arg(python.program("gunicorn")),
             Agent::None | Agent::Elastic => &mut command,
         };
         command
             .args(["agents_app:application", "--log-level=info", "--bind", "127.0.0.1:0", "--no-control-socket"])
             // None of them shall talk to anybody.
             .envs([("OTEL_TRACES_EXPORTER", "none"), ("OTEL_METRICS_EXPORTER", "none")])
-            .envs([("OTEL_LOGS_EXPORTER", "none"), ("DD_TRACE_AGENT_URL", "http://127.0.0.1:9")])
-            .envs([("DD_INSTRUMENTATION_TELEMETRY_ENABLED", "false"), ("DD_REMOTE_CONFIGURATION_ENABLED", "false")])
-            .envs([("NEW_RELIC_DEVELOPER_MODE", "true"), ("NEW_RELIC_LICENSE_KEY", "0000000000")]);
+            .env("OTEL_LOGS_EXPORTER", "none");
         if agent == Agent::Elastic {
             command.env("ELASTIC", "1");
         }

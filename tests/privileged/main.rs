@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helping functions too")]
 
 mod application;
+mod blocked_loops;
 mod capabilities;
 mod drivers;
 mod dump;

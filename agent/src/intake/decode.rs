@@ -92,6 +92,10 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             scope = queued.scope;
             Body::Queued { connection: ConnectionId(queued.connection) }
         }
+        kind::LOOP_SEEN => Body::LoopSeen,
+        kind::LOOP_BLOCKED => {
+            Body::LoopBlocked { started_ns: split::<wire::LoopBlocked>(record)?.0.started_ns }
+        }
         kind::STACK => stack(record)?,
         kind::NATIVE => {
             let (native, rest) = split::<wire::Native>(record)?;

@@ -66,6 +66,12 @@ pub enum Body<'a> {
         holds_gil: bool,
     },
     OffCpu(OffCpu),
+    /// The thread turns an event loop.
+    LoopSeen,
+    /// A turn of the thread's event loop that began then has ended, and was long.
+    LoopBlocked {
+        started_ns: u64,
+    },
     Context(Context),
     /// Directly before the sample that it belongs to.
     Native(Native<'a>),

@@ -11,6 +11,7 @@ mod losses;
 mod metrics;
 mod pending;
 mod raised;
+mod turning;
 mod vitals;
 
 pub(super) use announced::Announcement;
@@ -75,6 +76,10 @@ pub(super) struct Engine {
     loops: EventLoops,
     exceptions: ExceptionProbes,
     joining: Joining,
+    /// When event loops were looked at last.
+    looked_ns: u64,
+    /// From when on a turn of an event loop is long.
+    blocked_ns: u64,
     pending: Vec<Pending>,
     /// Rounds of housekeeping.
     turns: usize,
@@ -102,6 +107,7 @@ impl Engine {
         is_single: bool,
     ) -> Result<Self, crate::probes::ProbeError> {
         let waits = probes.follows_waits();
+        let blocked_ns = probes.loop_blocked_ns();
         Ok(Self {
             instances: BTreeMap::new(),
             next: 0,
@@ -125,6 +131,8 @@ impl Engine {
             loops: EventLoops::default(),
             exceptions: ExceptionProbes::default(),
             joining: Joining::default(),
+            looked_ns: 0,
+            blocked_ns,
             pending: Vec::new(),
             turns: 0,
             started_ns: clock::monotonic_ns(),
@@ -157,6 +165,7 @@ impl Engine {
             clock: self.clock,
             tables: &mut self.tables,
             joining: &mut self.joining,
+            sample_ns: 1_000_000_000 / u64::from(self.rate_hz.max(1)),
             upto_ns: 0,
             pending: &mut self.pending,
             stacks_unknown: &mut self.stacks_unknown,
@@ -174,6 +183,7 @@ impl Engine {
         rooms.finish();
         self.peak_bytes = self.peak_bytes.max(self.reader.delivered().bytes - before);
         self.look_again();
+        self.look_at_loops();
         self.watch_exceptions();
         events == TURN
     }
@@ -189,6 +199,7 @@ impl Engine {
         }
         self.look_at_pending(lines);
         self.follow_libraries();
+        self.read_turns();
         self.read_routes();
         self.look_for_agents();
         self.settle_exceptions();
@@ -294,6 +305,8 @@ struct Rooms<'a> {
     clock: Clock,
     tables: &'a mut Tables,
     joining: &'a mut Joining,
+    /// Between two samples.
+    sample_ns: u64,
     /// Up to which events have been taken.
     upto_ns: u64,
     pending: &'a mut Vec<Pending>,
@@ -341,11 +354,31 @@ impl Rooms<'_> {
                     && let Some(instance) = self.instances.get_mut(&application)
                 {
                     instance.store.sample(self.clock.wall_ns(event.time_ns), frames);
+                    instance.store.loops.sampled(event.pid, event.tid, event.time_ns, frames);
                 }
             }
             Body::Exception(exception) => return self.exception(application, event, exception),
             Body::ExceptionPassed { id, frame } => {
                 return self.exception_passed(application, event, *id, frame);
+            }
+            Body::OffCpu(away) => {
+                if let Some(instance) = self.instances.get_mut(&application) {
+                    let waits = away.left.waits_for_gil && away.left.state != 0;
+                    let waited_ns = away.duration_ns.unwrap_or(0).saturating_sub(away.queued_ns);
+                    instance.store.away(if waits { waited_ns } else { 0 });
+                }
+            }
+            Body::LoopSeen | Body::LoopBlocked { .. } => {
+                if let Some(instance) = self.instances.get_mut(&application) {
+                    let loops = &mut instance.store.loops;
+                    match event.body {
+                        Body::LoopBlocked { started_ns } => {
+                            loops.blocked(event.pid, event.tid, started_ns, event.time_ns, self.sample_ns);
+                        }
+                        _ => loops.seen(event.pid, event.tid),
+                    }
+                }
+                return;
             }
             Body::ConnectionOpened { local, .. } => self.joining.address(*local),
             Body::Statement(statement) => stack = self.stack(event.pid, statement.stack),

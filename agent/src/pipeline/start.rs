@@ -2,6 +2,7 @@
 //! leaves nothing attached: everything attached goes with the [`Engine`] that was not returned.
 
 use super::engine::Engine;
+use crate::config::Collection;
 use crate::host::{Btf, BtfError, Facts, Obstacles, Plan, settings};
 use crate::probes::{OffCpu, ProbeError, Probes, Setup};
 use crate::python::{Inspector, Interpreter, PythonError};
@@ -57,7 +58,9 @@ pub(super) fn start(
         }
     }
     let is_single = applications.len() == 1;
-    let mut engine = Engine::new(load(ring_bytes, false, off_cpu)?, rate_hz, seed, is_single)?;
+    let blocked_ms = Collection::default().event_loop_blocked_ms;
+    let probes = load(ring_bytes, false, off_cpu, blocked_ms)?;
+    let mut engine = Engine::new(probes, rate_hz, seed, is_single)?;
     engine.sql = sql;
     engine.discovery = discovery;
     for pid in pids {
@@ -73,9 +76,17 @@ pub(super) fn start(
 
 /// A loaded kernel half with nothing attached, where this machine allows one. `native`: samples come with native
 /// stacks.
-pub(super) fn load(ring_bytes: u32, native: bool, off_cpu: OffCpu) -> Result<Probes, StartError> {
+///
+/// `loop_blocked_ms`: from when on a turn of an event loop is told of.
+pub(super) fn load(
+    ring_bytes: u32,
+    native: bool,
+    off_cpu: OffCpu,
+    loop_blocked_ms: u32,
+) -> Result<Probes, StartError> {
     let plan = Plan::from_facts(&Facts::read())?;
-    let settings = Settings { io_copies: plan.io_copies, ..settings(&Btf::running_kernel()?)? };
+    let settings =
+        Settings { io_copies: plan.io_copies, loop_blocked_ms, ..settings(&Btf::running_kernel()?)? };
     Ok(Probes::load(Setup { settings, ring_bytes, native, off_cpu })?)
 }
 

@@ -8,12 +8,14 @@ mod durations;
 mod errors;
 mod functions;
 mod intern;
+mod loops;
 mod series;
 mod settings;
 mod tally;
 mod warnings;
 mod window;
 
+pub use loops::{LoopTimes, Loops};
 pub use settings::Limits;
 pub use tally::is_error;
 pub use window::Store;

@@ -147,6 +147,9 @@ impl Transactions {
             | Body::Native(_)
             | Body::Started
             | Body::Listens
+            // Of loops, not of requests.
+            | Body::LoopSeen
+            | Body::LoopBlocked { .. }
             // Exceptions come in with their names: see `errors`.
             | Body::Exception(_)
             | Body::ExceptionPassed { .. } => {}
