@@ -97,7 +97,13 @@ impl Served {
             Agent::None | Agent::Elastic => &mut command,
         };
         command
-            .args(["agents_app:application", "--log-level=info", "--bind", "127.0.0.1:0", "--no-control-socket"])
+            .args([
+                "agents_app:application",
+                "--log-level=info",
+                "--bind",
+                "127.0.0.1:0",
+                "--no-control-socket",
+            ])
             // None of them shall talk to anybody.
             .envs([("OTEL_TRACES_EXPORTER", "none"), ("OTEL_METRICS_EXPORTER", "none")])
             .env("OTEL_LOGS_EXPORTER", "none");

@@ -107,7 +107,12 @@ fn check_chain(report: &Report, header: &str) {
             wrong.push((path, asked));
         }
     }
-    eprintln!("{} transactions, {} wrong, {} without a parent", report.transactions.len(), wrong.len(), missing.len());
+    eprintln!(
+        "{} transactions, {} wrong, {} without a parent",
+        report.transactions.len(),
+        wrong.len(),
+        missing.len()
+    );
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(missing.is_empty(), "{missing:?} of {}: {:?}", report.transactions.len(), report.summary);
     assert_eq!(by_header, EACH);
@@ -117,7 +122,8 @@ fn check_chain(report: &Report, header: &str) {
         traces.entry(&transaction.trace_id).or_default().push(own_path(transaction));
     }
     for (trace, paths) in traces.iter().filter(|(trace, _)| **trace != &header[3..35]) {
-        let number = |path: &str| path.rsplit('/').next().unwrap_or_default().split("-a").next().unwrap().to_owned();
+        let number =
+            |path: &str| path.rsplit('/').next().unwrap_or_default().split("-a").next().unwrap().to_owned();
         let numbers: HashSet<String> =
             paths.iter().map(|path| number(path).trim_end_matches("-b").to_owned()).collect();
         assert_eq!(numbers.len(), 1, "{trace}: {paths:?}");
@@ -157,7 +163,11 @@ fn the_headers_of_a_caller_continue_its_trace() {
     let cases: [(&str, Vec<(&str, String)>, Option<TraceSource>, Option<bool>, Option<&str>); 6] = [
         (
             "/users/1",
-            vec![("traceparent", w3c.clone()), ("tracestate", "a=1,b=2".into()), ("TraceState", "c=3".into())],
+            vec![
+                ("traceparent", w3c.clone()),
+                ("tracestate", "a=1,b=2".into()),
+                ("TraceState", "c=3".into()),
+            ],
             Some(TraceSource::Traceparent),
             Some(true),
             Some("a=1,b=2,c=3"),
@@ -177,7 +187,13 @@ fn the_headers_of_a_caller_continue_its_trace() {
             Some(true),
             None,
         ),
-        ("/users/5", vec![("traceparent", format!("{w3c}-more")), ("tracestate", "a=1".into())], None, None, None),
+        (
+            "/users/5",
+            vec![("traceparent", format!("{w3c}-more")), ("tracestate", "a=1".into())],
+            None,
+            None,
+            None,
+        ),
         ("/users/6", vec![], None, None, None),
     ];
     for (path, headers, ..) in &cases {

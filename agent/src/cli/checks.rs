@@ -156,7 +156,8 @@ pub(super) fn process(pid: u32, inspection: &Inspection, libraries: &[Library]) 
         Err(partly) => Check::new("event loop", Status::Note, partly.clone()),
     }));
     checks.extend(inspection.agents.iter().map(|agent| {
-        let detail = format!("{agent} runs inside: what it costs is in all figures, and its headers tell the trace");
+        let detail =
+            format!("{agent} runs inside: what it costs is in all figures, and its headers tell the trace");
         Check::new("agent", Status::Note, detail)
     }));
     // TLS libraries have checks of their own.

@@ -226,8 +226,13 @@ no stacks of 4711: the version is not supported
             loops: None,
             agents: Vec::new(),
         };
-        let bad =
-            Inspection { version: None, thread_state: Err("why".to_owned()), notes: Vec::new(), loops: None, agents: Vec::new() };
+        let bad = Inspection {
+            version: None,
+            thread_state: Err("why".to_owned()),
+            notes: Vec::new(),
+            loops: None,
+            agents: Vec::new(),
+        };
         assert_eq!(stacks(&[bad.clone(), good]), Sight::yes());
         assert_eq!(stacks(&[bad]), Sight::no("why".to_owned()));
         assert!(!stacks(&[]).yes);

@@ -148,7 +148,9 @@ impl Face {
             Format::Text => Self::Text { last: None },
             Format::Auto if !terminal || attached.len() > 1 => Self::Text { last: None },
             Format::View if attached.len() > 1 => {
-                anyhow::bail!("the view shows one application; try `--format text`, or `pyapm run` and `pyapm top`");
+                anyhow::bail!(
+                    "the view shows one application; try `--format text`, or `pyapm run` and `pyapm top`"
+                );
             }
             Format::View | Format::Auto => Self::view(options.color),
         };

@@ -158,7 +158,8 @@ impl Loops {
 
 /// The stack whose innermost function was met most often; of equals the latest.
 fn most_often(stacks: &[&Arc<[Frame]>]) -> Option<Arc<[Frame]>> {
-    let function = |stack: &Arc<[Frame]>| stack.first().map(|frame| (frame.function.clone(), frame.file.clone()));
+    let function =
+        |stack: &Arc<[Frame]>| stack.first().map(|frame| (frame.function.clone(), frame.file.clone()));
     let count = |stack: &Arc<[Frame]>| {
         let own = function(stack);
         stacks.iter().filter(|other| function(other) == own).count()

@@ -1,8 +1,8 @@
 //! One connection of a target: what it speaks, told by its bytes, and how much of them is still wanted.
 
 use super::clients::detect;
-use super::joining::CallKey;
 use super::http::{Likeness, Part, Requests, Server, Sink, packet_likeness, request_likeness};
+use super::joining::CallKey;
 use super::settings::Hint;
 use super::spans::{Client, SpanId};
 use super::thread::ThreadKey;

@@ -193,7 +193,10 @@ enum Known {
     Nobodys,
     /// Its transaction has ended and waits for its own caller.
     Waits,
-    Told { trace_id: String, span_id: String },
+    Told {
+        trace_id: String,
+        span_id: String,
+    },
 }
 
 /// What became of looking for a caller.
@@ -295,7 +298,12 @@ impl Joining {
     }
 
     /// Places a transaction, if its caller is known, or is none; tells those that it called.
-    fn settle(&mut self, finished: &mut FinishedTransaction, now_ns: u64, all: &mut impl Applications) -> bool {
+    fn settle(
+        &mut self,
+        finished: &mut FinishedTransaction,
+        now_ns: u64,
+        all: &mut impl Applications,
+    ) -> bool {
         if let Some(call) = finished.call {
             match self.parent(&call, finished.started_ns, now_ns, all, 0) {
                 Found::Later => return false,

@@ -301,7 +301,8 @@ mod tests {
         let traceparent = format!("00-{TRACE}-{SPAN}-01");
         let state = |lines: &[&str]| {
             let states = lines.iter().map(|line| ("tracestate", *line));
-            let headers: Vec<_> = std::iter::once(("traceparent", traceparent.as_str())).chain(states).collect();
+            let headers: Vec<_> =
+                std::iter::once(("traceparent", traceparent.as_str())).chain(states).collect();
             of(&headers).unwrap().state
         };
         assert_eq!(state(&["rojo=00f067aa0ba902b7"]).as_deref(), Some("rojo=00f067aa0ba902b7"));
@@ -398,7 +399,10 @@ mod tests {
                     seen.header(name.as_bytes(), &value);
                 }
                 let read = seen.context();
-                assert!(read.is_none() || (byte == b'f' && matches!(length, 16)), "{byte} {length}: {read:?}");
+                assert!(
+                    read.is_none() || (byte == b'f' && matches!(length, 16)),
+                    "{byte} {length}: {read:?}"
+                );
             }
         }
     }

@@ -55,13 +55,7 @@ const BUILDS: [Build; 8] = [
         requirements: SERVERS,
         required: true,
     },
-    Build {
-        name: "venv-agents",
-        version: "3.11",
-        places: Places::Any,
-        requirements: AGENTS,
-        required: true,
-    },
+    Build { name: "venv-agents", version: "3.11", places: Places::Any, requirements: AGENTS, required: true },
     Build {
         name: "loops-3.11",
         version: "3.11",

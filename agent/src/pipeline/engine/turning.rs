@@ -45,8 +45,7 @@ impl Engine {
                 let Some(turns) = self.tables.turns(pid, tid) else { continue };
                 let open = now.saturating_sub(turns.since_ns);
                 let (busy, waits) = if turns.waits == 0 { (open, 0) } else { (0, open) };
-                let times =
-                    LoopTimes { busy_ns: turns.busy_ns + busy, waited_ns: turns.waited_ns + waits };
+                let times = LoopTimes { busy_ns: turns.busy_ns + busy, waited_ns: turns.waited_ns + waits };
                 instance.store.loops.times(pid, tid, times);
             }
         }

@@ -4,6 +4,7 @@ mod bounds;
 mod clients;
 mod exchanges;
 mod garbage;
+mod joining;
 mod losses;
 mod places;
 mod spans;
