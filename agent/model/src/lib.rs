@@ -3,13 +3,16 @@
 //!
 //! [`line`](mod@line) is the JSON lines contract, [`snapshot`] the state that views draw, [`service`] what the service says
 //! of itself and its applications, [`dump`] what all threads
-//! are doing at one moment, [`error`] exceptions.
+//! are doing at one moment, [`error`] exceptions, [`task`] what a queue's worker was handed.
+//! are doing at one moment, [`report`] what the history says of a past window, [`error`] exceptions.
 
 pub mod definition;
 pub mod dump;
 pub mod error;
 pub mod line;
 pub mod metric;
+pub mod report;
 pub mod service;
 pub mod snapshot;
 pub mod stack;
+pub mod task;

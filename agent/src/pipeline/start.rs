@@ -6,7 +6,7 @@ use crate::config::Collection;
 use crate::host::{Btf, BtfError, Facts, Obstacles, Plan, settings};
 use crate::probes::{OffCpu, ProbeError, Probes, Setup};
 use crate::python::{Inspector, Interpreter, PythonError};
-use crate::targets::{Application, ApplicationId, Discovery, TargetError};
+use crate::targets::{Application, ApplicationId, Discovery, ProcFs, TargetError, pool_pipes};
 use crate::transactions::sql::Mode;
 use pyapm_wire::python::Layout;
 use pyapm_wire::settings::{IO_COPIES, Settings};
@@ -113,6 +113,7 @@ pub(super) fn target_of(
         layout,
         exceptions: raising.map(|raising| raising.layout).unwrap_or_default(),
         generation: super::clock::monotonic_ns(),
+        pipes: pool_pipes(&ProcFs::new(), pid),
         ..Target::default()
     }
 }

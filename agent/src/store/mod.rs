@@ -11,13 +11,16 @@ mod intern;
 mod loops;
 mod series;
 mod settings;
+mod stacks;
 mod tally;
 mod warnings;
 mod window;
 
+pub use durations::{Durations, histogram};
 pub use loops::{LoopTimes, Loops};
 pub use settings::Limits;
-pub use tally::is_error;
+pub use stacks::Stacks;
+pub use tally::{RouteTally, StatementTally, is_error};
 pub use window::Store;
 
 #[cfg(test)]

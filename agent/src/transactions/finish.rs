@@ -3,19 +3,23 @@
 use super::Counts;
 use super::callsite::from_application;
 use super::clients::{CallResult, Purpose};
-use super::http::Ended;
-use super::ids::Ids;
-use super::joining::{CallKey, Trace};
+use super::http::{Ended, Exchange};
+use super::ids::{Ids, Trace};
+use super::joining::CallKey;
 use super::name::OTHER;
 use super::naming::{Named, Naming};
 use super::settings::{Clock, FinishedTransaction};
 use super::spans::{Answer, Asking, OpenSpan};
+use super::tasks::Sent;
 use super::warnings::{self, Sameness, Seen, Thresholds};
-use super::work::{OpenSamples, Work};
+use super::work::{OpenSamples, OpenTask, Work};
 use crate::intake::Endpoint;
 use pyapm_model::error::Error;
-use pyapm_model::line::{Outcome, SampleState, Samples, Span, SpanKind, Transaction, TransactionKind};
+use pyapm_model::line::{
+    Outcome, SampleState, Samples, Span, SpanKind, TraceSource, Transaction, TransactionKind,
+};
 use pyapm_model::stack::Stack;
+use pyapm_model::task::Task;
 
 /// What every transaction of one application is finished with.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub struct Finisher {
     pub warn: Thresholds,
     /// Threads tell what they wait for.
     pub waits: bool,
+    /// What was sent, for those who do the work.
+    pub sent: Sent,
 }
 
 impl Finisher {
@@ -40,16 +46,16 @@ impl Finisher {
         counts: &mut Counts,
     ) -> FinishedTransaction {
         let Ended { exchange, outcome, ended_ns } = ended;
-        let context = exchange.request.trace;
-        let call = exchange.work.call.filter(|_| context.is_none() && exchange.work.trace.is_none());
-        let trace = match (&context, exchange.work.trace) {
-            (Some(context), _) => Trace::of(context),
-            (None, Some(trace)) => trace,
-            (None, None) => Trace::new(&mut self.ids),
+        let trace = self.trace(&exchange);
+        let is_decided = exchange.request.trace.is_some() || exchange.work.trace.is_some();
+        let call = exchange.work.call.filter(|_| !is_decided);
+        let mut request = exchange.request;
+        let context = request.trace.take();
+        let Named { name, route } = match &exchange.work.task {
+            Some(task) => self.naming.task(&task.delivery.name),
+            None => self.naming.name(&request.method, request.path.as_deref(), exchange.status),
         };
-        let span_id = self.ids.span();
-        let Named { name, route } =
-            self.naming.name(&exchange.request.method, exchange.request.path.as_deref(), exchange.status);
+        let task = exchange.work.task;
         if name == OTHER {
             counts.names_overflow += 1;
         }
@@ -64,7 +70,7 @@ impl Finisher {
             .collect();
         let calls: Vec<Option<CallKey>> = spans.iter().map(|span| span.call).collect();
         let spans: Vec<Span> =
-            spans.into_iter().map(|span| self.span(span, &span_id, outcome, ended_ns)).collect();
+            spans.into_iter().map(|span| self.span(span, &trace.span_id, outcome, ended_ns)).collect();
         let seen = spans.iter().zip(about).map(|(span, (sameness, opens_connection))| Seen {
             span,
             sameness,
@@ -75,10 +81,10 @@ impl Finisher {
         let warnings = warnings::warnings(&seen.collect::<Vec<_>>(), self.warn);
         let transaction = Transaction {
             application: self.application.clone(),
-            kind: TransactionKind::Http,
+            kind: if task.is_some() { TransactionKind::Task } else { TransactionKind::Http },
             name,
-            method: Some(exchange.request.method.into_owned()),
-            path: exchange.request.path,
+            method: task.is_none().then(|| request.method.into_owned()),
+            path: request.path,
             route: route.as_ref().map(|route| route.pattern.clone()),
             handler: route.and_then(|route| route.handler.clone()),
             status: exchange.status,
@@ -89,7 +95,7 @@ impl Finisher {
             trace_id: trace.trace_id,
             spans,
             warnings,
-            span_id,
+            span_id: trace.span_id,
             parent_span_id: trace.parent_span_id,
             trace_source: trace.source,
             trace_sampled: context.as_ref().and_then(|context| context.sampled),
@@ -100,9 +106,35 @@ impl Finisher {
             request_bytes: exchange.request_bytes,
             response_bytes: exchange.response_bytes,
             client_address: peer.and_then(address),
+            queue_ns: request.queued.and_then(|queued| queued.until(self.clock.wall_ns(since))),
             waits: self.waits.then(|| waits.finish(duration_ns)),
+            task: task.map(|task| task_of(*task)),
         };
         FinishedTransaction { transaction, ended_ns, started_ns: since, call, calls }
+    }
+
+    /// Where a transaction stands in its trace: where its request says, below whoever sent its task, or at the beginning
+    /// of one of its own. Once decided it stays.
+    pub fn trace(&mut self, exchange: &Exchange<Work>) -> Trace {
+        if let Some(trace) = &exchange.work.trace {
+            return trace.clone();
+        }
+        let sent = exchange.work.task.as_ref().and_then(|task| self.sent.get(&task.delivery.id));
+        let (trace_id, parent_span_id, source) = match (&exchange.request.trace, sent) {
+            (Some(caller), _) => (caller.trace_id(), Some(caller.parent_id()), Some(caller.source)),
+            (None, Some(link)) => {
+                (link.trace_id.clone(), Some(link.span_id.clone()), Some(TraceSource::Message))
+            }
+            (None, None) => (self.ids.trace(), None, None),
+        };
+        Trace { trace_id, span_id: self.ids.span(), parent_span_id, source }
+    }
+
+    /// Whether more that comes can change nothing about its trace.
+    pub fn is_linked(&self, exchange: &Exchange<Work>) -> bool {
+        exchange.work.trace.is_some()
+            || exchange.request.trace.is_some()
+            || exchange.work.task.as_ref().is_none_or(|task| self.sent.get(&task.delivery.id).is_some())
     }
 
     fn span(&mut self, span: OpenSpan, parent: &str, outcome: Outcome, ended_ns: u64) -> Span {
@@ -129,7 +161,7 @@ impl Finisher {
             error_type: result.error,
             start_ns: self.clock.wall_ns(span.started_ns),
             duration_ns: end.saturating_sub(span.started_ns),
-            span_id: span.id.unwrap_or_else(|| self.ids.span()),
+            span_id: span.span_id.unwrap_or_else(|| self.ids.span()),
             parent_span_id: parent.to_owned(),
             stack: span.stack.map(|stack| from_application(stack.into())).unwrap_or_default(),
             server_address: span.server.and_then(address),
@@ -143,6 +175,8 @@ impl Finisher {
             returned_rows: result.rows,
             affected_rows: result.affected_rows,
             sqlstate: result.sqlstate,
+            message_id: asked.message_id,
+            message_bytes: asked.message_bytes,
             first_byte_ns: span.first_answer_ns.map(|first| first.saturating_sub(span.started_ns)),
         }
     }
@@ -159,6 +193,8 @@ struct Asked {
     destination: Option<String>,
     method: Option<String>,
     path: Option<String>,
+    message_id: Option<String>,
+    message_bytes: Option<u64>,
 }
 
 impl Asked {
@@ -182,6 +218,15 @@ impl Asked {
                 destination: target,
                 ..Self::default()
             },
+            Asking::Message { system, name, destination, id, bytes } => Self {
+                kind: SpanKind::Messaging,
+                name: name.into_owned(),
+                messaging_system: Some(system.to_owned()),
+                destination,
+                message_id: id,
+                message_bytes: bytes,
+                ..Self::default()
+            },
             Asking::Command { kind, system, name, .. } => Self {
                 kind,
                 name: name.into_owned(),
@@ -200,11 +245,25 @@ impl Asked {
     }
 }
 
+fn task_of(task: OpenTask) -> Task {
+    let OpenTask { delivery, finished } = task;
+    let (state, error_type) = finished.map(|finished| (finished.state, finished.error)).unwrap_or_default();
+    Task {
+        system: "celery".to_owned(),
+        name: delivery.name,
+        id: delivery.id,
+        queue: delivery.queue,
+        retries: delivery.retries,
+        state,
+        error_type,
+    }
+}
+
 /// `None` for what has no address: unix sockets.
 fn address(endpoint: Endpoint) -> Option<String> {
     match endpoint {
         Endpoint::Inet { address, .. } => Some(address.to_string()),
-        Endpoint::Unix | Endpoint::Other(_) => None,
+        Endpoint::Unix | Endpoint::Pipe | Endpoint::Other(_) => None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Trace and span ids as W3C Trace Context asks for them.
 
+use pyapm_model::line::TraceSource;
+
 /// A stream of pseudo-random ids (SplitMix64, Steele, Lea and Flood 2014). Not for secrets: an id only
 /// has to be unique and not zero.
 #[derive(Clone, Debug)]
@@ -35,6 +37,16 @@ impl Ids {
     pub fn trace(&mut self) -> String {
         format!("{:016x}{:016x}", self.next(), self.next())
     }
+}
+
+/// Where a transaction stands in its trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    pub trace_id: String,
+    pub span_id: String,
+    pub parent_span_id: Option<String>,
+    /// What told it; `None` for one that begins here.
+    pub source: Option<TraceSource>,
 }
 
 #[cfg(test)]

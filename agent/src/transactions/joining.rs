@@ -9,10 +9,8 @@
 use super::Transactions;
 use super::connection::Speaks;
 use super::http::Exchange;
-use super::ids::Ids;
 use super::settings::FinishedTransaction;
 use super::spans::{RequestId, SpanId};
-use super::trace_context::TraceContext;
 use super::work::Work;
 use crate::intake::{ConnectionId, Endpoint};
 use crate::targets::ApplicationId;
@@ -64,30 +62,11 @@ impl CallKey {
     }
 }
 
-/// Which trace something is part of.
+/// The span that is somebody's parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trace {
+pub struct Parent {
     pub trace_id: String,
-    pub parent_span_id: Option<String>,
-    pub source: Option<TraceSource>,
-}
-
-impl Trace {
-    pub(super) fn new(ids: &mut Ids) -> Self {
-        Self { trace_id: ids.trace(), parent_span_id: None, source: None }
-    }
-
-    pub(super) fn of(context: &TraceContext) -> Self {
-        Self {
-            trace_id: context.trace_id(),
-            parent_span_id: Some(context.parent_id()),
-            source: Some(context.source),
-        }
-    }
-
-    fn below(trace_id: String, span_id: String) -> Self {
-        Self { trace_id, parent_span_id: Some(span_id), source: Some(TraceSource::Connection) }
-    }
+    pub span_id: String,
 }
 
 /// A call that has just been made; without a span it is no transaction's.
@@ -101,7 +80,7 @@ pub struct Made {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whereabouts {
     /// In this trace, under this number.
-    Traced { trace_id: String, span_id: String },
+    Traced(Parent),
     /// In a request whose trace is still open: it may be a call itself.
     Open { request: RequestId, call: CallKey, started_ns: u64 },
     /// It will be told whose it is.
@@ -123,25 +102,29 @@ impl Transactions {
         let Some(exchange) = exchange(&mut self.connections, &mut self.lingering, request) else {
             return Whereabouts::Gone;
         };
+        let is_open = exchange.request.trace.is_none() && exchange.work.trace.is_none();
+        if let Some(call) = exchange.work.call.filter(|_| is_open) {
+            return Whereabouts::Open { request, call, started_ns: exchange.started_ns };
+        }
+        let trace = self.finisher.trace(exchange);
+        exchange.work.trace = Some(trace.clone());
         let ids = &mut self.finisher.ids;
-        let trace = match (&exchange.request.trace, &mut exchange.work.trace, exchange.work.call) {
-            (Some(context), ..) => Trace::of(context),
-            (None, Some(trace), _) => trace.clone(),
-            (None, None, Some(call)) => {
-                return Whereabouts::Open { request, call, started_ns: exchange.started_ns };
-            }
-            (None, trace, None) => trace.insert(Trace::new(ids)).clone(),
-        };
         let Some(open) = self.spans.get_mut(span) else { return Whereabouts::Gone };
-        let span_id = open.id.get_or_insert_with(|| ids.span()).clone();
-        Whereabouts::Traced { trace_id: trace.trace_id, span_id }
+        let span_id = open.span_id.get_or_insert_with(|| ids.span()).clone();
+        Whereabouts::Traced(Parent { trace_id: trace.trace_id, span_id })
     }
 
-    /// The request is part of this trace; `None`: of one of its own.
-    pub fn decide(&mut self, request: RequestId, trace: Option<Trace>) {
-        let ids = &mut self.finisher.ids;
-        if let Some(exchange) = exchange(&mut self.connections, &mut self.lingering, request) {
-            exchange.work.trace.get_or_insert_with(|| trace.unwrap_or_else(|| Trace::new(ids)));
+    /// The request is called from there; `None`: by nobody who is known.
+    pub fn decide(&mut self, request: RequestId, parent: Option<Parent>) {
+        let Some(exchange) = exchange(&mut self.connections, &mut self.lingering, request) else { return };
+        if exchange.work.trace.is_none() {
+            let mut trace = self.finisher.trace(exchange);
+            if let Some(parent) = parent {
+                trace.trace_id = parent.trace_id;
+                trace.parent_span_id = Some(parent.span_id);
+                trace.source = Some(TraceSource::Connection);
+            }
+            exchange.work.trace = Some(trace);
         }
     }
 
@@ -193,15 +176,12 @@ enum Known {
     Nobodys,
     /// Its transaction has ended and waits for its own caller.
     Waits,
-    Told {
-        trace_id: String,
-        span_id: String,
-    },
+    Told(Parent),
 }
 
 /// What became of looking for a caller.
 enum Found {
-    Parent(Trace),
+    Parent(Parent),
     None,
     Later,
 }
@@ -308,18 +288,18 @@ impl Joining {
             match self.parent(&call, finished.started_ns, now_ns, all, 0) {
                 Found::Later => return false,
                 Found::None => {}
-                Found::Parent(trace) => {
+                Found::Parent(parent) => {
                     self.joined += 1;
-                    finished.transaction.trace_id = trace.trace_id;
-                    finished.transaction.parent_span_id = trace.parent_span_id;
-                    finished.transaction.trace_source = trace.source;
+                    finished.transaction.trace_id = parent.trace_id;
+                    finished.transaction.parent_span_id = Some(parent.span_id);
+                    finished.transaction.trace_source = Some(TraceSource::Connection);
                 }
             }
             finished.call = None;
         }
         let trace_id = &finished.transaction.trace_id;
         for (call, span_id) in &finished.calls {
-            self.tell(call, Known::Told { trace_id: trace_id.clone(), span_id: span_id.clone() });
+            self.tell(call, Known::Told(Parent { trace_id: trace_id.clone(), span_id: span_id.clone() }));
         }
         true
     }
@@ -351,17 +331,13 @@ impl Joining {
             }
             Some(Known::Nobodys) => return Found::None,
             Some(Known::Waits) => return in_time(LONGEST_NS),
-            Some(Known::Told { trace_id, span_id }) => {
-                return Found::Parent(Trace::below(trace_id.clone(), span_id.clone()));
-            }
+            Some(Known::Told(parent)) => return Found::Parent(parent.clone()),
             Some(Known::Of(application, span)) => (*application, *span),
         };
         for _ in 0..2 {
             let whereabouts = all.transactions(application).map(|caller| caller.whereabouts(span));
             match whereabouts {
-                Some(Whereabouts::Traced { trace_id, span_id }) => {
-                    return Found::Parent(Trace::below(trace_id, span_id));
-                }
+                Some(Whereabouts::Traced(parent)) => return Found::Parent(parent),
                 Some(Whereabouts::Unplaced) => return in_time(LONGEST_NS),
                 Some(Whereabouts::Gone) | None => return Found::None,
                 Some(Whereabouts::Open { request, call, started_ns }) => {
@@ -371,7 +347,7 @@ impl Joining {
                     let above = match self.parent(&call, started_ns, now_ns, all, depth + 1) {
                         Found::Later => return Found::Later,
                         Found::None => None,
-                        Found::Parent(trace) => Some(trace),
+                        Found::Parent(parent) => Some(parent),
                     };
                     self.joined += u64::from(above.is_some());
                     if let Some(caller) = all.transactions(application) {

@@ -7,6 +7,7 @@
 //! - [`http`]: where the messages of a connection begin and end.
 //! - [`clients`]: what the process asks of others, by protocol.
 //! - `trace_context`: the caller's trace, by its headers.
+//! - [`tasks`]: work that a process is handed through a pipe.
 //! - [`sql`]: statements without their values.
 //! - [`Transactions`]: puts them together.
 
@@ -27,6 +28,7 @@ mod ids;
 mod joining;
 mod settings;
 mod spans;
+mod tasks;
 mod thread;
 mod tls;
 mod trace_context;
@@ -37,8 +39,9 @@ mod work;
 pub use assemble::Transactions;
 pub use counts::Counts;
 pub use errors::Raised;
-pub use joining::{Applications, CallKey, Joining, Made, Trace, Whereabouts};
+pub use joining::{Applications, CallKey, Joining, Made, Parent, Whereabouts};
 pub use settings::{Clock, FinishedError, FinishedTransaction, Hint, Limits, Output, Settings};
+pub use tasks::Link;
 
 #[cfg(test)]
 mod tests;

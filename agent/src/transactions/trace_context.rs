@@ -29,6 +29,14 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
+    /// From a `traceparent` alone.
+    #[must_use]
+    pub fn traceparent(value: &[u8]) -> Option<Self> {
+        let mut headers = TraceHeaders::default();
+        headers.traceparent.add(value);
+        headers.context()
+    }
+
     #[must_use]
     pub fn trace_id(&self) -> String {
         format!("{:032x}", self.trace)

@@ -1,7 +1,9 @@
 //! What happened inside one transaction while it was open: spans and samples, not yet in the model's form.
 
-use super::joining::{CallKey, Trace};
+use super::ids::Trace;
+use super::joining::CallKey;
 use super::spans::SpanId;
+use super::tasks::{Delivery, Finished};
 use super::waits::OpenWaits;
 use crate::intake::{ExceptionId, StackId};
 use pyapm_model::line::Frame;
@@ -23,8 +25,18 @@ pub struct Work {
     pub waits: OpenWaits,
     /// Where the call may be met that this request is; `None` where that cannot be known, or before it was looked for.
     pub call: Option<CallKey>,
-    /// Which trace it is part of, if that had to be known before its end.
+    /// What it is, where it is a task.
+    pub task: Option<Box<OpenTask>>,
+    /// Where it stands in its trace, once that has been asked for.
     pub trace: Option<Trace>,
+}
+
+/// A task that a worker has been handed.
+#[derive(Debug)]
+pub struct OpenTask {
+    pub delivery: Delivery,
+    /// What the worker says became of it.
+    pub finished: Option<Finished>,
 }
 
 /// Samples with one stack.

@@ -35,6 +35,10 @@ impl Lingering {
         self.answered.insert(request, answered);
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.due.is_empty()
+    }
+
     pub fn exchange(&mut self, request: RequestId) -> Option<&mut Exchange<Work>> {
         Some(&mut self.answered.get_mut(&request)?.ended.exchange)
     }

@@ -2,6 +2,7 @@
 //! trace continuation need is kept; other headers are not looked at.
 
 use super::detect::{Likeness, request_likeness, response_likeness};
+use super::queued::QueueStart;
 use super::{Body, body::Progress};
 use crate::transactions::trace_context::{TraceContext, TraceHeaders};
 use httparse::{Header, ParserConfig, Status};
@@ -36,6 +37,23 @@ pub struct RequestHead {
     pub expects_continue: bool,
     /// The caller's trace.
     pub trace: Option<TraceContext>,
+    /// When a server in front of this one had it.
+    pub queued: Option<QueueStart>,
+}
+
+impl RequestHead {
+    /// Of work that is no HTTP request.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            method: Cow::Borrowed(""),
+            path: None,
+            framing: Framing::None,
+            expects_continue: false,
+            trace: None,
+            queued: None,
+        }
+    }
 }
 
 /// What is kept of a response's head. Framing as the head alone says; the request's method may overrule.
@@ -85,6 +103,7 @@ pub fn parse_request(head: &[u8]) -> Option<RequestHead> {
     head.framing = framing;
     head.expects_continue = seen.expects_continue;
     head.trace = seen.trace.context();
+    head.queued = seen.queued;
     Some(head)
 }
 
@@ -99,6 +118,7 @@ pub(super) fn request_line(head: &[u8]) -> Option<RequestHead> {
         framing: Framing::Unclear,
         expects_continue: false,
         trace: None,
+        queued: None,
     })
 }
 
@@ -177,6 +197,7 @@ struct Seen<'a> {
     length: Length,
     expects_continue: bool,
     trace: TraceHeaders<'a>,
+    queued: Option<QueueStart>,
 }
 
 impl<'a> Seen<'a> {
@@ -186,6 +207,7 @@ impl<'a> Seen<'a> {
             length: Length::Absent,
             expects_continue: false,
             trace: TraceHeaders::default(),
+            queued: None,
         };
         for header in headers {
             let value = header.value;
@@ -203,6 +225,10 @@ impl<'a> Seen<'a> {
                 }
                 6 if header.name.eq_ignore_ascii_case("expect") => {
                     seen.expects_continue = value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
+                }
+                // The outermost server's stands first where several wrote one.
+                13 | 15 if seen.queued.is_none() && is_queue_start(header.name) => {
+                    seen.queued = QueueStart::parse(value);
                 }
                 _ => seen.trace.header(header.name.as_bytes(), value),
             }
@@ -223,6 +249,10 @@ impl<'a> Seen<'a> {
             };
         }
     }
+}
+
+fn is_queue_start(name: &str) -> bool {
+    name.eq_ignore_ascii_case("x-request-start") || name.eq_ignore_ascii_case("x-queue-start")
 }
 
 /// A head that has not ended yet.

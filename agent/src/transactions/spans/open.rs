@@ -42,16 +42,35 @@ pub struct OpenSpan {
     pub owner: Option<RequestId>,
     /// Where its other end may be met, of an HTTP call.
     pub call: Option<CallKey>,
-    /// Its number in outputs, if that has been given out already.
-    pub id: Option<String>,
+    /// As outputs show it, where others have been told it before.
+    pub span_id: Option<String>,
 }
 
 /// What is asked.
 #[derive(Clone, Debug)]
 pub enum Asking {
-    Statement { system: &'static str, statement: Arc<Normalised>, purpose: Purpose },
-    Command { kind: SpanKind, system: &'static str, name: Cow<'static, str>, target: Option<String> },
-    Http { method: Cow<'static, str>, path: Option<String> },
+    Statement {
+        system: &'static str,
+        statement: Arc<Normalised>,
+        purpose: Purpose,
+    },
+    Command {
+        kind: SpanKind,
+        system: &'static str,
+        name: Cow<'static, str>,
+        target: Option<String>,
+    },
+    Http {
+        method: Cow<'static, str>,
+        path: Option<String>,
+    },
+    Message {
+        system: &'static str,
+        name: Cow<'static, str>,
+        destination: Option<String>,
+        id: Option<String>,
+        bytes: Option<u64>,
+    },
 }
 
 /// What is known of the answer.
@@ -73,6 +92,8 @@ impl Asking {
             Self::Statement { statement, .. } => statement.text.clone(),
             Self::Command { name, target: Some(target), .. } => format!("{name} {target}"),
             Self::Command { name, target: None, .. } => name.clone().into_owned(),
+            Self::Message { name, destination: Some(destination), .. } => format!("{name} {destination}"),
+            Self::Message { name, destination: None, .. } => name.clone().into_owned(),
             Self::Http { method, path } => {
                 format!("{method} {}", path.as_deref().map(name::of_path).unwrap_or_default())
             }
@@ -95,7 +116,7 @@ impl OpenSpan {
             connected_ns: None,
             owner: None,
             call: None,
-            id: None,
+            span_id: None,
         }
     }
 
