@@ -8,7 +8,7 @@ use crate::memory::kernel;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use pyapm_wire::connection::Key;
 use pyapm_wire::count;
-use pyapm_wire::event::{ConnectionClosed, ConnectionOpened, FAMILY_PIPE, kind};
+use pyapm_wire::event::{ConnectionClosed, ConnectionOpened, FAMILY_PIPE, kind, opened as flag};
 use pyapm_wire::target::{Target, pipes};
 
 /// What the first bytes made of a connection, until a hint says more.
@@ -34,7 +34,7 @@ const AF_INET6: u16 = 10;
 /// The file behind the descriptor is looked up each time: descriptors are closed and given anew by any
 /// thread, by dup2, close_range and exec, and only the inode number tells one socket from the next.
 #[inline(always)]
-pub(crate) fn find(tgid: u32, fd: u32, target: &Target) -> Option<*mut Connection> {
+pub(crate) fn find(tgid: u32, fd: u32, target: &Target, passed: Passed) -> Option<*mut Connection> {
     let key = Key { tgid, fd };
     let generation = target.generation;
     let file = open_file(fd)?;
@@ -46,12 +46,30 @@ pub(crate) fn find(tgid: u32, fd: u32, target: &Target) -> Option<*mut Connectio
         }
         forget(key, entry.generation == generation);
     }
-    meet(key, target, &file)
+    meet(key, target, &file, passed)
+}
+
+/// What the call has moved at which a connection is looked up.
+#[derive(Clone, Copy)]
+pub(crate) struct Passed {
+    /// Bytes; 0 or less for none.
+    pub(crate) bytes: i64,
+    pub(crate) outbound: bool,
+}
+
+impl Passed {
+    pub(crate) const NOTHING: Self = Self { bytes: 0, outbound: false };
+
+    /// So far TCP has come in one direction because of this call.
+    #[inline(always)]
+    fn of(self, outbound: bool) -> u32 {
+        if self.outbound == outbound && self.bytes > 0 { self.bytes as u32 } else { 0 }
+    }
 }
 
 /// Remembers what a descriptor is.
 #[inline(always)]
-fn meet(key: Key, target: &Target, file: &OpenFile) -> Option<*mut Connection> {
+fn meet(key: Key, target: &Target, file: &OpenFile, passed: Passed) -> Option<*mut Connection> {
     let sock = stream_sock(file);
     let is_pipe = target.pipes == pipes::OWN && sock.is_none() && is_pipe(file);
     let entry = Connection {
@@ -80,12 +98,22 @@ fn meet(key: Key, target: &Target, file: &OpenFile) -> Option<*mut Connection> {
         local_port: 0,
         peer_port: 0,
         padding: [0; 6],
+        sent: 0,
+        received: 0,
         local_address: [0; 16],
         peer_address: [0; 16],
     };
     if family == AF_INET || family == AF_INET6 {
         opened.local_port = kernel::<u16>(sock + setting!(sock_local_port)).unwrap_or(0);
         opened.peer_port = u16::from_be(kernel::<u16>(sock + setting!(sock_peer_port)).unwrap_or(0));
+        // `struct tcp_sock` begins with its `struct sock` (kernel `include/linux/tcp.h`).
+        let sent = kernel::<u32>(sock + setting!(tcp_write_seq));
+        let received = kernel::<u32>(sock + setting!(tcp_copied_seq));
+        if let (Some(sent), Some(received)) = (sent, received) {
+            opened.header.flags = flag::SEQUENCE;
+            opened.sent = sent.wrapping_sub(passed.of(true));
+            opened.received = received.wrapping_sub(passed.of(false));
+        }
     }
     if family == AF_INET {
         let local = kernel::<[u8; 4]>(sock + setting!(sock_local_v4)).unwrap_or([0; 4]);

@@ -10,7 +10,7 @@
 //!
 //! System call numbers are those of x86-64 (kernel `arch/x86/entry/syscalls/syscall_64.tbl`).
 
-use crate::connection::{self, manner};
+use crate::connection::{self, Passed, manner};
 use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{Connection, HANDLED, HINTS, IO_SCRATCH, IoScratch, TARGETS, setting};
@@ -150,7 +150,8 @@ fn run(context: &TracePointContext, copy: u32) -> u32 {
         return 0;
     }
     call.outbound = u64::from(outbound);
-    let Some(entry) = connection::find(tgid, fd as u32, target) else {
+    let passed = Passed { bytes: result, outbound };
+    let Some(entry) = connection::find(tgid, fd as u32, target, passed) else {
         if id == WRITE && result == 1 {
             handed::back(target, fd as u32, call.address);
         }

@@ -8,7 +8,7 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use pyapm_wire::connection::{HINT_SLOTS, Hint, Key, RECORD_CAPTURE, TAIL_CAPTURE};
 use pyapm_wire::count;
 use pyapm_wire::event::{
-    Io, NATIVE_CAPTURE, Native, STATEMENT_CAPTURE, Sleeper, SqliteLayout, Stack, Statement,
+    Io, LoopTurns, NATIVE_CAPTURE, Native, STATEMENT_CAPTURE, Sleeper, SqliteLayout, Stack, Statement,
 };
 use pyapm_wire::python::{CODE_BYTES, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES};
 use pyapm_wire::settings::{IO_COPIES, Settings};
@@ -128,6 +128,10 @@ pub(crate) static PASSING: LruHashMap<TracebackKey, Passing> = LruHashMap::with_
 #[map]
 pub(crate) static RATES: Array<Rate> = Array::with_max_entries(PLACES + 1, 0);
 
+/// Threads that turn an event loop, by process and thread id. LRU: threads end, and nobody says so.
+#[map]
+pub(crate) static LOOPS: LruHashMap<u64, LoopTurns> = LruHashMap::with_max_entries(4096, 0);
+
 /// Kernel offsets and choices of this run, set by userspace before load.
 #[unsafe(no_mangle)]
 static SETTINGS: Settings = Settings {
@@ -165,6 +169,10 @@ static SETTINGS: Settings = Settings {
     task_cfs_rq: 0,
     cfs_rq_rq: 0,
     rq_clock: 0,
+    tcp_write_seq: 0,
+    tcp_copied_seq: 0,
+    loop_blocked_ms: 0,
+    padding: 0,
 };
 
 /// One setting, read so that the compiler does not take the zeroes above for the value.

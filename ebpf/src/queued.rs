@@ -5,7 +5,7 @@
 //! uvloop 0.19 to 0.22, x86-64: `UVHandle._handle` at 24 (a `uv_stream_t *`), `uv_stream_t.io_watcher.fd` at 184
 //! (libuv 1.x `include/uv/unix.h`).
 
-use crate::connection;
+use crate::connection::{self, Passed};
 use crate::drivers::thread_scratch;
 use crate::emit;
 use crate::lifecycle::header;
@@ -51,7 +51,7 @@ fn queued(context: &ProbeContext) -> Option<()> {
     let scope = scope::take(target, unsafe { &raw mut (*scratch).stack });
     let handle = user::<u64>(context.arg::<u64>(1)? + HANDLE).filter(|handle| *handle != 0)?;
     let fd = user::<u32>(handle + DESCRIPTOR)?;
-    let entry = connection::find(tgid, fd, target)?;
+    let entry = connection::find(tgid, fd, target, Passed::NOTHING)?;
     // SAFETY: map values stay valid while the program runs.
     let connection = unsafe { (*entry).id };
     let header = header(kind::WRITE_QUEUED, size_of::<Queued>());

@@ -16,6 +16,15 @@ pub enum Framework {
     FastApi,
 }
 
+/// Other vendors' agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// The interface of one is imported, and none runs.
+    None,
+    OpenTelemetry,
+    Elastic,
+}
+
 /// The running application.
 #[derive(Debug)]
 pub struct Served {
@@ -43,8 +52,6 @@ impl Served {
     }
 
     fn start_made(framework: Framework, python: &Python, factory: bool) -> Result<Self> {
-        let folder =
-            tempfile::Builder::new().prefix("pyapm-framework-").tempdir().context("no temporary folder")?;
         let mut command = match framework {
             Framework::Django => gunicorn(python, "django_app:application"),
             Framework::Flask if factory => gunicorn(python, "factories:flask()"),
@@ -66,11 +73,72 @@ impl Served {
                 command
             }
         };
+        Self::serve(&mut command)
+    }
+
+    /// Starts one of the applications that ask each other: `next` is the one that it asks, by its address.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn chained(python: &Python, name: &str, next: Option<&Self>) -> Result<Self> {
+        let mut command = gunicorn(python, "chain_app:application");
+        command.args(["--workers", "2", "--threads", "4"]).env("OTEL_SERVICE_NAME", name);
+        if let Some(Address::Tcp(next)) = next.map(|next| &next.address) {
+            command.env("NEXT", format!("http://{next}"));
+        }
+        Self::serve(&mut command)
+    }
+
+    /// Starts `blocking_app.py` under uvicorn.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn blocking(python: &Python) -> Result<Self> {
+        let mut command = Command::new(python.program("python"));
+        command.args(["-m", "uvicorn", "blocking_app:application", "--port", "0", "--loop", "asyncio"]);
+        Self::serve(&mut command)
+    }
+
+    /// Starts `agents_app.py` with another vendor's agent inside.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn with_agent(agent: Agent) -> Result<Self> {
+        let python = Python::with_agents()?;
+        let mut command = match agent {
+            Agent::None | Agent::Elastic => Command::new(python.program("gunicorn")),
+            Agent::OpenTelemetry => Command::new(python.program("opentelemetry-instrument")),
+        };
+        match agent {
+            Agent::OpenTelemetry => command.arg(python.program("gunicorn")),
+            Agent::None | Agent::Elastic => &mut command,
+        };
+        command
+            .args([
+                "agents_app:application",
+                "--log-level=info",
+                "--bind",
+                "127.0.0.1:0",
+                "--no-control-socket",
+            ])
+            // None of them shall talk to anybody.
+            .envs([("OTEL_TRACES_EXPORTER", "none"), ("OTEL_METRICS_EXPORTER", "none")])
+            .env("OTEL_LOGS_EXPORTER", "none");
+        if agent == Agent::Elastic {
+            command.env("ELASTIC", "1");
+        }
+        Self::serve(&mut command)
+    }
+
+    /// Starts what listens on a port of its choice and says which.
+    fn serve(command: &mut Command) -> Result<Self> {
+        let folder =
+            tempfile::Builder::new().prefix("pyapm-framework-").tempdir().context("no temporary folder")?;
         command
             .current_dir(place::workloads().join("frameworks"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("FOLDER", folder.path());
-        let mut server = Guard::start(&mut command, &folder.path().join("log"), None)?;
+        let mut server = Guard::start(command, &folder.path().join("log"), None)?;
         let address = wait::until("the server to listen", || {
             server.check_alive()?;
             Ok(listening_at(&server.log()))

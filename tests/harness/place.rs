@@ -92,6 +92,14 @@ impl Python {
         Self::named("venv-servers")
     }
 
+    /// The environment with other vendors' agents.
+    ///
+    /// # Errors
+    /// When it is not here.
+    pub fn with_agents() -> Result<Self> {
+        Self::named("venv-agents")
+    }
+
     /// The environment with queues and their clients.
     ///
     /// # Errors

@@ -205,14 +205,18 @@ impl Read {
     }
 }
 
-/// Takes the lines apart; the first must be `attached`, the last `summary`, and neither may come twice.
+/// Takes the lines apart; the first must be `attached`, one for each application, the last `summary`, which may not come twice.
 fn report(read: Read, stderr: String, status: ExitStatus) -> Result<Report> {
     let count = read.lines.len();
     let (mut attached, mut summary) = (None, None);
     let (mut transactions, mut workers, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    let mut others_may_follow = true;
     for (number, line) in read.lines.into_iter().enumerate() {
+        others_may_follow &= matches!(line, Line::Attached(_));
         match line {
             Line::Attached(line) if number == 0 => attached = Some(line),
+            // Of the other applications that are watched at the same time.
+            Line::Attached(_) if others_may_follow => {}
             Line::Summary(line) if number + 1 == count => summary = Some(line),
             Line::Transaction(line) => transactions.push(*line),
             Line::Worker(line) => workers.push(line),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helping functions too")]
 
 mod application;
+mod blocked_loops;
 mod capabilities;
 mod drivers;
 mod drivers_async;
@@ -27,6 +28,7 @@ mod spans;
 mod stacks;
 mod streaming;
 mod tls;
+mod traces;
 mod transactions;
 mod unchanged;
 mod view;

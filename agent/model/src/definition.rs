@@ -91,6 +91,14 @@ definitions! {
         "Bytes that all processes that ever were part of the application had storage read or write.";
     WORKERS: Application Gauge "pyapm.worker.count" "{worker}" ["state"]
         "Workers, without the master, by whether they are serving something now.";
+    GIL_WAIT: Application Counter "pyapm.gil.wait.time" "s" []
+        "Time that threads have waited for the global interpreter lock, summed over threads.";
+    LOOP_TIME: Application Counter "pyapm.event_loop.time" "s" ["state"]
+        "Time of all event loops, by whether they worked or waited for events.";
+    LOOP_BLOCKED: Application Counter "pyapm.event_loop.blocked" "{turn}" []
+        "Turns of event loops that took longer than the threshold (`collection.event_loop_blocked_ms`).";
+    LOOP_BLOCKED_TIME: Application Counter "pyapm.event_loop.blocked.time" "s" []
+        "Time of the turns of event loops that took longer than the threshold.";
     INCOMPLETE: Application Counter "pyapm.incomplete" "{record}" ["reason"]
         "What could not be placed, followed or kept of the application's transactions.";
     SERIES_OVERFLOW: Application Counter "pyapm.series.overflow" "{recording}" []

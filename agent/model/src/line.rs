@@ -29,6 +29,9 @@ pub struct Attached {
     pub pids: Vec<u32>,
     /// Version of the interpreter (`3.11.7`); `None` when it could not be told.
     pub python: Option<String>,
+    /// Other vendors' agents that run inside it, as far as they were there at the attach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<String>,
 }
 
 /// One unit of inbound work, finished.
@@ -79,6 +82,15 @@ pub struct Transaction {
     /// What looks like trouble in its calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+    /// What told the trace and its parent; `None` for a trace that begins here.
+    #[serde(default)]
+    pub trace_source: Option<TraceSource>,
+    /// Whether the caller records the trace; `None` when it did not say.
+    #[serde(default)]
+    pub trace_sampled: Option<bool>,
+    /// The caller's `tracestate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_state: Option<String>,
     /// Of tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<Task>,
@@ -144,6 +156,21 @@ pub enum TransactionKind {
     Http,
     Task,
     Point,
+}
+
+/// How it is known which trace a transaction is part of. A header counts for more than the connection.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]
+#[serde(rename_all = "kebab-case")]
+pub enum TraceSource {
+    /// W3C Trace Context.
+    Traceparent,
+    ElasticApmTraceparent,
+    /// Zipkin's `b3`, or its `X-B3-*`.
+    B3,
+    /// No header: it is the work of a message, and whoever sent that is watched, too.
+    Message,
+    /// No header: the caller is watched, too, and this is the other end of its call.
+    Connection,
 }
 
 /// How a transaction ended.

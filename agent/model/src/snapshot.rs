@@ -12,6 +12,9 @@ pub struct Snapshot {
     /// `gunicorn`, `uwsgi` ...; `None` when not recognised.
     pub server: Option<String>,
     pub python: Option<String>,
+    /// Other vendors' agents that run inside it.
+    #[serde(default)]
+    pub agents: Vec<String>,
     /// Wall clock, nanoseconds since the Unix epoch.
     pub taken_ns: u64,
     /// Since the attach.
@@ -34,6 +37,9 @@ pub struct Snapshot {
     #[serde(default)]
     pub warnings: Vec<Warning>,
     pub workers: Vec<Worker>,
+    /// Longest blocked first; empty where nothing runs an event loop.
+    #[serde(default)]
+    pub loops: Vec<EventLoop>,
     pub losses: Losses,
 }
 
@@ -157,6 +163,21 @@ pub struct Worker {
     pub cpu_cores: Option<f64>,
     pub rss_bytes: Option<u64>,
     pub threads: Option<u64>,
+}
+
+/// A thread that turns an event loop.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct EventLoop {
+    pub pid: u32,
+    pub tid: u32,
+    /// Of the latest second, 0.0 to 1.0: it worked and did not wait for events; `None` until there was one.
+    pub busy_share: Option<f64>,
+    /// Turns since the attach in which it did not come back for longer than the threshold, and their time.
+    pub blocked: u64,
+    pub blocked_ns: u64,
+    pub longest_ns: u64,
+    /// Where it was in the longest; innermost frame first, empty when that is not known.
+    pub stack: Vec<Frame>,
 }
 
 /// `seen = delivered + sum(dropped)`.

@@ -141,9 +141,10 @@ enum Command {
 
 #[derive(clap::Args, Debug)]
 struct Attach {
-    /// Any process of the application: its master or one of its workers.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
-    pid: u32,
+    /// Any process of the application: its master or one of its workers. Given again for another application, whose
+    /// calls to the first, and back, are then joined; the view is of one application only.
+    #[arg(long, required = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    pid: Vec<u32>,
 
     /// What to write to stdout.
     #[arg(long, value_enum, default_value_t = FormatArgument::Auto)]
@@ -175,7 +176,7 @@ struct Attach {
 impl Attach {
     fn checked(&self, terminal: Terminal) -> AttachOptions {
         AttachOptions {
-            pid: self.pid,
+            pids: self.pid.clone(),
             format: match self.format {
                 FormatArgument::Auto => Format::Auto,
                 FormatArgument::View => Format::View,
@@ -362,7 +363,7 @@ mod tests {
     #[test]
     fn attach() {
         let defaults = AttachOptions {
-            pid: 42,
+            pids: vec![42],
             format: Format::Auto,
             duration: None,
             rate_hz: 99,

@@ -155,6 +155,11 @@ pub(super) fn process(pid: u32, inspection: &Inspection, libraries: &[Library]) 
         Ok(works) => Check::ok("event loop", works.clone()),
         Err(partly) => Check::new("event loop", Status::Note, partly.clone()),
     }));
+    checks.extend(inspection.agents.iter().map(|agent| {
+        let detail =
+            format!("{agent} runs inside: what it costs is in all figures, and its headers tell the trace");
+        Check::new("agent", Status::Note, detail)
+    }));
     // TLS libraries have checks of their own.
     for kind in LibraryKind::ALL.into_iter().filter(|kind| *kind != LibraryKind::Tls) {
         let found: Vec<&Library> = libraries.iter().filter(|library| library.kind == kind).collect();
@@ -205,6 +210,7 @@ mod tests {
         thread_state: Ok("by a route".to_owned()),
         notes: Vec::new(),
         loops: None,
+        agents: Vec::new(),
     };
 
     fn problems(checks: &[Check]) -> Vec<&str> {
@@ -249,9 +255,11 @@ mod tests {
             thread_state: Err("no table for 3.6".to_owned()),
             notes: vec!["it is a debug build".to_owned()],
             loops: Some(Err("only partly".to_owned())),
+            agents: vec!["Datadog"],
         };
         let checks = process(std::process::id(), &inspection, &[]);
         assert!(checks.iter().any(|c| c.detail == "only partly" && c.status == Status::Note));
+        assert!(checks.iter().any(|c| c.detail.starts_with("Datadog") && c.status == Status::Note));
         assert_eq!(problems(&checks), ["thread state"]);
         assert!(checks.iter().any(|c| c.subject == "mysql" && c.status == Status::Note));
         assert!(checks.iter().all(|c| c.subject != "sqlite"));

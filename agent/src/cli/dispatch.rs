@@ -86,6 +86,8 @@ fn inspect(pid: u32) -> Inspection {
     match crate::python::inspect(pid) {
         Ok(interpreter) => Inspection {
             loops: crate::python::event_loops(pid, &interpreter),
+            agents: crate::frameworks::running_agents(&crate::python::ProcessMemory::new(pid), &interpreter)
+                .unwrap_or_default(),
             version: Some(interpreter.version.to_string()),
             thread_state: if interpreter.layout.route == pyapm_wire::python::route::NONE {
                 Err(interpreter.thread_state_route)
@@ -95,7 +97,8 @@ fn inspect(pid: u32) -> Inspection {
             notes: interpreter.notes,
         },
         Err(error) => {
-            Inspection { version: None, thread_state: Err(error.to_string()), notes: Vec::new(), loops: None }
+            let thread_state = Err(error.to_string());
+            Inspection { version: None, thread_state, notes: Vec::new(), loops: None, agents: Vec::new() }
         }
     }
 }

@@ -187,6 +187,7 @@ an attach will not work
             thread_state: Err("not looked at".to_owned()),
             notes: Vec::new(),
             loops: None,
+            agents: Vec::new(),
         };
         let instruments = Instruments { inspect: &inspect, load_programs: None };
         let mut out = Vec::new();

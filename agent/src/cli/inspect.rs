@@ -14,6 +14,8 @@ pub struct Inspection {
     pub notes: Vec<String>,
     /// What of its event loops can be followed; `Err` when not all can. `None` when it has none.
     pub loops: Option<Result<String, String>>,
+    /// Other vendors' agents that run inside it.
+    pub agents: Vec<&'static str>,
 }
 
 /// What the commands are given to look into processes with.

@@ -19,8 +19,8 @@ pub enum Format {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachOptions {
-    /// Any process of the application.
-    pub pid: u32,
+    /// Any process of each application; one at least.
+    pub pids: Vec<u32>,
     pub format: Format,
     /// `None`: until interrupted or until the application ends.
     pub duration: Option<Duration>,

@@ -224,9 +224,15 @@ no stacks of 4711: the version is not supported
             thread_state: Ok("route".to_owned()),
             notes: Vec::new(),
             loops: None,
+            agents: Vec::new(),
         };
-        let bad =
-            Inspection { version: None, thread_state: Err("why".to_owned()), notes: Vec::new(), loops: None };
+        let bad = Inspection {
+            version: None,
+            thread_state: Err("why".to_owned()),
+            notes: Vec::new(),
+            loops: None,
+            agents: Vec::new(),
+        };
         assert_eq!(stacks(&[bad.clone(), good]), Sight::yes());
         assert_eq!(stacks(&[bad]), Sight::no("why".to_owned()));
         assert!(!stacks(&[]).yes);
@@ -239,6 +245,7 @@ no stacks of 4711: the version is not supported
             thread_state: Err("not looked at".to_owned()),
             notes: Vec::new(),
             loops: None,
+            agents: Vec::new(),
         };
         let instruments = Instruments { inspect: &inspect, load_programs: None };
         let (mut out, mut notes) = (Vec::new(), Vec::new());

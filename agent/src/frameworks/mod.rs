@@ -1,7 +1,9 @@
 //! Which routes an application has, by its framework's own live objects, read from outside: Django's resolver, Flask's
 //! map of rules, Starlette's and FastAPI's lists of routes. It reads once when it is asked, and says nothing of what
-//! it could not understand: a path that may be such a route's has none.
+//! it could not understand: a path that may be such a route's has none. And by the same means: which other agents run
+//! inside an application.
 
+mod agents;
 mod django;
 mod flask;
 mod pattern;
@@ -9,5 +11,6 @@ mod reader;
 mod starlette;
 mod table;
 
+pub use agents::running_agents;
 pub use reader::read_routes;
 pub use table::{Route, RouteTable};

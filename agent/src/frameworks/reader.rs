@@ -47,7 +47,7 @@ pub(super) struct Reader<'a> {
     pub objects: Objects<'a>,
     pub main: u64,
     /// Of a class: its address and those of its bases.
-    bases: RefCell<HashMap<u64, Vec<u64>>>,
+    pub(super) bases: RefCell<HashMap<u64, Vec<u64>>>,
 }
 
 impl Reader<'_> {

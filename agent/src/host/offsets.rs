@@ -46,6 +46,10 @@ pub fn settings(btf: &Btf) -> Result<Settings, BtfError> {
         task_cfs_rq: queue.task_cfs_rq,
         cfs_rq_rq: queue.cfs_rq_rq,
         rq_clock: queue.rq_clock,
+        tcp_write_seq: offset("tcp_sock", "write_seq")?,
+        tcp_copied_seq: offset("tcp_sock", "copied_seq")?,
+        loop_blocked_ms: 0,
+        padding: 0,
     })
 }
 

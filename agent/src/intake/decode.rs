@@ -3,7 +3,7 @@
 
 use super::event::{
     Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Io, Left, Library, Native,
-    OffCpu, StackId, StackPart, StackStatus, Statement, StatementStep, Step,
+    OffCpu, Sequence, StackId, StackPart, StackStatus, Statement, StatementStep, Step,
 };
 use super::exception;
 use bytemuck::Pod;
@@ -46,6 +46,8 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
                 fd: opened.fd,
                 local: Endpoint::new(opened.family, opened.local_address, opened.local_port),
                 peer: Endpoint::new(opened.family, opened.peer_address, opened.peer_port),
+                sequence: (header.flags & wire::opened::SEQUENCE != 0)
+                    .then_some(Sequence { sent: opened.sent, received: opened.received }),
             }
         }
         kind::CONNECTION_CLOSED => {
@@ -92,6 +94,10 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             let (queued, _) = split::<wire::Queued>(record)?;
             scope = queued.scope;
             Body::Queued { connection: ConnectionId(queued.connection) }
+        }
+        kind::LOOP_SEEN => Body::LoopSeen,
+        kind::LOOP_BLOCKED => {
+            Body::LoopBlocked { started_ns: split::<wire::LoopBlocked>(record)?.0.started_ns }
         }
         kind::HANDED_BACK => Body::HandedBack,
         kind::STACK => stack(record)?,

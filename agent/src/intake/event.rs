@@ -46,6 +46,8 @@ pub enum Body<'a> {
         fd: u32,
         local: Endpoint,
         peer: Endpoint,
+        /// `None` where there is no TCP.
+        sequence: Option<Sequence>,
     },
     ConnectionClosed {
         connection: ConnectionId,
@@ -66,6 +68,12 @@ pub enum Body<'a> {
         holds_gil: bool,
     },
     OffCpu(OffCpu),
+    /// The thread turns an event loop.
+    LoopSeen,
+    /// A turn of the thread's event loop that began then has ended, and was long.
+    LoopBlocked {
+        started_ns: u64,
+    },
     Context(Context),
     /// Directly before the sample that it belongs to.
     Native(Native<'a>),
@@ -131,6 +139,13 @@ impl StackPart {
         entries.truncate(self.frames.len());
         Body::Stack { stack: self.stack, frames: self.frames, entries, gap: self.gap, status: self.status }
     }
+}
+
+/// TCP's numbers of the bytes at offset 0 of a connection's directions: the same at both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    pub sent: u32,
+    pub received: u32,
 }
 
 /// One end of a connection.

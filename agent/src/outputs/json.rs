@@ -138,6 +138,9 @@ mod tests {
             trace_id: "32 hex".to_owned(),
             span_id: "16 hex".to_owned(),
             parent_span_id: None,
+            trace_source: None,
+            trace_sampled: None,
+            trace_state: None,
             spans: vec![span()],
             error: Some(Error {
                 kind: "ZeroDivisionError".to_owned(),
@@ -177,6 +180,7 @@ mod tests {
                 application: "shop".to_owned(),
                 pids: vec![4242, 4243],
                 python: Some("3.11.7".to_owned()),
+                agents: Vec::new(),
             }),
             r#"{"type":"attached","application":"shop","pids":[4242,4243],"python":"3.11.7"}"#,
             "",
@@ -197,7 +201,7 @@ mod tests {
                 r#""module":"builtins","chain":[],"cut":false,"tid":4243},"#,
                 r#""samples":[{"count":3,"state":"cpu","stack":[]}]"#,
             ),
-            r#","outcome":"complete","request_bytes":1,"response_bytes":2,"client.address":null,"waits":null,"handler":null,"queue_ns":null}"#,
+            r#","outcome":"complete","request_bytes":1,"response_bytes":2,"client.address":null,"waits":null,"handler":null,"queue_ns":null,"trace_source":null,"trace_sampled":null}"#,
         );
         starts_as(
             &Line::Worker(Worker { event: WorkerEvent::Started, pid: 4250 }),
@@ -230,6 +234,8 @@ mod tests {
             "http.route",
             "http.response.status_code",
             "parent_span_id",
+            "trace_source",
+            "trace_sampled",
             "error",
             "client.address",
             "waits",

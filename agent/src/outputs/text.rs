@@ -28,6 +28,7 @@ pub fn report(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Re
     warnings(snapshot, out, width)?;
     errors(snapshot, out, width)?;
     workers(snapshot, out, width)?;
+    loops(snapshot, out, width)?;
     losses(&snapshot.losses, out)
 }
 
@@ -42,6 +43,10 @@ fn header(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result
         format::whole_seconds(snapshot.elapsed_ns),
     );
     writeln!(out, "{}", format::fit(&about, width))?;
+    if !snapshot.agents.is_empty() {
+        let names: Vec<_> = snapshot.agents.iter().map(|name| format::clean(name).to_string()).collect();
+        writeln!(out, "{}", format::fit(&format!("also inside: {}", names.join(", ")), width))?;
+    }
     let percentile = |value| format::known(value, format::duration);
     let vitals = [
         format!("last {}: {}/s", format::whole_seconds(snapshot.window_ns), format::rate(totals.per_second)),
@@ -262,6 +267,31 @@ fn workers(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Resul
             format::known(worker.threads, format::count),
         ];
         (vec![if worker.is_master { "master" } else { "worker" }.to_owned()], figures)
+    })
+}
+
+fn loops(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result<()> {
+    if snapshot.loops.is_empty() {
+        return Ok(());
+    }
+    let table = Table {
+        title: "Event loops",
+        texts: &["longest blocked by"],
+        figures: &[("pid", 7), ("busy", 5), ("blocked", 7), ("longest", 7)],
+        narrow_without: &[],
+        text: 20,
+    };
+    table.write(snapshot.loops.len(), out, width, |index| {
+        let one = &snapshot.loops[index];
+        let percent = |share: f64| format!("{:.0}%", share * 100.0);
+        let figures = vec![
+            one.pid.to_string(),
+            format::known(one.busy_share, percent),
+            format::count(one.blocked),
+            if one.blocked == 0 { "-".to_owned() } else { format::duration(one.longest_ns) },
+        ];
+        let place = one.stack.first().map_or_else(|| "-".to_owned(), format::place);
+        (vec![place], figures)
     })
 }
 

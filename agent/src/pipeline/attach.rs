@@ -47,19 +47,26 @@ pub fn attach(options: &AttachOptions) -> anyhow::Result<()> {
 async fn run(options: &AttachOptions) -> anyhow::Result<()> {
     // Signals first: from here on an interrupt ends the run in order.
     let mut stop = Stop::listen()?;
-    let (mut engine, id) = start(
-        options.pid,
+    let (mut engine, ids) = start(
+        &options.pids,
         options.rate_hz,
         options.ring_bytes,
         random_seed().context("cannot read `/dev/urandom`")?,
         options.sql,
         options.waits,
     )?;
-    let attached = Line::Attached(Attached {
-        application: engine.instance(id).map(|one| one.application.name.clone()).unwrap_or_default(),
-        pids: engine.members(id),
-        python: engine.python_version(id),
-    });
+    engine.look_for_agents();
+    let attached: Vec<Line> = ids
+        .iter()
+        .map(|id| {
+            Line::Attached(Attached {
+                application: engine.instance(*id).map(|one| one.application.name.clone()).unwrap_or_default(),
+                pids: engine.members(*id),
+                python: engine.python_version(*id),
+                agents: engine.agents(*id),
+            })
+        })
+        .collect();
     let mut face = Face::open(options, &attached)?;
     let deadline = Instant::now() + options.duration.unwrap_or(FOREVER);
     // SAFETY: the `AsyncFd` owns this descriptor, so it stays open for as long as it is registered.
@@ -91,19 +98,18 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
         if engine.is_over() {
             break End::ApplicationEnded;
         }
-        if tick
-            && face.wants_snapshot()
-            && let Some(snapshot) = engine.snapshot(id)
-            && face.snapshot(snapshot)? == Reading::Closed
-        {
-            break End::Told;
+        if tick && face.wants_snapshot() {
+            let snapshots = ids.iter().filter_map(|id| engine.snapshot(*id)).collect();
+            if face.snapshots(snapshots)? == Reading::Closed {
+                break End::Told;
+            }
         }
         if more {
             tokio::task::yield_now().await;
         }
     };
     engine.stop(&mut lines);
-    face.close(&mut lines, (&mut engine, id), end, &mut stop).await
+    face.close(&mut lines, (&mut engine, &ids), end, &mut stop).await
 }
 
 /// Why a run ended.
@@ -135,17 +141,24 @@ struct View {
 }
 
 impl Face {
-    fn open(options: &AttachOptions, attached: &Line) -> anyhow::Result<Self> {
+    fn open(options: &AttachOptions, attached: &[Line]) -> anyhow::Result<Self> {
         let terminal = std::io::stdout().is_terminal();
         let mut face = match options.format {
             Format::Json => Self::Json(JsonLines::new(std::io::stdout())),
             Format::Text => Self::Text { last: None },
-            Format::Auto if !terminal => Self::Text { last: None },
+            Format::Auto if !terminal || attached.len() > 1 => Self::Text { last: None },
+            Format::View if attached.len() > 1 => {
+                anyhow::bail!(
+                    "the view shows one application; try `--format text`, or `pyapm run` and `pyapm top`"
+                );
+            }
             Format::View | Format::Auto => Self::view(options.color),
         };
         if let Self::Json(json) = &mut face {
             // A reader that has gone already is met again at the first line.
-            let _nobody_may_read = json.write(attached).context("cannot write to stdout")?;
+            for line in attached {
+                let _nobody_may_read = json.write(line).context("cannot write to stdout")?;
+            }
             let _nobody_may_read = json.flush().context("cannot write to stdout")?;
         }
         Ok(face)
@@ -202,18 +215,21 @@ impl Face {
         }
     }
 
-    fn snapshot(&mut self, snapshot: Snapshot) -> anyhow::Result<Reading> {
+    /// One for each application.
+    fn snapshots(&mut self, snapshots: Vec<Snapshot>) -> anyhow::Result<Reading> {
         match self {
             Self::Json(_) => {}
             Self::Text { last } => {
                 // The first second has little to tell.
                 let first = last.replace(Instant::now()).is_none();
                 if !first {
-                    return print_report(&snapshot);
+                    return print_reports(&snapshots);
                 }
             }
             Self::View(view) => {
-                let _replaced = view.snapshots.send_replace(Arc::new(snapshot));
+                for snapshot in snapshots {
+                    let _replaced = view.snapshots.send_replace(Arc::new(snapshot));
+                }
             }
         }
         Ok(Reading::Open)
@@ -223,7 +239,7 @@ impl Face {
     async fn close(
         mut self,
         lines: &mut Lines,
-        (engine, id): (&mut Engine, ApplicationId),
+        (engine, ids): (&mut Engine, &[ApplicationId]),
         end: End,
         stop: &mut Stop,
     ) -> anyhow::Result<()> {
@@ -235,9 +251,8 @@ impl Face {
                 let _nobody_may_read = json.flush().context("cannot write to stdout")?;
             }
             Self::Text { .. } => {
-                if let Some(snapshot) = engine.snapshot(id) {
-                    let _nobody_may_read = print_report(&snapshot)?;
-                }
+                let snapshots: Vec<_> = ids.iter().filter_map(|id| engine.snapshot(*id)).collect();
+                let _nobody_may_read = print_reports(&snapshots)?;
             }
             Self::View(View { snapshots, stay, done, result, _log }) => {
                 if end == End::ApplicationEnded {
@@ -264,10 +279,12 @@ impl Face {
     }
 }
 
-fn print_report(snapshot: &Snapshot) -> anyhow::Result<Reading> {
+fn print_reports(snapshots: &[Snapshot]) -> anyhow::Result<Reading> {
     const WIDTH: usize = 120;
     let mut text = Vec::new();
-    report(snapshot, &mut text, WIDTH).context("cannot format the report")?;
+    for snapshot in snapshots {
+        report(snapshot, &mut text, WIDTH).context("cannot format the report")?;
+    }
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(&text).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(Reading::Open),

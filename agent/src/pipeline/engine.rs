@@ -6,10 +6,12 @@
 mod adopt;
 mod announced;
 mod instance;
+mod joined;
 mod losses;
 mod metrics;
 mod pending;
 mod raised;
+mod turning;
 mod vitals;
 
 pub(super) use announced::Announcement;
@@ -24,7 +26,7 @@ use crate::probes::{Logs, Probes, Tables};
 use crate::python::{Inspector, Interpreter, ProcessMemory};
 use crate::symbols::{self, Symbols};
 use crate::targets::{ApplicationId, Discovery, Registry};
-use crate::transactions::{Clock, Link, sql};
+use crate::transactions::{Clock, Joining, Link, sql};
 use announced::Announced;
 use losses::Retired;
 use pending::{MAX_PENDING, Pending};
@@ -76,6 +78,11 @@ pub(super) struct Engine {
     drivers: Drivers,
     loops: EventLoops,
     exceptions: ExceptionProbes,
+    joining: Joining,
+    /// When event loops were looked at last.
+    looked_ns: u64,
+    /// From when on a turn of an event loop is long.
+    blocked_ns: u64,
     pending: Vec<Pending>,
     /// Rounds of housekeeping.
     turns: usize,
@@ -103,6 +110,7 @@ impl Engine {
         is_single: bool,
     ) -> Result<Self, crate::probes::ProbeError> {
         let waits = probes.follows_waits();
+        let blocked_ns = probes.loop_blocked_ns();
         Ok(Self {
             instances: BTreeMap::new(),
             next: 0,
@@ -125,6 +133,9 @@ impl Engine {
             drivers: Drivers::default(),
             loops: EventLoops::default(),
             exceptions: ExceptionProbes::default(),
+            joining: Joining::default(),
+            looked_ns: 0,
+            blocked_ns,
             pending: Vec::new(),
             turns: 0,
             started_ns: clock::monotonic_ns(),
@@ -147,6 +158,7 @@ impl Engine {
         // The reader is taken apart from the rest, which every event changes.
         let Self { reader, .. } = self;
         let before = reader.delivered().bytes;
+        let now_ns = clock::monotonic_ns();
         let mut rooms = Rooms {
             instances: &mut self.instances,
             registry: &mut self.registry,
@@ -155,6 +167,9 @@ impl Engine {
             loops: &mut self.loops,
             clock: self.clock,
             tables: &mut self.tables,
+            joining: &mut self.joining,
+            sample_ns: 1_000_000_000 / u64::from(self.rate_hz.max(1)),
+            upto_ns: 0,
             pending: &mut self.pending,
             stacks_unknown: &mut self.stacks_unknown,
             processes_unknown: &mut self.processes_unknown,
@@ -163,10 +178,15 @@ impl Engine {
             lines,
         };
         let events = reader.drain(TURN, |event| rooms.take(event));
+        if events < TURN {
+            // All that had been written by then has been taken.
+            rooms.upto_ns = now_ns;
+        }
         rooms.advance();
         rooms.finish();
         self.peak_bytes = self.peak_bytes.max(self.reader.delivered().bytes - before);
         self.look_again();
+        self.look_at_loops();
         self.watch_exceptions();
         events == TURN
     }
@@ -182,7 +202,9 @@ impl Engine {
         }
         self.look_at_pending(lines);
         self.follow_libraries();
+        self.read_turns();
         self.read_routes();
+        self.look_for_agents();
         self.settle_exceptions();
     }
 
@@ -232,10 +254,16 @@ impl Engine {
     pub(super) fn is_alive(&self, application: ApplicationId) -> bool {
         !self.registry.members(application).is_empty()
             || self.pending.iter().any(|pending| pending.application == application)
+            || self.joining.holds(application)
     }
 
     pub(super) fn instance(&self, application: ApplicationId) -> Option<&Instance> {
         self.instances.get(&application)
+    }
+
+    /// Other agents that were found inside an application.
+    pub(super) fn agents(&self, application: ApplicationId) -> Vec<String> {
+        self.instances.get(&application).map(|instance| instance.agents.names()).unwrap_or_default()
     }
 
     /// By number, ascending.
@@ -270,6 +298,7 @@ impl Engine {
             instance.transactions.finish(&mut instance.output);
         }
         while self.turn(lines) {}
+        joined::give_out(&mut self.instances, &mut self.joining, u64::MAX, lines);
         for instance in self.instances.values_mut() {
             instance.transactions.settle_errors(u64::MAX, &mut instance.output);
             instance.record_errors();
@@ -291,6 +320,11 @@ struct Rooms<'a> {
     loops: &'a mut EventLoops,
     clock: Clock,
     tables: &'a mut Tables,
+    joining: &'a mut Joining,
+    /// Between two samples.
+    sample_ns: u64,
+    /// Up to which events have been taken.
+    upto_ns: u64,
     pending: &'a mut Vec<Pending>,
     stacks_unknown: &'a mut u64,
     processes_unknown: &'a mut u64,
@@ -312,6 +346,7 @@ impl Rooms<'_> {
         if self.announced.take(event) {
             return;
         }
+        self.upto_ns = event.time_ns;
         let Some(application) = self.application(event) else {
             *self.processes_unknown += 1;
             return;
@@ -335,6 +370,7 @@ impl Rooms<'_> {
                     && let Some(instance) = self.instances.get_mut(&application)
                 {
                     instance.store.sample(self.clock.wall_ns(event.time_ns), frames);
+                    instance.store.loops.sampled(event.pid, event.tid, event.time_ns, frames);
                     instance.stacks.record(frames);
                 }
             }
@@ -342,6 +378,26 @@ impl Rooms<'_> {
             Body::ExceptionPassed { id, frame } => {
                 return self.exception_passed(application, event, *id, frame);
             }
+            Body::OffCpu(away) => {
+                if let Some(instance) = self.instances.get_mut(&application) {
+                    let waits = away.left.waits_for_gil && away.left.state != 0;
+                    let waited_ns = away.duration_ns.unwrap_or(0).saturating_sub(away.queued_ns);
+                    instance.store.away(if waits { waited_ns } else { 0 });
+                }
+            }
+            Body::LoopSeen | Body::LoopBlocked { .. } => {
+                if let Some(instance) = self.instances.get_mut(&application) {
+                    let loops = &mut instance.store.loops;
+                    match event.body {
+                        Body::LoopBlocked { started_ns } => {
+                            loops.blocked(event.pid, event.tid, started_ns, event.time_ns, self.sample_ns);
+                        }
+                        _ => loops.seen(event.pid, event.tid),
+                    }
+                }
+                return;
+            }
+            Body::ConnectionOpened { local, .. } => self.joining.address(*local),
             Body::Statement(statement) => stack = self.stack(event.pid, statement.stack),
             Body::Io(io) => stack = self.stack(event.pid, io.stack),
             _ => {}
@@ -422,7 +478,9 @@ impl Rooms<'_> {
         self.loops.forget(pid);
     }
 
+    /// Workers that came or went, in order with the transactions that ended before.
     fn notices(&mut self, application: ApplicationId, notices: impl IntoIterator<Item = Worker>) {
+        joined::give_out(self.instances, self.joining, self.upto_ns, self.lines);
         if let Some(instance) = self.instances.get_mut(&application) {
             instance.notices(notices, self.lines);
         }
@@ -452,8 +510,8 @@ impl Rooms<'_> {
                 };
                 self.tables.hint(wire);
             }
-            instance.flush(self.lines);
         }
+        joined::give_out(self.instances, self.joining, self.upto_ns, self.lines);
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct EventLoops {
     /// Of these, those in which writes that uvloop puts off are seen.
     queues: HashSet<(u64, u64)>,
     seen: HashMap<u32, Seen>,
+    /// Turns of loops are told.
+    attached: bool,
     /// Processes of which more can be known now.
     again: Vec<u32>,
     /// Of these, those that are looked at although they have imported nothing since.
@@ -98,6 +100,9 @@ impl EventLoops {
             self.seen.clear();
         }
         if contexts.on != 0 {
+            if !std::mem::replace(&mut self.attached, true) {
+                probes.attach_loops()?;
+            }
             self.probe(probes, &interpreter.contexts)?;
             if switching.defers {
                 self.probe_queue(probes, &interpreter.contexts)?;

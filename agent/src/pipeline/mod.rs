@@ -13,6 +13,7 @@
 //! One task owns the engine; nothing is shared. The only channel is a `watch` of snapshots to the view:
 //! it holds the newest alone, so a slow terminal skips snapshots and holds nobody up.
 
+mod agents;
 mod attach;
 mod clock;
 mod drivers;

@@ -23,6 +23,7 @@ impl Engine {
         snapshot.application.clone_from(&instance.application.name);
         snapshot.server = instance.application.server.map(|server| server.to_string());
         snapshot.python = self.python_version(application);
+        snapshot.agents = self.agents(application);
         snapshot.totals.cpu_cores =
             workers.iter().filter_map(|worker| worker.cpu_cores).reduce(|sum, cores| sum + cores);
         snapshot.active = active;

@@ -2,10 +2,11 @@
 //! leaves nothing attached: everything attached goes with the [`Engine`] that was not returned.
 
 use super::engine::Engine;
+use crate::config::Collection;
 use crate::host::{Btf, BtfError, Facts, Obstacles, Plan, settings};
 use crate::probes::{OffCpu, ProbeError, Probes, Setup};
 use crate::python::{Inspector, Interpreter, PythonError};
-use crate::targets::{ApplicationId, ProcFs, TargetError, pool_pipes};
+use crate::targets::{Application, ApplicationId, Discovery, ProcFs, TargetError, pool_pipes};
 use crate::transactions::sql::Mode;
 use pyapm_wire::python::Layout;
 use pyapm_wire::settings::{IO_COPIES, Settings};
@@ -38,32 +39,54 @@ pub(super) fn random_seed() -> std::io::Result<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-/// Probes on, for the application that this process is of.
+/// Probes on, for the applications that these processes are of, in their order.
 pub(super) fn start(
-    pid: u32,
+    pids: &[u32],
     rate_hz: u32,
     ring_bytes: u32,
     seed: u64,
     sql: Mode,
     waits: bool,
-) -> Result<(Engine, ApplicationId), StartError> {
+) -> Result<(Engine, Vec<ApplicationId>), StartError> {
     let off_cpu = if waits { OffCpu::Times } else { OffCpu::None };
-    let mut engine = Engine::new(load(ring_bytes, false, off_cpu)?, rate_hz, seed, true)?;
+    let mut discovery = Discovery::new();
+    let mut applications: Vec<Application> = Vec::new();
+    for pid in pids {
+        let application = discovery.application(*pid)?;
+        if applications.iter().all(|known| known.master.pid != application.master.pid) {
+            applications.push(application);
+        }
+    }
+    let is_single = applications.len() == 1;
+    let blocked_ms = Collection::default().event_loop_blocked_ms;
+    let probes = load(ring_bytes, false, off_cpu, blocked_ms)?;
+    let mut engine = Engine::new(probes, rate_hz, seed, is_single)?;
     engine.sql = sql;
-    let application = engine.discovery.application(pid)?;
-    // The process that was asked for decides whether this interpreter can be watched at all.
-    let first = engine.inspector.inspect(pid)?;
-    engine.interpreters.insert(pid, Arc::new(first));
+    engine.discovery = discovery;
+    for pid in pids {
+        // The processes that were asked for decide whether their interpreter can be watched at all.
+        let interpreter = engine.inspector.inspect(*pid)?;
+        engine.interpreters.insert(*pid, Arc::new(interpreter));
+    }
     engine.follow()?;
-    let id = engine.adopt(&application)?;
-    Ok((engine, id))
+    let ids = applications.iter().map(|application| engine.adopt(application));
+    let ids = ids.collect::<Result<Vec<_>, _>>()?;
+    Ok((engine, ids))
 }
 
 /// A loaded kernel half with nothing attached, where this machine allows one. `native`: samples come with native
 /// stacks.
-pub(super) fn load(ring_bytes: u32, native: bool, off_cpu: OffCpu) -> Result<Probes, StartError> {
+///
+/// `loop_blocked_ms`: from when on a turn of an event loop is told of.
+pub(super) fn load(
+    ring_bytes: u32,
+    native: bool,
+    off_cpu: OffCpu,
+    loop_blocked_ms: u32,
+) -> Result<Probes, StartError> {
     let plan = Plan::from_facts(&Facts::read())?;
-    let settings = Settings { io_copies: plan.io_copies, ..settings(&Btf::running_kernel()?)? };
+    let settings =
+        Settings { io_copies: plan.io_copies, loop_blocked_ms, ..settings(&Btf::running_kernel()?)? };
     Ok(Probes::load(Setup { settings, ring_bytes, native, off_cpu })?)
 }
 

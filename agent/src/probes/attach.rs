@@ -51,6 +51,10 @@ const OFF_CPU_STACKS: &str = "sched_switch";
 
 const QUEUED_PROGRAM: &str = "write_queued";
 
+/// Programs at the two ends of a loop's waiting, and the calls that they wait by.
+const LOOP_PROGRAMS: [(&str, &str); 2] = [("loop_waits", "sys_enter"), ("loop_turns", "sys_exit")];
+const LOOP_CALLS: [&str; 2] = ["epoll_wait", "epoll_pwait"];
+
 /// Where a uprobe goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UprobeSite {
@@ -165,6 +169,20 @@ impl Probes {
             what: "the raw tracepoint `sched_switch`".to_owned(),
             source: Box::new(source),
         })
+    }
+
+    /// Turns of event loops.
+    ///
+    /// # Errors
+    /// As [`Self::attach_lifecycle`].
+    pub fn attach_loops(&mut self) -> Result<(), ProbeError> {
+        for (program, side) in LOOP_PROGRAMS {
+            self.load_tracepoint(program)?;
+            for call in LOOP_CALLS {
+                self.tracepoint(program, "syscalls", &format!("{side}_{call}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Loads the program behind the MySQL client's entry points, so that it can be attached later.
@@ -285,6 +303,9 @@ impl Probes {
             self.load_tracepoint(name)?;
         }
         for program in self.io_programs() {
+            self.load_tracepoint(program)?;
+        }
+        for (program, _) in LOOP_PROGRAMS {
             self.load_tracepoint(program)?;
         }
         let program: &mut PerfEvent = self.program("cpu_sample")?;

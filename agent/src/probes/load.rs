@@ -109,6 +109,7 @@ pub struct Probes {
     /// While it is held, the kernel counts what programs cost.
     pub(super) costs: Option<OwnedFd>,
     pub(super) off_cpu: OffCpu,
+    loop_blocked_ms: u32,
     /// Opened when the first tracepoint is attached.
     pub(super) tracefs: Option<TraceFs>,
 }
@@ -146,6 +147,7 @@ impl Probes {
             clocks: Vec::new(),
             costs: None,
             off_cpu: setup.off_cpu,
+            loop_blocked_ms: settings.loop_blocked_ms,
             tracefs: None,
         })
     }
@@ -193,6 +195,12 @@ impl Probes {
         programs.filter(|(_, hits, _)| *hits > 0).collect()
     }
 
+    /// From when on a turn of an event loop is told of.
+    #[must_use]
+    pub fn loop_blocked_ns(&self) -> u64 {
+        u64::from(self.loop_blocked_ms) * 1_000_000
+    }
+
     /// Whether threads tell what they wait for, once the programs are attached.
     #[must_use]
     pub fn follows_waits(&self) -> bool {
@@ -217,6 +225,7 @@ impl Probes {
         let passing = self.ebpf.take_map("PASSING").ok_or(ProbeError::Missing { what: "PASSING" })?;
         let stacks = self.ebpf.take_map("STACKS").ok_or(ProbeError::Missing { what: "STACKS" })?;
         let sleepers = self.ebpf.take_map("SLEEPERS").ok_or(ProbeError::Missing { what: "SLEEPERS" })?;
+        let loops = self.ebpf.take_map("LOOPS").ok_or(ProbeError::Missing { what: "LOOPS" })?;
         let sqlite =
             self.ebpf.take_map("SQLITE_LAYOUTS").ok_or(ProbeError::Missing { what: "SQLITE_LAYOUTS" })?;
         let hint_words = HINT_SLOTS as usize * size_of::<Hint>() / size_of::<u64>();
@@ -228,6 +237,7 @@ impl Probes {
             HashMap::try_from(stacks).map_err(failed("STACKS"))?,
             HashMap::try_from(passing).map_err(failed("PASSING"))?,
             HashMap::try_from(sleepers).map_err(failed("SLEEPERS"))?,
+            HashMap::try_from(loops).map_err(failed("LOOPS"))?,
             HashMap::try_from(sqlite).map_err(failed("SQLITE_LAYOUTS"))?,
             hints,
             counts,

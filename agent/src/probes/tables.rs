@@ -5,7 +5,7 @@ use super::mapped::Mapped;
 use aya::maps::{HashMap, MapData, MapError};
 use pyapm_wire::connection::{Hint, hint_slot};
 use pyapm_wire::count;
-use pyapm_wire::event::{NOT_KNOWN, Sleeper, SqliteLayout};
+use pyapm_wire::event::{LoopTurns, NOT_KNOWN, Sleeper, SqliteLayout};
 use pyapm_wire::scope::Contexts;
 use pyapm_wire::target::Target;
 use std::sync::atomic::Ordering;
@@ -25,6 +25,7 @@ pub struct Tables {
     /// Only ever emptied from here.
     passing: HashMap<MapData, [u64; 2], [u64; 4]>,
     sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
+    loops: HashMap<MapData, u64, Plain<LoopTurns>>,
     sqlite: HashMap<MapData, u64, Plain<SqliteLayout>>,
     hints: Mapped,
     counts: Mapped,
@@ -53,11 +54,12 @@ impl Tables {
         stacks: HashMap<MapData, u64, u8>,
         passing: HashMap<MapData, [u64; 2], [u64; 4]>,
         sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
+        loops: HashMap<MapData, u64, Plain<LoopTurns>>,
         sqlite: HashMap<MapData, u64, Plain<SqliteLayout>>,
         hints: Mapped,
         counts: Mapped,
     ) -> Self {
-        Self { targets, stacks, passing, sleepers, sqlite, hints, counts }
+        Self { targets, stacks, passing, sleepers, loops, sqlite, hints, counts }
     }
 
     /// Starts watching a process. `only_new` leaves an entry that the fork program made in the meantime.
@@ -154,6 +156,13 @@ impl Tables {
     #[must_use]
     pub fn sleepers(&self) -> Vec<(u32, Sleeper)> {
         self.sleepers.iter().filter_map(Result::ok).map(|(tid, Plain(sleeper))| (tid, sleeper)).collect()
+    }
+
+    /// How the time of a thread's event loop went so far; `None` when it turns none.
+    #[must_use]
+    pub fn turns(&self, pid: u32, tid: u32) -> Option<LoopTurns> {
+        let key = u64::from(pid) << 32 | u64::from(tid);
+        self.loops.get(&key, 0).ok().map(|Plain(turns)| turns)
     }
 
     /// One counter.

@@ -8,6 +8,7 @@ mod durations;
 mod errors;
 mod functions;
 mod intern;
+mod loops;
 mod series;
 mod settings;
 mod stacks;
@@ -16,6 +17,7 @@ mod warnings;
 mod window;
 
 pub use durations::{Durations, histogram};
+pub use loops::{LoopTimes, Loops};
 pub use settings::Limits;
 pub use stacks::Stacks;
 pub use tally::{RouteTally, StatementTally, is_error};

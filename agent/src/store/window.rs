@@ -4,12 +4,14 @@ use super::durations::histogram;
 use super::errors::Errors;
 use super::functions::{FunctionTally, Name, Seen, number_of};
 use super::intern::{Interned, OTHER};
+use super::loops::Loops;
 use super::series::Series;
 use super::settings::Limits;
 use super::tally::{RouteTally, StatementTally, is_error};
 use super::warnings::Warnings;
 use crate::transactions::FinishedError;
 use hdrhistogram::Histogram;
+use pyapm_model::definition;
 use pyapm_model::error::ErrorGroup;
 use pyapm_model::line::{Frame, SpanKind, Transaction};
 use pyapm_model::metric::Family;
@@ -48,6 +50,9 @@ pub struct Store {
     all_transactions: u64,
     all_errors: u64,
     series: Series,
+    pub loops: Loops,
+    /// What threads have waited for the interpreter's lock; `None` where that is not told.
+    gil_wait_ns: Option<u64>,
     /// Kept between samples so that a known stack allocates nothing.
     scratch: (Name, Vec<u32>),
     /// The second in which each kind of name was last thinned out.
@@ -71,6 +76,8 @@ impl Store {
             all_transactions: 0,
             all_errors: 0,
             series: Series::new(limits.series),
+            loops: Loops::default(),
+            gil_wait_ns: None,
             scratch: Default::default(),
             thinned: [0; 3],
         }
@@ -135,8 +142,14 @@ impl Store {
         }
     }
 
+    /// A thread comes back to a CPU; `gil_ns` of its time away it waited for the interpreter's lock.
+    pub fn away(&mut self, gil_ns: u64) {
+        *self.gil_wait_ns.get_or_insert(0) += gil_ns;
+    }
+
     /// A worker has gone: it is no longer listed. What it did stays counted.
     pub fn worker_exited(&mut self, pid: u32) {
+        self.loops.exited(pid);
         self.workers.remove(&pid);
     }
 
@@ -156,7 +169,13 @@ impl Store {
     /// Totals since the start, as families of metrics.
     #[must_use]
     pub fn families(&self) -> Vec<Family> {
-        self.series.families()
+        let mut families = self.series.families();
+        families.extend(self.loops.families());
+        if let Some(gil_wait_ns) = self.gil_wait_ns {
+            families.push(definition::GIL_WAIT.family().with(&[], gil_wait_ns as f64 / 1e9));
+        }
+        families.retain(|family| !family.points.is_empty());
+        families
     }
 
     /// The state at `taken_ns`: times, totals, routes, functions, statements, and workers with their
@@ -196,6 +215,7 @@ impl Store {
             functions: self.merged_functions(&slots),
             statements: self.merged_statements(&slots),
             errors: self.errors(),
+            loops: self.loops.view(),
             warnings: Warnings::merged(slots.iter().map(|slot| &slot.warnings)),
             workers: workers
                 .map(|(pid, count)| Worker { pid: *pid, transactions: *count, ..Worker::default() })

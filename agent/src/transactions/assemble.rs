@@ -10,6 +10,7 @@ use super::errors::Errors;
 use super::finish::Finisher;
 use super::http::{Ended, Exchange, Sink};
 use super::ids::Ids;
+use super::joining::Made;
 use super::naming::Naming;
 use super::spans::{Caller, Embedded, Spans};
 use super::sql::Statements;
@@ -51,6 +52,8 @@ pub struct Transactions {
     pub(super) lineages: Lineages,
     pub(super) pools: Pools,
     pub(super) lingering: Lingering,
+    /// Calls that nobody outside has been told of yet.
+    pub(super) made: Vec<Made>,
 }
 
 impl Transactions {
@@ -84,6 +87,7 @@ impl Transactions {
             lineages: Lineages::new(),
             pools: Pools::new(),
             lingering: Lingering::default(),
+            made: Vec::new(),
         }
     }
 
@@ -139,8 +143,12 @@ impl Transactions {
             },
             Body::StatementStep(step) => self.embedded_step(event.time_ns, event.pid, step),
             Body::Sample { stack: id, .. } => self.place_sample(&caller(stack), *id),
-            Body::ConnectionOpened { connection, fd, peer, .. } => {
+            Body::ConnectionOpened { connection, fd, peer, local, sequence } => {
                 self.opened(event.time_ns, event.pid, *connection, *fd, *peer, out);
+                if let Some(connection) = self.connections.get_mut(connection) {
+                    connection.local = Some(*local);
+                    connection.sequence = *sequence;
+                }
             }
             Body::ConnectionClosed { connection } => {
                 self.closed(event.time_ns, *connection, Outcome::Aborted, out);
@@ -158,6 +166,9 @@ impl Transactions {
             | Body::Native(_)
             | Body::Started
             | Body::Listens
+            // Of loops, not of requests.
+            | Body::LoopSeen
+            | Body::LoopBlocked { .. }
             // Exceptions come in with their names: see `errors`.
             | Body::Exception(_)
             | Body::ExceptionPassed { .. } => {}
@@ -313,6 +324,7 @@ impl Transactions {
                 return;
             }
         }
+        self.note_call(io.connection);
         let Some(connection) = self.connections.get_mut(&io.connection) else { return };
         match &mut connection.speaks {
             Speaks::Http(_) | Speaks::Tasks(_) => {

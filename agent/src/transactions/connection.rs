@@ -2,13 +2,14 @@
 
 use super::clients::detect;
 use super::http::{Likeness, Part, RequestHead, Requests, Server, Sink, packet_likeness, request_likeness};
+use super::joining::CallKey;
 use super::settings::Hint;
 use super::spans::{Client, SpanId};
 use super::tasks::{Deliveries, Results, WANT_RESULT, WANT_TASK};
 use super::thread::ThreadKey;
 use super::tls::Tls;
 use super::work::{OpenTask, Work};
-use crate::intake::{ConnectionId, Direction, Endpoint, Io};
+use crate::intake::{ConnectionId, Direction, Endpoint, Io, Sequence};
 use pyapm_model::line::Outcome;
 use pyapm_wire::connection::MAX_CAPTURE;
 
@@ -87,7 +88,7 @@ impl Tasks {
             deliveries.follow(time_ns, part, first, |delivery, started_ns, bytes| {
                 // The word of the end of the one before was lost.
                 server.give_up(started_ns, sink);
-                let head = RequestHead { traceparent: delivery.traceparent, ..RequestHead::none() };
+                let head = RequestHead { trace: delivery.trace.clone(), ..RequestHead::none() };
                 if server.take_up(head, started_ns, bytes, sink)
                     && let Some(exchange) = server.current()
                 {
@@ -120,6 +121,10 @@ pub struct Connection {
     /// `None` when the record of its opening was lost, and for a TLS session.
     pub fd: Option<u32>,
     pub peer: Option<Endpoint>,
+    pub local: Option<Endpoint>,
+    pub sequence: Option<Sequence>,
+    /// Offset of the first byte that was offered to its parser, in the direction in which requests go.
+    followed_from: u64,
     /// When its first call was seen; of a connection that is older than the attach, not when it was made.
     pub opened_ns: Option<u64>,
     pub speaks: Speaks,
@@ -146,6 +151,9 @@ impl Connection {
             pid,
             fd: None,
             peer: None,
+            local: None,
+            sequence: None,
+            followed_from: 0,
             opened_ns: None,
             speaks,
             tls: Tls::default(),
@@ -210,6 +218,7 @@ impl Connection {
         if start.is_empty()
             && let Some(protocol) = detect(io.head, io.moved, io.direction, io.offset == 0)
         {
+            self.followed_from = if outbound { io.offset - lost } else { self.next_out() };
             self.speaks = Speaks::Client(Client::new(protocol));
             return;
         }
@@ -244,6 +253,7 @@ impl Connection {
                 Likeness::Yes => {
                     let mut server = Box::new(Server::new(requests));
                     start.truncate(before);
+                    self.followed_from = io.offset.saturating_sub(before as u64);
                     server.inbound(*started_ns, Part::Bytes(start), true, sink);
                     feed_bytes(&mut server, time_ns, io, before == 0, sink);
                     self.speaks = Speaks::Http(server);
@@ -265,6 +275,18 @@ impl Connection {
             sink.counts.not_http += 1;
             self.speaks = Speaks::Nothing;
         }
+    }
+
+    /// Where the other end may meet the request that was sent at this position.
+    #[must_use]
+    pub fn call_sent(&self, position: u64) -> Option<CallKey> {
+        CallKey::new(self.local?, self.peer?, self.sequence?.sent, self.followed_from + position)
+    }
+
+    /// The same of a request that was received.
+    #[must_use]
+    pub fn call_received(&self, position: u64) -> Option<CallKey> {
+        CallKey::new(self.peer?, self.local?, self.sequence?.received, self.followed_from + position)
     }
 
     /// Where the next byte from the peer will stand.

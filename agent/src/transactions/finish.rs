@@ -5,6 +5,7 @@ use super::callsite::from_application;
 use super::clients::{CallResult, Purpose};
 use super::http::{Ended, Exchange};
 use super::ids::{Ids, Trace};
+use super::joining::CallKey;
 use super::name::OTHER;
 use super::naming::{Named, Naming};
 use super::settings::{Clock, FinishedTransaction};
@@ -14,7 +15,9 @@ use super::warnings::{self, Sameness, Seen, Thresholds};
 use super::work::{OpenSamples, OpenTask, Work};
 use crate::intake::Endpoint;
 use pyapm_model::error::Error;
-use pyapm_model::line::{Outcome, SampleState, Samples, Span, SpanKind, Transaction, TransactionKind};
+use pyapm_model::line::{
+    Outcome, SampleState, Samples, Span, SpanKind, TraceSource, Transaction, TransactionKind,
+};
 use pyapm_model::stack::Stack;
 use pyapm_model::task::Task;
 
@@ -43,8 +46,11 @@ impl Finisher {
         counts: &mut Counts,
     ) -> FinishedTransaction {
         let Ended { exchange, outcome, ended_ns } = ended;
-        let Trace { trace_id, span_id, parent_span_id } = self.trace(&exchange);
-        let request = exchange.request;
+        let trace = self.trace(&exchange);
+        let is_decided = exchange.request.trace.is_some() || exchange.work.trace.is_some();
+        let call = exchange.work.call.filter(|_| !is_decided);
+        let mut request = exchange.request;
+        let context = request.trace.take();
         let Named { name, route } = match &exchange.work.task {
             Some(task) => self.naming.task(&task.delivery.name),
             None => self.naming.name(&request.method, request.path.as_deref(), exchange.status),
@@ -62,13 +68,16 @@ impl Finisher {
             .iter()
             .map(|span| (Sameness::of(&span.asking), span.connected_ns.is_some_and(|made| made >= since)))
             .collect();
+        let calls: Vec<Option<CallKey>> = spans.iter().map(|span| span.call).collect();
         let spans: Vec<Span> =
-            spans.into_iter().map(|span| self.span(span, &span_id, outcome, ended_ns)).collect();
+            spans.into_iter().map(|span| self.span(span, &trace.span_id, outcome, ended_ns)).collect();
         let seen = spans.iter().zip(about).map(|(span, (sameness, opens_connection))| Seen {
             span,
             sameness,
             opens_connection,
         });
+        let calls = calls.into_iter().zip(&spans);
+        let calls = calls.filter_map(|(call, span)| Some((call?, span.span_id.clone()))).collect();
         let warnings = warnings::warnings(&seen.collect::<Vec<_>>(), self.warn);
         let transaction = Transaction {
             application: self.application.clone(),
@@ -83,11 +92,14 @@ impl Finisher {
             duration_ns,
             pid,
             tid: exchange.work.tid,
-            trace_id,
+            trace_id: trace.trace_id,
             spans,
             warnings,
-            span_id,
-            parent_span_id,
+            span_id: trace.span_id,
+            parent_span_id: trace.parent_span_id,
+            trace_source: trace.source,
+            trace_sampled: context.as_ref().and_then(|context| context.sampled),
+            trace_state: context.and_then(|context| context.state),
             error,
             samples: merged(exchange.work.samples),
             outcome,
@@ -98,7 +110,7 @@ impl Finisher {
             waits: self.waits.then(|| waits.finish(duration_ns)),
             task: task.map(|task| task_of(*task)),
         };
-        FinishedTransaction { transaction, ended_ns }
+        FinishedTransaction { transaction, ended_ns, started_ns: since, call, calls }
     }
 
     /// Where a transaction stands in its trace: where its request says, below whoever sent its task, or at the beginning
@@ -108,18 +120,20 @@ impl Finisher {
             return trace.clone();
         }
         let sent = exchange.work.task.as_ref().and_then(|task| self.sent.get(&task.delivery.id));
-        let (trace_id, parent_span_id) = match (exchange.request.traceparent, sent) {
-            (Some(parent), _) => (parent.trace_id(), Some(parent.parent_id())),
-            (None, Some(link)) => (link.trace_id.clone(), Some(link.span_id.clone())),
-            (None, None) => (self.ids.trace(), None),
+        let (trace_id, parent_span_id, source) = match (&exchange.request.trace, sent) {
+            (Some(caller), _) => (caller.trace_id(), Some(caller.parent_id()), Some(caller.source)),
+            (None, Some(link)) => {
+                (link.trace_id.clone(), Some(link.span_id.clone()), Some(TraceSource::Message))
+            }
+            (None, None) => (self.ids.trace(), None, None),
         };
-        Trace { trace_id, span_id: self.ids.span(), parent_span_id }
+        Trace { trace_id, span_id: self.ids.span(), parent_span_id, source }
     }
 
     /// Whether more that comes can change nothing about its trace.
     pub fn is_linked(&self, exchange: &Exchange<Work>) -> bool {
         exchange.work.trace.is_some()
-            || exchange.request.traceparent.is_some()
+            || exchange.request.trace.is_some()
             || exchange.work.task.as_ref().is_none_or(|task| self.sent.get(&task.delivery.id).is_some())
     }
 

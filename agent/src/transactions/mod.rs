@@ -6,6 +6,7 @@
 //!
 //! - [`http`]: where the messages of a connection begin and end.
 //! - [`clients`]: what the process asks of others, by protocol.
+//! - `trace_context`: the caller's trace, by its headers.
 //! - [`tasks`]: work that a process is handed through a pipe.
 //! - [`sql`]: statements without their values.
 //! - [`fuzz`]: the parsers of all of these, as functions of bytes.
@@ -26,11 +27,13 @@ mod counts;
 mod errors;
 mod finish;
 mod ids;
+mod joining;
 mod settings;
 mod spans;
 mod tasks;
 mod thread;
 mod tls;
+mod trace_context;
 mod waits;
 mod warnings;
 mod work;
@@ -38,6 +41,7 @@ mod work;
 pub use assemble::Transactions;
 pub use counts::Counts;
 pub use errors::Raised;
+pub use joining::{Applications, CallKey, Joining, Made, Parent, Whereabouts};
 pub use settings::{Clock, FinishedError, FinishedTransaction, Hint, Limits, Output, Settings};
 pub use tasks::Link;
 

@@ -1,5 +1,6 @@
 //! What [`super::Transactions`] is given and what it gives back. Plain data.
 
+use super::joining::CallKey;
 use super::sql::Mode;
 use super::warnings::Thresholds;
 use crate::intake::ConnectionId;
@@ -106,6 +107,11 @@ pub struct FinishedTransaction {
     pub transaction: Transaction,
     /// Monotonic time of the event that ended it.
     pub ended_ns: u64,
+    pub started_ns: u64,
+    /// Where the call may be met that it is. Its trace is its own as long as that has not been looked for.
+    pub call: Option<CallKey>,
+    /// Its own calls that may be met elsewhere, with their spans.
+    pub calls: Vec<(CallKey, String)>,
 }
 
 /// For the kernel half: how much of a connection's bytes is still wanted. Field for field

@@ -1,6 +1,7 @@
 //! What happened inside one transaction while it was open: spans and samples, not yet in the model's form.
 
 use super::ids::Trace;
+use super::joining::CallKey;
 use super::spans::SpanId;
 use super::tasks::{Delivery, Finished};
 use super::waits::OpenWaits;
@@ -22,6 +23,8 @@ pub struct Work {
     /// Of the latest sample that had one.
     pub last_frame: Option<Frame>,
     pub waits: OpenWaits,
+    /// Where the call may be met that this request is; `None` where that cannot be known, or before it was looked for.
+    pub call: Option<CallKey>,
     /// What it is, where it is a task.
     pub task: Option<Box<OpenTask>>,
     /// Where it stands in its trace, once that has been asked for.

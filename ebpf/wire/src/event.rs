@@ -34,6 +34,9 @@ pub mod kind {
     /// See [`crate::exception::Passed`].
     pub const EXCEPTION_PASSED: u16 = 13;
     pub const OFF_CPU: u16 = 14;
+    pub const LOOP_BLOCKED: u16 = 41;
+    /// A thread has been met that turns an event loop: a bare [`super::Header`].
+    pub const LOOP_SEEN: u16 = 42;
     /// See [`super::HandedBack`].
     pub const HANDED_BACK: u16 = 38;
     pub const STATEMENT_STEP: u16 = 32;
@@ -69,6 +72,11 @@ pub struct Fork {
 /// `EXEC`, `EXIT` (the whole process has gone): the header says it all.
 pub type Bare = Header;
 
+/// Flags of a `CONNECTION_OPENED` record.
+pub mod opened {
+    /// `sent` and `received` are known: the connection is TCP's.
+    pub const SEQUENCE: u16 = 1;
+}
 /// Not a socket. Families are small numbers (kernel `include/linux/socket.h`, `AF_MAX`).
 pub const FAMILY_PIPE: u16 = u16::MAX;
 
@@ -87,6 +95,10 @@ pub struct ConnectionOpened {
     /// Host byte order; 0 for unix sockets.
     pub peer_port: u16,
     pub padding: [u8; 6],
+    /// TCP's sequence number of the byte at offset 0 of each direction, as `IO` counts them: the same number on both
+    /// sides of the connection, whenever each was first seen.
+    pub sent: u32,
+    pub received: u32,
     /// Network byte order; IPv4 in the first four bytes.
     pub local_address: [u8; 16],
     pub peer_address: [u8; 16],
@@ -373,6 +385,32 @@ pub struct Queued {
     pub scope: Scope,
 }
 
+/// `LOOP_BLOCKED`: a turn of an event loop has ended that took long. `Header::time_ns` is its end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct LoopBlocked {
+    pub header: Header,
+    /// When the loop had come back from waiting.
+    pub started_ns: u64,
+}
+
+/// Value of the map `LOOPS`, keyed by process and thread id: how the time of one event loop went.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable, PartialEq, Eq)]
+pub struct LoopTurns {
+    /// Of the target that it was met as.
+    pub generation: u64,
+    /// Since when it works, or waits.
+    pub since_ns: u64,
+    /// In turns that have ended.
+    pub busy_ns: u64,
+    /// In waits that have ended.
+    pub waited_ns: u64,
+    pub turns: u64,
+    /// 1 while it waits.
+    pub waits: u64,
+}
+
 /// `HANDED_BACK`: a thread of a pool has woken the thread that reads requests: with the end of its work on one, or
 /// with an answer that it could not write whole (waitress, `HTTPChannel.service` and `write_soon`).
 #[repr(C)]
@@ -386,7 +424,7 @@ pub const STATEMENT_CAPTURE: u32 = 4096;
 
 const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Fork>() == 32);
-const _: () = assert!(size_of::<ConnectionOpened>() == 80);
+const _: () = assert!(size_of::<ConnectionOpened>() == 88);
 const _: () = assert!(size_of::<ConnectionClosed>() == 32);
 const _: () = assert!(size_of::<TlsSession>() == 40);
 const _: () = assert!(size_of::<Io>() == 96);
@@ -400,4 +438,6 @@ const _: () = assert!(size_of::<Native>() == 56);
 const _: () = assert!(size_of::<OffCpu>() == 112);
 const _: () = assert!(size_of::<Sleeper>() == 128);
 const _: () = assert!(size_of::<Queued>() == 56);
+const _: () = assert!(size_of::<LoopBlocked>() == 32);
+const _: () = assert!(size_of::<LoopTurns>() == 48);
 const _: () = assert!(size_of::<HandedBack>() == 24);

@@ -75,9 +75,16 @@ pub struct Settings {
     pub cfs_rq_rq: u32,
     /// `rq.clock`.
     pub rq_clock: u32,
+    /// `tcp_sock.write_seq` (u32): sequence number behind the last byte that was handed to the connection.
+    pub tcp_write_seq: u32,
+    /// `tcp_sock.copied_seq` (u32): sequence number of the next byte that will be read.
+    pub tcp_copied_seq: u32,
+    /// From how many milliseconds on a turn of an event loop is told of.
+    pub loop_blocked_ms: u32,
+    pub padding: u32,
 }
 
 /// Copies of the socket program that there are.
 pub const IO_COPIES: u32 = 3;
 
-const _: () = assert!(size_of::<Settings>() == 136);
+const _: () = assert!(size_of::<Settings>() == 152);

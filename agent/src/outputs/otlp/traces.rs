@@ -10,8 +10,12 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use pyapm_model::line::{self, Outcome, SpanKind, Transaction, TransactionKind};
 use pyapm_model::task::{State, Task};
 
-/// W3C trace flags: sampled (W3C Trace Context, section 3.2.2.5.1).
+/// W3C trace flags: sampled (W3C Trace Context, section 3.2.2.5.1). What is given out has been kept, whatever the caller
+/// decided for itself.
 const SAMPLED: u32 = 1;
+/// Whether the parent is in another process is known, and it is (`SpanFlags` of `trace.proto`).
+const HAS_IS_REMOTE: u32 = 0x100;
+const IS_REMOTE: u32 = 0x200;
 
 /// One request for transactions of one application. `weights` says for how many transactions each stands.
 #[must_use]
@@ -70,11 +74,13 @@ fn root(transaction: &Transaction, weight: f64) -> Span {
         message: error.and_then(|error| error.message.clone()).unwrap_or_default(),
         code: StatusCode::Error.into(),
     });
+    let remote = if transaction.parent_span_id.is_some() { IS_REMOTE } else { 0 };
     Span {
         trace_id: id(&transaction.trace_id, TRACE),
         span_id: id(&transaction.span_id, SPAN),
         parent_span_id: transaction.parent_span_id.as_deref().map(|hex| id(hex, SPAN)).unwrap_or_default(),
-        flags: SAMPLED,
+        trace_state: transaction.trace_state.clone().unwrap_or_default(),
+        flags: SAMPLED | HAS_IS_REMOTE | remote,
         name: transaction.name.clone(),
         kind: match transaction.kind {
             TransactionKind::Http => Kind::Server,
@@ -156,7 +162,8 @@ fn call(transaction: &Transaction, span: &line::Span) -> Span {
         trace_id: id(&transaction.trace_id, TRACE),
         span_id: id(&span.span_id, SPAN),
         parent_span_id: id(&span.parent_span_id, SPAN),
-        flags: SAMPLED,
+        trace_state: transaction.trace_state.clone().unwrap_or_default(),
+        flags: SAMPLED | HAS_IS_REMOTE,
         name: span.name.clone(),
         kind: match span.kind {
             SpanKind::Messaging => Kind::Producer,

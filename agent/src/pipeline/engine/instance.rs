@@ -2,11 +2,12 @@
 //! half, who is whose, names of code) is the engine's.
 
 use super::Lines;
+use crate::pipeline::agents::AgentFinder;
 use crate::pipeline::routes::RouteReader;
 use crate::store::{Stacks, Store};
 use crate::targets::{Application, ApplicationId, Consumption, ProcFs, UsageMeter};
 use crate::transactions::sql::Mode;
-use crate::transactions::{Clock, Limits, Output, Settings, Transactions};
+use crate::transactions::{Clock, FinishedTransaction, Limits, Output, Settings, Transactions};
 use pyapm_model::line::{self, Line, Worker};
 
 /// One application.
@@ -21,6 +22,7 @@ pub(in crate::pipeline) struct Instance {
     pub(in crate::pipeline) usage: UsageMeter,
     pub(super) consumption: Consumption,
     pub(super) routes: RouteReader,
+    pub(super) agents: AgentFinder,
     /// What its events have led to and nobody has been told yet.
     pub(super) output: Output,
     /// Transactions that were written out.
@@ -49,25 +51,23 @@ impl Instance {
             usage: UsageMeter::default(),
             consumption: Consumption::new(ProcFs::new(), crate::pipeline::clock::boottime_ns()),
             routes: RouteReader::default(),
+            agents: AgentFinder::default(),
             output: Output::default(),
             written: 0,
         }
     }
 
-    /// Workers that came or went, in order with the transactions that ended before.
-    pub(super) fn notices(&mut self, notices: impl IntoIterator<Item = Worker>, lines: &mut Lines) {
-        self.flush(lines);
+    /// Workers that came or went.
+    pub(super) fn notices(&self, notices: impl IntoIterator<Item = Worker>, lines: &mut Lines) {
         lines.extend(notices.into_iter().map(|worker| self.says(Line::Worker(worker))));
     }
 
-    /// Hands on the transactions that have ended.
-    pub(super) fn flush(&mut self, lines: &mut Lines) {
-        for finished in self.output.finished.drain(..) {
-            self.store.record(&finished.transaction);
-            let line = Line::Transaction(Box::new(finished.transaction));
-            lines.push(Said { application: self.id, line });
-            self.written += 1;
-        }
+    /// Hands on a transaction that has ended.
+    pub(super) fn give_out(&mut self, finished: FinishedTransaction, lines: &mut Lines) {
+        self.store.record(&finished.transaction);
+        let line = Line::Transaction(Box::new(finished.transaction));
+        lines.push(Said { application: self.id, line });
+        self.written += 1;
     }
 
     /// Counts the exceptions that are done.

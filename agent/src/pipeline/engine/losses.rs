@@ -65,6 +65,7 @@ impl Engine {
             *incomplete.entry("error_groups_overflow".to_owned()).or_default() +=
                 instance.store.errors_overflow();
         }
+        incomplete.insert("callers_overflow".to_owned(), self.joining.counts().1);
         for (program, times) in self.skipped() {
             incomplete.insert(format!("skipped_{program}"), times);
         }

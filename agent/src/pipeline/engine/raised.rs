@@ -83,6 +83,27 @@ impl Engine {
         }
     }
 
+    /// Other agents that run inside the applications, where it is time to look. One that is found is told once.
+    pub(in crate::pipeline) fn look_for_agents(&mut self) {
+        let now = clock::monotonic_ns();
+        for (application, instance) in &mut self.instances {
+            if !instance.agents.is_due(now) {
+                continue;
+            }
+            let members = self.registry.members(*application);
+            let interpreters = &self.interpreters;
+            // The youngest are workers.
+            let processes =
+                members.iter().rev().filter_map(|pid| Some((*pid, Arc::clone(interpreters.get(pid)?))));
+            for agent in instance.agents.look(now, processes) {
+                tracing::warn!(
+                    application = instance.application.name,
+                    "{agent} runs inside this application too: what it costs is in all figures, and its headers tell the trace"
+                );
+            }
+        }
+    }
+
     /// Routes of each application, where they are not known well enough. Workers have the application; the master may
     /// never have imported it.
     pub(super) fn read_routes(&mut self) {

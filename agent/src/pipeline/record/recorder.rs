@@ -438,6 +438,8 @@ impl Taker<'_> {
             Body::OffCpu(away) => self.came_back(event, away),
             // Of programs that a recording does not attach.
             Body::ConnectionOpened { .. }
+            | Body::LoopSeen
+            | Body::LoopBlocked { .. }
             | Body::ConnectionClosed { .. }
             | Body::TlsSession { .. }
             | Body::Io(_)

@@ -92,7 +92,7 @@ async fn take(options: &RecordOptions) -> anyhow::Result<Recorded> {
         idle: options.idle,
     };
     let off_cpu = if options.mode.follows_waits() { OffCpu::Stacks } else { OffCpu::None };
-    let mut recorder = Recorder::new(load(options.ring_bytes, options.native, off_cpu)?, choices)?;
+    let mut recorder = Recorder::new(load(options.ring_bytes, options.native, off_cpu, 0)?, choices)?;
     let (held, titles) = watch(options, &mut recorder)?;
     recorder.begin()?;
     let (began, started_ns) = (Instant::now(), wall_ns());

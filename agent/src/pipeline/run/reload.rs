@@ -61,6 +61,10 @@ pub(super) fn reload(service: &mut Service, path: Option<&Path>) {
 fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
     let (a, b) = (&old.service, &new.service);
     [
+        (
+            "collection.event_loop_blocked_ms",
+            old.collection.event_loop_blocked_ms != new.collection.event_loop_blocked_ms,
+        ),
         ("collection.ring_bytes", old.collection.ring_bytes != new.collection.ring_bytes),
         ("service.socket", a.socket != b.socket),
         ("service.socket_group", a.socket_group != b.socket_group),

@@ -265,7 +265,12 @@ impl Service {
     fn begin(&mut self) -> Result<Watching, StartError> {
         let seed = random_seed().map_err(StartError::Random)?;
         self.governor = Governor::new(&self.config.budget, self.config.collection.sampling_hz);
-        let probes = load(self.config.collection.ring_bytes, false, OffCpu::Times)?;
+        let probes = load(
+            self.config.collection.ring_bytes,
+            false,
+            OffCpu::Times,
+            self.config.collection.event_loop_blocked_ms,
+        )?;
         let mut engine = Engine::new(probes, self.config.collection.sampling_hz, seed, false)?;
         engine.follow()?;
         engine.announce()?;

@@ -92,6 +92,8 @@ pub enum Operation {
     Http {
         method: Cow<'static, str>,
         path: Option<String>,
+        /// Where its first byte stands among all that were sent.
+        position: u64,
     },
     /// Something for a queue or a topic, or from one.
     Message {

@@ -64,7 +64,7 @@ impl Http {
         for ended in self.ended.drain(..) {
             let exchange = ended.exchange;
             if !exchange.work.began {
-                calls.push(began(&exchange.request));
+                calls.push(began(&exchange.request, exchange.position));
             }
             let unseen = ended.outcome != Outcome::Complete || exchange.status.is_none();
             let result = CallResult { unseen, ..result_of(exchange.status) };
@@ -72,7 +72,7 @@ impl Http {
         }
         for (index, exchange) in self.exchanges.open_mut().enumerate() {
             if !std::mem::replace(&mut exchange.work.began, true) {
-                calls.push(began(&exchange.request));
+                calls.push(began(&exchange.request, exchange.position));
             }
             let answering = index == 0 && exchange.response_bytes > 0;
             if answering && !std::mem::replace(&mut exchange.work.answering, true) {
@@ -96,8 +96,9 @@ fn result_of(status: Option<u16>) -> CallResult {
     CallResult { error, status, ..CallResult::default() }
 }
 
-fn began(request: &RequestHead) -> Call {
-    let operation = Operation::Http { method: request.method.clone(), path: request.path.clone() };
+fn began(request: &RequestHead, position: u64) -> Call {
+    let (method, path) = (request.method.clone(), request.path.clone());
+    let operation = Operation::Http { method, path, position };
     Call::Began { tag: 0, operation }
 }
 
@@ -109,7 +110,7 @@ mod tests {
     const ANSWER: &[u8] = b"HTTP/1.1 503 No\r\nContent-Length: 5\r\n\r\nhello";
 
     fn expected() -> [Call; 3] {
-        let operation = Operation::Http { method: "POST".into(), path: Some("/a/7".into()) };
+        let operation = Operation::Http { method: "POST".into(), path: Some("/a/7".into()), position: 0 };
         let result = CallResult { error: Some("503".into()), status: Some(503), ..CallResult::default() };
         [Call::Began { tag: 0, operation }, Call::Answering { tag: 0 }, Call::Ended { tag: 0, result }]
     }

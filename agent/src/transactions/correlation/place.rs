@@ -276,6 +276,10 @@ impl Transactions {
             self.counts.spans_overflow += 1;
             return false;
         }
+        if let Some(span) = self.spans.get_mut(id) {
+            span.owner = Some(owner);
+        }
+        let Some(work) = self.work(owner) else { return false };
         // Those that were told late may have begun before those that were told at once.
         let at = work.spans.partition_point(|before| *before < id);
         work.spans.insert(at, id);

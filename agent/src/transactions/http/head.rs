@@ -4,7 +4,7 @@
 use super::detect::{Likeness, request_likeness, response_likeness};
 use super::queued::QueueStart;
 use super::{Body, body::Progress};
-use crate::transactions::ids::TraceParent;
+use crate::transactions::trace_context::{TraceContext, TraceHeaders};
 use httparse::{Header, ParserConfig, Status};
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
@@ -35,7 +35,8 @@ pub struct RequestHead {
     pub framing: Framing,
     /// The client waits for an interim response before it sends the body.
     pub expects_continue: bool,
-    pub traceparent: Option<TraceParent>,
+    /// The caller's trace.
+    pub trace: Option<TraceContext>,
     /// When a server in front of this one had it.
     pub queued: Option<QueueStart>,
 }
@@ -49,7 +50,7 @@ impl RequestHead {
             path: None,
             framing: Framing::None,
             expects_continue: false,
-            traceparent: None,
+            trace: None,
             queued: None,
         }
     }
@@ -101,7 +102,7 @@ pub fn parse_request(head: &[u8]) -> Option<RequestHead> {
     let mut head = request_line(head)?;
     head.framing = framing;
     head.expects_continue = seen.expects_continue;
-    head.traceparent = seen.traceparent;
+    head.trace = seen.trace.context();
     head.queued = seen.queued;
     Some(head)
 }
@@ -116,7 +117,7 @@ pub(super) fn request_line(head: &[u8]) -> Option<RequestHead> {
         path: path_of(target),
         framing: Framing::Unclear,
         expects_continue: false,
-        traceparent: None,
+        trace: None,
         queued: None,
     })
 }
@@ -191,21 +192,21 @@ enum Length {
 }
 
 /// The headers that matter.
-struct Seen {
+struct Seen<'a> {
     coding: Coding,
     length: Length,
     expects_continue: bool,
-    traceparent: Option<TraceParent>,
+    trace: TraceHeaders<'a>,
     queued: Option<QueueStart>,
 }
 
-impl Seen {
-    fn of(headers: &[Header<'_>]) -> Self {
+impl<'a> Seen<'a> {
+    fn of(headers: &[Header<'a>]) -> Self {
         let mut seen = Self {
             coding: Coding::None,
             length: Length::Absent,
             expects_continue: false,
-            traceparent: None,
+            trace: TraceHeaders::default(),
             queued: None,
         };
         for header in headers {
@@ -229,10 +230,7 @@ impl Seen {
                 13 | 15 if seen.queued.is_none() && is_queue_start(header.name) => {
                     seen.queued = QueueStart::parse(value);
                 }
-                11 if header.name.eq_ignore_ascii_case("traceparent") => {
-                    seen.traceparent = TraceParent::parse(value);
-                }
-                _ => {}
+                _ => seen.trace.header(header.name.as_bytes(), value),
             }
         }
         seen
@@ -263,6 +261,8 @@ pub(super) struct Gathering {
     pub bytes: Vec<u8>,
     /// When its first byte was moved.
     pub started_ns: u64,
+    /// Where that byte stands among all that were offered.
+    pub position: u64,
 }
 
 /// What gathering some more bytes came to.
@@ -274,6 +274,11 @@ pub(super) enum Gathered {
 }
 
 impl Gathering {
+    /// When and where its first byte was.
+    pub fn began(&self) -> (u64, u64) {
+        (self.started_ns, self.position)
+    }
+
     /// Adds bytes up to the head's end. When the head lies whole in `offered` nothing is copied: the
     /// buffer stays empty and the head is `offered[..n]`.
     pub fn offer(&mut self, offered: &[u8]) -> Gathered {

@@ -145,9 +145,9 @@ impl<W: Default> Server<W> {
         if request_likeness(&gathering.bytes) != Likeness::Yes {
             return;
         }
-        let (started_ns, length) = (gathering.started_ns, gathering.bytes.len() as u64);
+        let (began, length) = (gathering.began(), gathering.bytes.len() as u64);
         if let Some(request) = request_line(&gathering.bytes) {
-            self.begin(request, started_ns, length, sink);
+            self.begin(request, began, length, sink);
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Exchange<W> {
     pub status: Option<u16>,
     /// When the first byte of the request had been read.
     pub started_ns: u64,
+    /// Where that byte stands among all that were offered.
+    pub position: u64,
     /// When the last byte of the response so far had been written; 0 when there is none.
     pub last_out_ns: u64,
     /// Heads and bodies.
@@ -103,6 +105,8 @@ pub struct Server<W> {
     pub(super) outbound: Outbound,
     pub(super) open: VecDeque<Exchange<W>>,
     next_sequence: u64,
+    /// Inbound bytes so far, those of the part that is being looked at included.
+    offered: u64,
     pub(super) last_out_ns: u64,
     pub(super) upgraded: bool,
 }
@@ -115,6 +119,7 @@ impl<W> Default for Server<W> {
             outbound: Outbound::Head(Gathering::default()),
             open: VecDeque::new(),
             next_sequence: 0,
+            offered: 0,
             last_out_ns: 0,
             upgraded: false,
         }
@@ -190,8 +195,14 @@ impl<W: Default> Server<W> {
     /// Inbound bytes. `first` says that they are the first of one call, where a message may begin.
     pub fn inbound(&mut self, time_ns: u64, part: Part<'_>, first: bool, sink: &mut Sink<'_, W>) {
         match part {
-            Part::Bytes(bytes) => self.inbound_bytes(time_ns, bytes, first, sink),
-            Part::Absent(count) | Part::Lost(count) => self.inbound_unseen(count, sink),
+            Part::Bytes(bytes) => {
+                self.offered += bytes.len() as u64;
+                self.inbound_bytes(time_ns, bytes, first, sink);
+            }
+            Part::Absent(count) | Part::Lost(count) => {
+                self.offered += count;
+                self.inbound_unseen(count, sink);
+            }
         }
     }
 
@@ -201,6 +212,7 @@ impl<W: Default> Server<W> {
                 Inbound::Head(gathering) => {
                     if gathering.bytes.is_empty() && self.requests == Requests::Uwsgi {
                         gathering.started_ns = time_ns;
+                        gathering.position = self.offered - bytes.len() as u64;
                     } else if gathering.bytes.is_empty() {
                         // Empty lines before a request line: RFC 9112 section 2.2.
                         let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
@@ -209,6 +221,7 @@ impl<W: Default> Server<W> {
                             return;
                         }
                         gathering.started_ns = time_ns;
+                        gathering.position = self.offered - bytes.len() as u64;
                     }
                     let taken = self.request_head(bytes, sink);
                     bytes = &bytes[taken..];
@@ -281,7 +294,7 @@ impl<W: Default> Server<W> {
     /// Gathers a request head; returns how many bytes it took.
     fn request_head(&mut self, bytes: &[u8], sink: &mut Sink<'_, W>) -> usize {
         let Inbound::Head(gathering) = &mut self.inbound else { return bytes.len() };
-        let started_ns = gathering.started_ns;
+        let began = gathering.began();
         if self.requests == Requests::Uwsgi {
             return self.packet(bytes, sink);
         }
@@ -302,7 +315,7 @@ impl<W: Default> Server<W> {
             self.inbound = Inbound::Lost;
             return taken;
         };
-        self.begin(request, started_ns, length as u64, sink);
+        self.begin(request, began, length as u64, sink);
         taken
     }
 
@@ -318,20 +331,20 @@ impl<W: Default> Server<W> {
             Some(length) => parse_packet(&gathering.bytes[..length]),
             None => return bytes.len(),
         };
-        let started_ns = gathering.started_ns;
+        let began = gathering.began();
         let (Some(request), Some(length)) = (request, whole) else {
             sink.counts.framing_lost += 1;
             self.inbound = Inbound::Lost;
             return bytes.len();
         };
-        self.begin(request, started_ns, length as u64, sink);
+        self.begin(request, began, length as u64, sink);
         length.saturating_sub(before)
     }
 
     pub(super) fn begin(
         &mut self,
         request: RequestHead,
-        started_ns: u64,
+        (started_ns, position): (u64, u64),
         head_bytes: u64,
         sink: &mut Sink<'_, W>,
     ) {
@@ -365,6 +378,7 @@ impl<W: Default> Server<W> {
             request,
             status: None,
             started_ns,
+            position,
             last_out_ns: 0,
             request_bytes: head_bytes,
             response_bytes: 0,
@@ -385,7 +399,7 @@ impl<W: Default> Server<W> {
             sink.counts.active_overflow += 1;
             return false;
         }
-        self.begin(request, started_ns, bytes, sink);
+        self.begin(request, (started_ns, 0), bytes, sink);
         true
     }
 

@@ -11,7 +11,7 @@ use super::Body;
 use super::detect::Likeness;
 use super::head::{Framing, RequestHead, request_line};
 use super::queued::QueueStart;
-use crate::transactions::ids::TraceParent;
+use crate::transactions::trace_context::TraceHeaders;
 
 const HEADER: usize = 4;
 /// Longest name of a variable that is taken for one.
@@ -56,7 +56,7 @@ pub fn packet_length(bytes: &[u8]) -> Option<usize> {
 #[must_use]
 pub fn parse_packet(packet: &[u8]) -> Option<RequestHead> {
     let (mut method, mut target, mut path) = (None, None, None);
-    let (mut length, mut traceparent, mut queued) = (Some(0), None, None);
+    let (mut length, mut trace, mut queued) = (Some(0), TraceHeaders::default(), None);
     for (name, value) in Variables(packet.get(HEADER..)?) {
         match name {
             b"REQUEST_METHOD" => method = Some(value),
@@ -68,8 +68,7 @@ pub fn parse_packet(packet: &[u8]) -> Option<RequestHead> {
             b"HTTP_X_REQUEST_START" | b"HTTP_X_QUEUE_START" => {
                 queued = queued.or_else(|| QueueStart::parse(value));
             }
-            b"HTTP_TRACEPARENT" => traceparent = TraceParent::parse(value),
-            _ => {}
+            _ => trace.variable(name, value),
         }
     }
     // A space in it would end the target.
@@ -81,7 +80,7 @@ pub fn parse_packet(packet: &[u8]) -> Option<RequestHead> {
         Some(length) => Framing::Body(Body::Length(length)),
         None => Framing::Unclear,
     };
-    head.traceparent = traceparent;
+    head.trace = trace.context();
     head.queued = queued;
     Some(head)
 }
@@ -132,13 +131,15 @@ mod tests {
             ("SERVER_PROTOCOL", "HTTP/1.1"),
             ("HTTP_X_REQUEST_START", "t=1700000000.123"),
             ("HTTP_TRACEPARENT", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            ("HTTP_TRACESTATE", "a=1"),
         ]);
         assert_eq!(packet_likeness(&bytes), Likeness::Yes);
         assert_eq!(packet_length(&bytes), Some(bytes.len()));
         let head = parse_packet(&bytes).unwrap();
         assert_eq!((head.method.as_ref(), head.path.as_deref()), ("POST", Some("/a%20b")));
         assert_eq!(head.framing, Framing::Body(Body::Length(5)));
-        assert!(head.traceparent.is_some() && head.queued.is_some());
+        assert!(head.queued.is_some());
+        assert_eq!(head.trace.unwrap().state.as_deref(), Some("a=1"));
     }
 
     #[test]

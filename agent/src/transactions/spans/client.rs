@@ -7,6 +7,7 @@ use crate::transactions::Transactions;
 use crate::transactions::clients::{Call, CallResult, Calls, Operation, Protocol};
 use crate::transactions::connection::{Speaks, parts};
 use crate::transactions::http::Part;
+use crate::transactions::joining::Made;
 use crate::transactions::sql::Dialect;
 use crate::transactions::thread::ThreadKey;
 use pyapm_model::line::Frame;
@@ -154,6 +155,10 @@ impl Transactions {
     }
 
     fn call_began(&mut self, caller: &Caller, connection: ConnectionId, tag: u64, operation: Operation) {
+        let position = match &operation {
+            Operation::Http { position, .. } => Some(*position),
+            _ => None,
+        };
         let adopted = match &operation {
             Operation::Statement { system, text_len, .. } => {
                 self.adopt(caller.thread, connection, system, *text_len)
@@ -169,6 +174,7 @@ impl Transactions {
         };
         let Some(known) = self.connections.get_mut(&connection) else { return };
         let (peer, opened_ns) = (known.peer, known.opened_ns);
+        let call = position.and_then(|position| known.call_sent(position));
         let Speaks::Client(client) = &mut known.speaks else { return };
         client.sites_known = adopted.is_some();
         let is_first = !std::mem::replace(&mut client.has_called, true) && client.protocol.saw_opening();
@@ -176,6 +182,10 @@ impl Transactions {
             span.server = peer;
             span.last_io_ns = caller.time_ns;
             span.connected_ns = opened_ns.filter(|_| is_first);
+            span.call = call;
+        }
+        if let Some(call) = call {
+            self.made.push(Made { call, span });
         }
         let Some(client) = self.client_of(connection) else { return };
         if client.open.len() >= MOST_OPEN {
@@ -196,7 +206,7 @@ impl Transactions {
             Operation::Command { kind, system, name, target } => {
                 Asking::Command { kind, system, name, target }
             }
-            Operation::Http { method, path } => Asking::Http { method, path },
+            Operation::Http { method, path, .. } => Asking::Http { method, path },
             Operation::Message { system, name, destination, id, bytes } => {
                 Asking::Message { system, name, destination, id, bytes }
             }

@@ -3,6 +3,7 @@
 
 use crate::intake::{ConnectionId, Endpoint};
 use crate::transactions::clients::{CallResult, Purpose};
+use crate::transactions::joining::CallKey;
 use crate::transactions::name;
 use crate::transactions::sql::Normalised;
 use pyapm_model::line::{Frame, SpanKind};
@@ -37,6 +38,10 @@ pub struct OpenSpan {
     pub closed: bool,
     /// When its connection was made, of which it is the first call.
     pub connected_ns: Option<u64>,
+    /// Whose it is, once that is known.
+    pub owner: Option<RequestId>,
+    /// Where its other end may be met, of an HTTP call.
+    pub call: Option<CallKey>,
     /// As outputs show it, where others have been told it before.
     pub span_id: Option<String>,
 }
@@ -109,6 +114,8 @@ impl OpenSpan {
             answer: Answer::None,
             closed: false,
             connected_ns: None,
+            owner: None,
+            call: None,
             span_id: None,
         }
     }

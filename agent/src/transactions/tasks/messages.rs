@@ -2,7 +2,7 @@
 //! below; Celery 5 `app/trace.py` for what is inside).
 
 use super::pickle::{Value, outline};
-use crate::transactions::ids::TraceParent;
+use crate::transactions::trace_context::TraceContext;
 use pyapm_model::task::State;
 
 /// To a worker: `(TASK, (job, index, function, (name, id, request, body, type, encoding), {}))`.
@@ -23,7 +23,7 @@ pub struct Delivery {
     pub queue: Option<String>,
     /// How often it was tried before.
     pub retries: Option<u32>,
-    pub traceparent: Option<TraceParent>,
+    pub trace: Option<TraceContext>,
 }
 
 /// A task whose worker has done with it.
@@ -65,7 +65,7 @@ impl Delivery {
             id: text(parts.get(Order::ID)?.text()?)?,
             queue: queue.and_then(text),
             retries: request.get("retries").and_then(Value::int).and_then(|count| u32::try_from(count).ok()),
-            traceparent: request.get("traceparent").and_then(Value::text).and_then(TraceParent::parse),
+            trace: request.get("traceparent").and_then(Value::text).and_then(TraceContext::traceparent),
         })
     }
 }

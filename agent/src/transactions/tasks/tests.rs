@@ -65,7 +65,7 @@ fn a_worker_of_celery() {
         (4, "work.retries", Some(2), queue, 19),
     ];
     assert_eq!(tasks, expected);
-    assert!(told.tasks.iter().all(|(task, _)| task.id.len() == 36 && task.traceparent.is_none()));
+    assert!(told.tasks.iter().all(|(task, _)| task.id.len() == 36 && task.trace.is_none()));
     // A task keeps its number when it is tried again.
     assert_eq!(told.tasks[2].0.id, told.tasks[4].0.id);
     let end = |job, state, error: Option<&str>| Finished {

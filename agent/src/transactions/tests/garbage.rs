@@ -86,9 +86,13 @@ fn no_sequence_of_events_panics() {
             let fd = u32::try_from(dice.below(3)).unwrap();
             let body = match dice.below(20) {
                 0 => Body::ConnectionClosed { connection },
-                1 => {
-                    Body::ConnectionOpened { connection, fd, local: Endpoint::Unix, peer: Endpoint::Other(9) }
-                }
+                1 => Body::ConnectionOpened {
+                    connection,
+                    fd,
+                    local: Endpoint::Unix,
+                    peer: Endpoint::Other(9),
+                    sequence: None,
+                },
                 2..=4 => Body::Statement(statement),
                 5 => Body::Sample { stack: None, status: StackStatus::NoFrame, holds_gil: false },
                 6 if dice.below(20) == 0 => Body::Exit,

@@ -4,6 +4,7 @@ mod bounds;
 mod clients;
 mod exchanges;
 mod garbage;
+mod joining;
 mod losses;
 mod places;
 mod spans;
@@ -73,7 +74,8 @@ impl Player {
     pub fn open_with(&mut self, connection: u64, peer: Endpoint) {
         let local = Endpoint::Inet { address: [127, 0, 0, 1].into(), port: 8000 };
         let fd = u32::try_from(connection).unwrap() + 10;
-        self.event(Body::ConnectionOpened { connection: ConnectionId(connection), fd, local, peer }, None);
+        let connection = ConnectionId(connection);
+        self.event(Body::ConnectionOpened { connection, fd, local, peer, sequence: None }, None);
     }
 
     pub fn close(&mut self, connection: u64) {
