@@ -41,7 +41,8 @@ impl Arguments {
         for padding in PADDINGS {
             let address = stack + STACK_SIZE - padding - size_of::<pt_regs>() as u64 + R10;
             // SAFETY: `self` is valid for writes of its own size, and any bytes are valid for it.
-            let status = unsafe { bpf_probe_read_kernel((&raw mut *self).cast(), LENGTH, address as *const _) };
+            let status =
+                unsafe { bpf_probe_read_kernel((&raw mut *self).cast(), LENGTH, address as *const _) };
             if status == 0 && self.orig_ax == id {
                 return Some(());
             }
