@@ -1,7 +1,8 @@
 //! The finished vocabulary that every output speaks. Plain data with public fields; no I/O, no clocks,
 //! no knowledge of how anything was measured.
 //!
-//! [`line`](mod@line) is the JSON lines contract, [`snapshot`] the state that views draw, [`service`] what the service says
+//! [`line`](mod@line) is the JSON lines contract, [`snapshot`] the state that views draw, [`recent`] the latest
+//! transactions one by one, [`service`] what the service says
 //! of itself and its applications, [`dump`] what all threads
 //! are doing at one moment, [`error`] exceptions.
 
@@ -10,6 +11,7 @@ pub mod dump;
 pub mod error;
 pub mod line;
 pub mod metric;
+pub mod recent;
 pub mod service;
 pub mod snapshot;
 pub mod stack;

@@ -93,7 +93,7 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
         }
         if tick
             && face.wants_snapshot()
-            && let Some(snapshot) = engine.snapshot(id)
+            && let Some(snapshot) = engine.snapshot(id, face.looks())
             && face.snapshot(snapshot)? == Reading::Closed
         {
             break End::Told;
@@ -155,7 +155,8 @@ impl Face {
         let (snapshots, source) = watch::channel(Arc::new(Snapshot::default()));
         let (tell, done) = oneshot::channel();
         let (stay, told_to_leave) = oneshot::channel::<()>();
-        let palette = if color { pyapm_tui::Palette::Sixteen } else { pyapm_tui::Palette::None };
+        let palette = pyapm_tui::Palette::from_environment(color);
+        let source = pyapm_tui::Local::new(source);
         let options = pyapm_tui::ViewOptions { palette, leave_when_source_ends: false };
         tokio::spawn(async move {
             let leave = async {
@@ -202,6 +203,11 @@ impl Face {
         }
     }
 
+    /// Somebody may look into what the snapshot is made of.
+    fn looks(&self) -> bool {
+        matches!(self, Self::View(_))
+    }
+
     fn snapshot(&mut self, snapshot: Snapshot) -> anyhow::Result<Reading> {
         match self {
             Self::Json(_) => {}
@@ -235,7 +241,7 @@ impl Face {
                 let _nobody_may_read = json.flush().context("cannot write to stdout")?;
             }
             Self::Text { .. } => {
-                if let Some(snapshot) = engine.snapshot(id) {
+                if let Some(snapshot) = engine.snapshot(id, false) {
                     let _nobody_may_read = print_report(&snapshot)?;
                 }
             }

@@ -1,20 +1,23 @@
 //! What is remembered of one application: totals since the attach, and a sliding window of the last
 //! minute behind rates, percentiles and rankings.
 //!
-//! It holds no transaction: each is counted into its second and let go. No clock: times are handed in,
+//! Each transaction is counted into its second and let go; the latest stay a while as points, and some of them whole, for
+//! views. No clock: times are handed in,
 //! wall clock as the model has them. Everything has a bound, with a `{other}` for what does not fit.
 
 mod durations;
 mod errors;
 mod functions;
 mod intern;
+mod recent;
 mod series;
 mod settings;
 mod tally;
+mod tree;
 mod warnings;
 mod window;
 
-pub use settings::Limits;
+pub use settings::{Limits, RecentLimits};
 pub use tally::is_error;
 pub use window::Store;
 

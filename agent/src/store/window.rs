@@ -4,9 +4,11 @@ use super::durations::histogram;
 use super::errors::Errors;
 use super::functions::{FunctionTally, Name, Seen, number_of};
 use super::intern::{Interned, OTHER};
+use super::recent::Latest;
 use super::series::Series;
 use super::settings::Limits;
 use super::tally::{RouteTally, StatementTally, is_error};
+use super::tree::{StackTally, tree};
 use super::warnings::Warnings;
 use crate::transactions::FinishedError;
 use hdrhistogram::Histogram;
@@ -31,6 +33,7 @@ struct Slot {
     statements: HashMap<u32, StatementTally>,
     warnings: Warnings,
     functions: FunctionTally,
+    stacks: StackTally,
 }
 
 /// One application.
@@ -48,6 +51,7 @@ pub struct Store {
     all_transactions: u64,
     all_errors: u64,
     series: Series,
+    latest: Latest,
     /// Kept between samples so that a known stack allocates nothing.
     scratch: (Name, Vec<u32>),
     /// The second in which each kind of name was last thinned out.
@@ -71,6 +75,7 @@ impl Store {
             all_transactions: 0,
             all_errors: 0,
             series: Series::new(limits.series),
+            latest: Latest::new(limits.recent),
             scratch: Default::default(),
             thinned: [0; 3],
         }
@@ -92,9 +97,11 @@ impl Store {
         }
         let second = transaction.start_ns.saturating_add(transaction.duration_ns) / SECOND_NS;
         self.thin(second);
+        let route = number(&mut self.routes, &transaction.name);
+        let name = self.routes.shared(route).unwrap_or_else(|| OTHER_NAME.into());
+        self.latest.record(second, transaction, name, error);
         let Some(slot) = slot_of(&mut self.slots, second) else { return };
         slot.errors += u64::from(error);
-        let route = number(&mut self.routes, &transaction.name);
         slot.routes.entry(route).or_default().record(transaction);
         let route = self.routes.name(route).unwrap_or(OTHER_NAME);
         slot.warnings.record(route, transaction, self.limits.warnings);
@@ -104,6 +111,11 @@ impl Store {
                 slot.statements.entry(statement).or_default().record(span);
             }
         }
+    }
+
+    /// Whether somebody looks: then stacks are kept, and more of the latest transactions whole.
+    pub fn watch(&mut self, is_watched: bool) {
+        self.latest.watch(is_watched);
     }
 
     /// Counts an exception that is done into its group.
@@ -132,6 +144,9 @@ impl Store {
         numbers.extend(stack.iter().map(|frame| number_of(&mut self.functions, frame, name)));
         if let Some(slot) = slot_of(&mut self.slots, second) {
             slot.functions.record(numbers);
+            if self.latest.is_watched() {
+                slot.stacks.record(numbers);
+            }
         }
     }
 
@@ -187,7 +202,14 @@ impl Store {
             all_errors: self.all_errors,
         };
         let workers = self.workers.iter();
+        let (tree, recent) = if self.latest.is_watched() {
+            (tree(slots.iter().map(|slot| &slot.stacks), &self.functions), self.latest.recent())
+        } else {
+            Default::default()
+        };
         Snapshot {
+            tree,
+            recent,
             taken_ns,
             elapsed_ns,
             window_ns,

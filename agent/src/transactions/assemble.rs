@@ -21,6 +21,7 @@ use crate::frameworks::RouteTable;
 use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io};
 use pyapm_model::line::{Frame, Outcome};
 use pyapm_model::snapshot::{Active, Doing};
+use pyapm_model::stack::Stack;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -377,6 +378,10 @@ impl Transactions {
             tid: work.tid,
             elapsed_ns: now_ns.saturating_sub(exchange.started_ns),
             doing,
+            calls: work.spans.len() as u64,
+            state: None,
+            stack: Stack::default(),
+            place: None,
         }
     }
 }

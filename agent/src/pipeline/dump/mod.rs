@@ -17,3 +17,4 @@ mod state;
 mod subject;
 
 pub use act::dump;
+pub(in crate::pipeline) use state::Surroundings;
