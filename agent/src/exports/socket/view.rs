@@ -119,3 +119,133 @@ impl Session<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exports::Publisher;
+    use pyapm_model::recent::{Point, Recent, Whole};
+    use pyapm_model::service::ApplicationInfo;
+    use pyapm_model::snapshot::Snapshot;
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::task::JoinHandle;
+
+    fn overview(numbers: &[u64]) -> Overview {
+        let point = |number: &u64| Point {
+            number: *number,
+            ended_ns: *number,
+            duration_ns: 5,
+            name: "GET /".into(),
+            status: Some(200),
+            is_error: false,
+            pid: 1,
+            is_whole: true,
+        };
+        let whole = numbers.iter().map(|number| Whole { number: *number, transaction: Arc::default() });
+        let recent = Recent {
+            seconds: vec![Arc::new(numbers.iter().map(point).collect())],
+            whole: whole.collect(),
+            left_out: 3,
+        };
+        let state = |id: u32| {
+            let info = ApplicationInfo { id, name: format!("shop{id}"), ..ApplicationInfo::default() };
+            let snapshot = Snapshot { recent: recent.clone(), ..Snapshot::default() };
+            Arc::new(State { info: Arc::new(info), snapshot, ..State::default() })
+        };
+        Overview { applications: vec![state(1), state(2)], ..Overview::default() }
+    }
+
+    struct Client {
+        stream: BufReader<UnixStream>,
+        publisher: Publisher,
+        served: JoinHandle<()>,
+    }
+
+    impl Client {
+        fn start(wanted: Watch) -> Self {
+            let publisher = Publisher::new(4);
+            publisher.publish_overview(overview(&[1, 2]));
+            let mut overviews = publisher.overviews();
+            let (near, mut far) = UnixStream::pair().unwrap();
+            let first = overviews.newest();
+            let served = tokio::spawn(async move { view(&mut far, &mut overviews, first, &wanted).await });
+            Self { stream: BufReader::new(near), publisher, served }
+        }
+
+        async fn next(&mut self) -> Option<Response> {
+            let mut line = String::new();
+            let count = self.stream.read_line(&mut line).await.unwrap();
+            (count > 0).then(|| serde_json::from_str(&line).unwrap())
+        }
+
+        async fn say(&mut self, line: &str) {
+            self.stream.get_mut().write_all(line.as_bytes()).await.unwrap();
+        }
+
+        /// The numbers of the points in the next round, which begins with the figures.
+        async fn round(&mut self) -> Vec<u64> {
+            assert!(
+                matches!(self.next().await, Some(Response::Figures { applications }) if applications.len() == 2)
+            );
+            assert!(matches!(self.next().await, Some(Response::Snapshot(_))));
+            match self.next().await {
+                Some(Response::Points { points, .. }) => {
+                    points.points.iter().map(|point| point.number).collect()
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_view_is_sent_each_point_once_and_what_it_asks_for() {
+        let mut client = Client::start(Watch { application: Some(1), ..Watch::default() });
+        assert_eq!(client.round().await, [1, 2]);
+        client.publisher.publish_overview(overview(&[1, 2, 3, 4]));
+        assert_eq!(client.round().await, [3, 4]);
+        for (number, there) in [(4, true), (99, false)] {
+            // In two pieces: a line is a line however it comes.
+            client.say("{\"type\":\"transaction\",\"applica").await;
+            client.say(&format!("tion\":1,\"number\":{number}}}\n")).await;
+            let Some(Response::Transaction { number: answered, transaction, .. }) = client.next().await
+            else {
+                panic!("no answer");
+            };
+            assert_eq!((answered, transaction.is_some()), (number, there));
+        }
+        client.say("{\"type\":\"choose\",\"application\":2}\n").await;
+        assert_eq!(client.round().await, [1, 2, 3, 4]);
+        drop(client.stream);
+        client.served.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_does_not_say_which_is_told_of_all_and_may_choose() {
+        let mut client = Client::start(Watch::default());
+        assert!(matches!(client.next().await, Some(Response::Figures { .. })));
+        client.say("{\"type\":\"choose\",\"application\":7}\n").await;
+        assert!(matches!(client.next().await, Some(Response::Figures { .. })));
+        client.say("{\"type\":\"choose\",\"application\":2}\n").await;
+        assert_eq!(client.round().await, [1, 2]);
+        let mut client = Client::start(Watch { name: Some("other".to_owned()), ..Watch::default() });
+        assert!(matches!(client.next().await, Some(Response::Error { .. })));
+        assert_eq!(client.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn nonsense_ends_it() {
+        for nonsense in ["\n", "{}\n", "[1]\n", "{\"type\":\"transaction\",\"number\":-1}\n"] {
+            let mut client = Client::start(Watch::default());
+            assert!(matches!(client.next().await, Some(Response::Figures { .. })));
+            client.say(nonsense).await;
+            assert!(matches!(client.next().await, Some(Response::Error { .. })), "{nonsense}");
+            assert_eq!(client.next().await, None);
+            client.served.await.unwrap();
+        }
+        let mut client = Client::start(Watch::default());
+        assert!(matches!(client.next().await, Some(Response::Figures { .. })));
+        // A line without an end.
+        client.say(&"a".repeat(MAX_REQUEST + 1_000)).await;
+        client.served.await.unwrap();
+    }
+}
