@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! telemetry, config, binaries, host -> probes -> intake -> targets -> python -> symbols
-//!     -> native -> profile -> frameworks -> transactions -> store -> outputs -> exports
+//!     -> native -> profile -> frameworks -> transactions -> store -> history -> outputs -> exports
 //! ```
 //!
 //! The single return path is `probes::tables`: userspace writes kernel maps through it, control, never data.
@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod exports;
 pub mod frameworks;
+pub mod history;
 pub mod host;
 pub mod intake;
 pub mod native;

@@ -1,4 +1,5 @@
-//! Descriptors of targets: is it a stream socket, to whom, and how much of its bytes is wanted.
+//! Descriptors of targets: is it a stream socket, to whom, and how much of its bytes is wanted. A process that is
+//! handed its work through pipes has those looked at too.
 
 use crate::emit;
 use crate::lifecycle::header;
@@ -7,7 +8,8 @@ use crate::memory::kernel;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use pyapm_wire::connection::Key;
 use pyapm_wire::count;
-use pyapm_wire::event::{ConnectionClosed, ConnectionOpened, kind};
+use pyapm_wire::event::{ConnectionClosed, ConnectionOpened, FAMILY_PIPE, kind};
+use pyapm_wire::target::{Target, pipes};
 
 /// What the first bytes made of a connection, until a hint says more.
 pub(crate) mod manner {
@@ -19,19 +21,22 @@ pub(crate) mod manner {
     pub(crate) const OTHER: u32 = 2;
 }
 
-const S_IFMT: u16 = 0o170_000;
+pub(crate) const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
+const S_IFIFO: u16 = 0o010_000;
 const SOCK_STREAM: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// The entry of a stream socket, made at its first use. `None` for any other descriptor.
+/// The entry of a stream socket, or of a pipe of a process whose pipes matter, made at its first use. `None` for any
+/// other descriptor.
 ///
 /// The file behind the descriptor is looked up each time: descriptors are closed and given anew by any
 /// thread, by dup2, close_range and exec, and only the inode number tells one socket from the next.
 #[inline(always)]
-pub(crate) fn find(tgid: u32, fd: u32, generation: u64) -> Option<*mut Connection> {
+pub(crate) fn find(tgid: u32, fd: u32, target: &Target) -> Option<*mut Connection> {
     let key = Key { tgid, fd };
+    let generation = target.generation;
     let file = open_file(fd)?;
     if let Some(found) = CONNECTIONS.get_ptr_mut(key) {
         // SAFETY: map values stay valid while the program runs.
@@ -41,28 +46,32 @@ pub(crate) fn find(tgid: u32, fd: u32, generation: u64) -> Option<*mut Connectio
         }
         forget(key, entry.generation == generation);
     }
-    meet(key, generation, &file)
+    meet(key, target, &file)
 }
 
 /// Remembers what a descriptor is.
 #[inline(always)]
-fn meet(key: Key, generation: u64, file: &OpenFile) -> Option<*mut Connection> {
+fn meet(key: Key, target: &Target, file: &OpenFile) -> Option<*mut Connection> {
     let sock = stream_sock(file);
+    let is_pipe = target.pipes == pipes::OWN && sock.is_none() && is_pipe(file);
     let entry = Connection {
         id: next_id(),
-        generation,
+        generation: target.generation,
         inode: file.inode_number,
         in_offset: 0,
         out_offset: 0,
-        is_stream: u32::from(sock.is_some()),
+        is_stream: u32::from(sock.is_some() || is_pipe),
         manner: manner::UNDECIDED,
     };
     if CONNECTIONS.insert(key, entry, 0).is_err() {
         emit::add(count::CONNECTIONS_FULL, 1);
         return None;
     }
-    let sock = sock?;
-    let family = kernel::<u16>(sock + setting!(sock_family)).unwrap_or(0);
+    if sock.is_none() && !is_pipe {
+        return None;
+    }
+    let sock = sock.unwrap_or(0);
+    let family = if is_pipe { FAMILY_PIPE } else { kernel::<u16>(sock + setting!(sock_family)).unwrap_or(0) };
     let mut opened = ConnectionOpened {
         header: header(kind::CONNECTION_OPENED, size_of::<ConnectionOpened>()),
         connection: entry.id,
@@ -157,6 +166,11 @@ fn open_file(fd: u32) -> Option<OpenFile> {
 #[inline(always)]
 pub(crate) fn mode(fd: u32) -> Option<u16> {
     kernel::<u16>(open_file(fd)?.inode + setting!(inode_mode))
+}
+
+#[inline(always)]
+fn is_pipe(file: &OpenFile) -> bool {
+    kernel::<u16>(file.inode + setting!(inode_mode)).is_some_and(|mode| mode & S_IFMT == S_IFIFO)
 }
 
 /// The `struct sock` of a stream socket's file: `file->private_data` is its `struct socket` (kernel

@@ -264,7 +264,8 @@ fn send_chain(
 /// Who runs on this thread, where one thread serves many.
 #[inline(always)]
 fn who(target: &Target) -> Scope {
-    let nobody = Scope { context: 0, task: 0, flags: 0, padding: 0 };
+    let flags = target.contexts.always & pyapm_wire::scope::flag::HANDS_ON;
+    let nobody = Scope { context: 0, task: 0, flags, padding: 0 };
     if target.contexts.on == 0 {
         return nobody;
     }

@@ -16,7 +16,7 @@ use crate::lifecycle::header;
 use crate::maps::{Connection, HANDLED, HINTS, IO_SCRATCH, IoScratch, TARGETS, setting};
 use crate::memory::{copy_user, opaque, user};
 use crate::registers::{DI, DX, R10, SI, register, saved_registers};
-use crate::{scope, stack, tls};
+use crate::{handed, scope, stack, tls};
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::tracepoint;
@@ -151,7 +151,12 @@ fn run(context: &TracePointContext, copy: u32) -> u32 {
         return 0;
     }
     call.outbound = u64::from(outbound);
-    let Some(entry) = connection::find(tgid, fd as u32, target.generation) else { return 0 };
+    let Some(entry) = connection::find(tgid, fd as u32, target) else {
+        if id == WRITE && result == 1 {
+            handed::back(target, fd as u32, call.address);
+        }
+        return 0;
+    };
     // SAFETY: map values stay valid while the program runs.
     tls::carried_by(thread, unsafe { (*entry).id });
     moved(target, entry, result, 0, scratch);

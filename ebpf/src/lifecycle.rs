@@ -7,7 +7,7 @@
 //! The first adds the child to the targets itself, before its first instruction.
 
 use crate::emit;
-use crate::maps::{SLEEPERS, TARGETS, THREAD_SCRATCH, TLS_CALLS, TLS_SCRATCH, setting};
+use crate::maps::{SLEEPERS, SQLITE_CALLS, TARGETS, THREAD_SCRATCH, TLS_CALLS, TLS_SCRATCH, setting};
 use crate::memory::kernel;
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -18,6 +18,7 @@ use aya_log_ebpf::warn;
 use pyapm_wire::count;
 use pyapm_wire::event::{Fork, Header, kind};
 use pyapm_wire::python::route;
+use pyapm_wire::target::pipes;
 
 /// The header of a record about the current thread, now.
 #[inline(always)]
@@ -47,6 +48,7 @@ fn process_fork(context: TracePointContext) -> u32 {
     let mut child = *target;
     // SAFETY: the helper has no preconditions.
     child.generation = unsafe { bpf_ktime_get_ns() };
+    child.pipes = if target.pipes == pipes::CHILDREN { pipes::OWN } else { pipes::NONE };
     if TARGETS.insert(tgid, child, 0).is_err() {
         emit::add(count::TARGETS_FULL, 1);
         warn!(&context, "the target map is full: process {} is not followed", tgid);
@@ -68,6 +70,7 @@ fn process_exec(_context: TracePointContext) -> u32 {
         // SAFETY: as above.
         unsafe {
             (*target).layout.route = route::NONE;
+            (*target).pipes = pipes::NONE;
             (*target).generation = bpf_ktime_get_ns();
         }
     }
@@ -86,6 +89,7 @@ fn process_exit(_context: TracePointContext) -> u32 {
     }
     let _absent_is_fine = THREAD_SCRATCH.remove(id);
     let _absent_is_fine = TLS_CALLS.remove(id);
+    let _absent_is_fine = SQLITE_CALLS.remove(id);
     let _absent_is_fine = TLS_SCRATCH.remove(id);
     let _absent_is_fine = SLEEPERS.remove(id as u32);
     // SAFETY: the helper has no preconditions.

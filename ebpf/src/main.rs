@@ -7,6 +7,8 @@
 #[cfg(target_arch = "bpf")]
 mod announce;
 #[cfg(target_arch = "bpf")]
+mod bytecode;
+#[cfg(target_arch = "bpf")]
 mod connection;
 #[cfg(target_arch = "bpf")]
 mod context;
@@ -18,6 +20,8 @@ mod drivers;
 mod emit;
 #[cfg(target_arch = "bpf")]
 mod exceptions;
+#[cfg(target_arch = "bpf")]
+mod handed;
 #[cfg(target_arch = "bpf")]
 mod identity;
 #[cfg(target_arch = "bpf")]
@@ -40,6 +44,8 @@ mod registers;
 mod sample;
 #[cfg(target_arch = "bpf")]
 mod scope;
+#[cfg(target_arch = "bpf")]
+mod sqlite;
 #[cfg(target_arch = "bpf")]
 mod stack;
 #[cfg(target_arch = "bpf")]

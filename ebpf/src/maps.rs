@@ -7,7 +7,9 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use pyapm_wire::connection::{HINT_SLOTS, Hint, Key, RECORD_CAPTURE, TAIL_CAPTURE};
 use pyapm_wire::count;
-use pyapm_wire::event::{Io, NATIVE_CAPTURE, Native, STATEMENT_CAPTURE, Sleeper, Stack, Statement};
+use pyapm_wire::event::{
+    Io, NATIVE_CAPTURE, Native, STATEMENT_CAPTURE, Sleeper, SqliteLayout, Stack, Statement,
+};
 use pyapm_wire::python::{CODE_BYTES, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES};
 use pyapm_wire::settings::{IO_COPIES, Settings};
 use pyapm_wire::target::{MAX_SLEEPERS, MAX_TARGETS, Target};
@@ -85,6 +87,20 @@ pub(crate) static BLANK: PerCpuArray<StatementScratch> = PerCpuArray::with_max_e
 /// thread exit.
 #[map]
 pub(crate) static TLS_CALLS: HashMap<u64, TlsCall> = HashMap::with_max_entries(16_384, 0);
+
+/// Threads that have been inside SQLite's `sqlite3_step` or `sqlite3_prepare`, and their outermost call when they
+/// are. Removed at thread exit.
+#[map]
+pub(crate) static SQLITE_CALLS: HashMap<u64, SqliteCall> = HashMap::with_max_entries(16_384, 0);
+
+/// Statements of SQLite that have begun and are not over. LRU: one that its application forgets is never over.
+#[map]
+pub(crate) static SQLITE_RUNNING: LruHashMap<SqliteKey, SqliteRun> = LruHashMap::with_max_entries(16_384, 0);
+
+/// What a build of SQLite is like, by the address of a probe. Written by userspace: children have their parents'
+/// addresses. LRU: nobody knows which addresses will never be met again.
+#[map]
+pub(crate) static SQLITE_LAYOUTS: LruHashMap<u64, SqliteLayout> = LruHashMap::with_max_entries(8192, 0);
 
 /// TLS sessions on which plaintext was seen. LRU, as `CONNECTIONS`.
 #[map]
@@ -215,6 +231,39 @@ pub(crate) struct TlsCall {
     pub carrier: u64,
 }
 
+/// A statement of SQLite (`sqlite3_stmt *`) in one process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct SqliteKey {
+    pub tgid: u64,
+    pub statement: u64,
+}
+
+/// A statement of SQLite that has begun.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct SqliteRun {
+    pub rows: u64,
+    pub layout: SqliteLayout,
+    /// 0: its beginning could not be told, so nothing of it is.
+    pub told: u64,
+}
+
+/// A thread's outermost call into SQLite.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct SqliteCall {
+    /// The statement, or the database that prepares one; 0 when the thread is in no such call.
+    pub handle: u64,
+    /// The stack pointer at its beginning: calls that the library makes itself begin further down.
+    pub stack_pointer: u64,
+    /// Of a preparation: when it began, its text, the text's length or -1, and the probe's address. 0 in a step.
+    pub since_ns: u64,
+    pub text: u64,
+    pub length: i64,
+    pub probe: u64,
+}
+
 #[repr(C)]
 pub(crate) struct StackScratch {
     pub walk: Walk,
@@ -255,6 +304,7 @@ pub(crate) struct Walk {
     pub has_owner: u64,
     pub has_bytecode: u64,
     pub has_entry: u64,
+    pub has_copies: u64,
     /// Frames of the interpreter's own before the first Python frame.
     pub top_entries: u64,
     /// The interpreter frame, and the code object, that the walk is at. What is read of a frame lies where it

@@ -51,7 +51,7 @@ fn queued(context: &ProbeContext) -> Option<()> {
     let scope = scope::take(target, unsafe { &raw mut (*scratch).stack });
     let handle = user::<u64>(context.arg::<u64>(1)? + HANDLE).filter(|handle| *handle != 0)?;
     let fd = user::<u32>(handle + DESCRIPTOR)?;
-    let entry = connection::find(tgid, fd, target.generation)?;
+    let entry = connection::find(tgid, fd, target)?;
     // SAFETY: map values stay valid while the program runs.
     let connection = unsafe { (*entry).id };
     let header = header(kind::WRITE_QUEUED, size_of::<Queued>());

@@ -31,6 +31,7 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Scope {
     let contexts = &target.contexts;
     let mut scope = Scope { context: 0, task: 0, flags: 0, padding: 0 };
     if contexts.on == 0 {
+        scope.flags = contexts.always & flag::HANDS_ON;
         return scope;
     }
     let Ok(tstate) = thread_state(&target.layout) else { return scope };

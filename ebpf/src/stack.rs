@@ -1,6 +1,7 @@
 //! The one unwinder: walks the Python frames of the current thread. It runs on that thread, so the chain
 //! cannot move under it. No CPython version is known here; offsets come with the target.
 
+use crate::bytecode::copy_of_bytecode;
 use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{STACKS, StackScratch, Walk, setting};
@@ -111,6 +112,7 @@ pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
         (*walk).has_bytecode = all_ones_unless_absent(layout.code_bytecode);
         (*walk).top_entries = 0;
         (*walk).has_entry = all_ones_unless_absent(layout.frame_entry);
+        (*walk).has_copies = all_ones_unless_absent(layout.frame_copy);
     }
     // Every call from C may have put a shim between two frames, so allow for more steps than frames.
     for _ in 0..MAX_FRAMES + MAX_FRAMES / 2 {
@@ -195,7 +197,14 @@ pub(crate) fn step(
     let code = unsafe { field::<u64, FRAME_BYTES>(frame, layout.frame_code) } & tag_mask;
     let instruction = unsafe { field::<u64, FRAME_BYTES>(frame, layout.frame_instruction) };
     let by_pointer = unsafe { (*walk).has_bytecode };
-    let from_pointer = instruction.wrapping_sub(code + u64::from(layout.code_bytecode));
+    let mut start = code + u64::from(layout.code_bytecode);
+    // SAFETY: as above.
+    let copy = u64::from(unsafe { field::<u32, FRAME_BYTES>(frame, layout.frame_copy) });
+    let copy = copy & unsafe { (*walk).has_copies };
+    if copy != 0 {
+        start = copy_of_bytecode(code, copy, start);
+    }
+    let from_pointer = instruction.wrapping_sub(start);
     let from_last = u64::from((instruction as u32).wrapping_mul(layout.instruction_scale));
     let instruction = ((from_pointer & by_pointer) | (from_last & !by_pointer)) as i32;
     // SAFETY: as above, here and below.
@@ -319,6 +328,7 @@ impl Gil {
             let interpreter = user::<u64>(tstate + u64::from(layout.tstate_interpreter))?;
             address = user::<u64>(interpreter + u64::from(layout.interpreter_gil))?;
         }
+        address = address.wrapping_add(u64::from(layout.gil_head));
         let [holder, locked] = user::<[u64; 2]>(address.wrapping_add(u64::from(gil::LAST_HOLDER)))?;
         Some(Self { address, is_held_by_it: locked as u32 == 1 && holder == tstate })
     }

@@ -1,4 +1,5 @@
-//! `drivers.py` under gunicorn, with every server that it asks: one worker, whose connections are made before it serves.
+//! `drivers.py` under gunicorn, or `async_drivers.py` under uvicorn, with every server that it asks: one worker, whose
+//! connections are made before it serves, unless they are to be made late.
 
 use crate::guard::Guard;
 use crate::load::{Address, Connection, Request};
@@ -10,6 +11,17 @@ use crate::workload::Workload;
 use anyhow::{Context, Result, bail};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
+
+/// Which application asks, and when its worker imports drivers and connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// Each request in turn, on connections that are there when it serves.
+    Sync,
+    /// The same, but nothing is imported before `/open/NAME` is asked for.
+    SyncLate,
+    /// On an event loop.
+    Async,
+}
 
 /// The running application.
 #[derive(Debug)]
@@ -32,6 +44,14 @@ impl Drivers {
     /// # Errors
     /// When any of these does not start.
     pub fn start(python: &Python) -> Result<Self> {
+        Self::start_as(python, Asks::Sync)
+    }
+
+    /// As [`Self::start`], for the application that asks in this way.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_as(python: &Python, asks: Asks) -> Result<Self> {
         let (mysql, postgresql) = (MariaDb::start()?, Server::postgresql()?);
         let (redis, memcached) = (Server::redis()?, Server::memcached()?);
         let upstream = Workload::http_over_tcp(python)?;
@@ -60,9 +80,19 @@ impl Drivers {
         let folder =
             tempfile::Builder::new().prefix("pyapm-drivers-").tempdir().context("no temporary folder")?;
         let Address::Tcp(http) = &upstream.address else { bail!("the upstream is not on TCP") };
-        let mut command = Command::new(python.program("gunicorn"));
+        let mut command;
+        if asks == Asks::Async {
+            command = Command::new(python.program("python"));
+            command.args(["-m", "uvicorn", "async_drivers:application", "--port", "0", "--loop", "asyncio"]);
+        } else {
+            command = Command::new(python.program("gunicorn"));
+            command.args(["drivers:application", "--bind", "127.0.0.1:0", "--workers", "1"]);
+            command.arg("--no-control-socket");
+        }
+        if asks == Asks::SyncLate {
+            command.env("LATE", "1");
+        }
         command
-            .args(["drivers:application", "--bind", "127.0.0.1:0", "--workers", "1", "--no-control-socket"])
             .current_dir(place::workloads())
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("MY_PORT", mysql.port().to_string())
@@ -71,10 +101,10 @@ impl Drivers {
             .env("MEMCACHED_PORT", memcached.port.to_string())
             .env("HTTP_PORT", http.port().to_string());
         let mut master = Guard::start(&mut command, &folder.path().join("log"), None)?;
-        let address = wait::until("gunicorn to listen", || {
+        let address = wait::until("the application to listen", || {
             master.check_alive()?;
             let log = master.log();
-            let Some((_, rest)) = log.split_once("Listening at: http://") else { return Ok(None) };
+            let Some((_, rest)) = log.split_once(" http://") else { return Ok(None) };
             rest.split_whitespace().next().map(Address::parse).transpose()
         })?;
         let drivers = Self { master, address, mysql, postgresql, redis, memcached, upstream, folder };
@@ -91,17 +121,23 @@ impl Drivers {
         self.master.pid()
     }
 
+    /// Asks for one path; the body of the answer.
+    ///
+    /// # Errors
+    /// When it is not answered by 200.
+    pub fn get(&self, path: &str) -> Result<Vec<u8>> {
+        let answer = Connection::open(&self.address)?.ask(&Request::get(path).close())?;
+        if answer.status != 200 {
+            bail!("`{path}` was answered by {}: {}", answer.status, self.master.log());
+        }
+        Ok(answer.body)
+    }
+
     /// Asks for these paths, one after the other.
     ///
     /// # Errors
     /// When any is not answered by 200.
     pub fn ask(&self, paths: &[&str]) -> Result<()> {
-        for path in paths {
-            let answer = Connection::open(&self.address)?.ask(&Request::get(path).close())?;
-            if answer.status != 200 {
-                bail!("`{path}` was answered by {}: {}", answer.status, self.master.log());
-            }
-        }
-        Ok(())
+        paths.iter().try_for_each(|path| self.get(path).map(|_body| ()))
     }
 }

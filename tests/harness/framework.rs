@@ -30,22 +30,39 @@ impl Served {
     /// # Errors
     /// When it does not start.
     pub fn start(framework: Framework, python: &Python) -> Result<Self> {
+        Self::start_made(framework, python, false)
+    }
+
+    /// The same, with an application that a factory makes when the server asks for it, and that nobody else holds: not for
+    /// Django, whose routes are a module's.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_by_factory(framework: Framework, python: &Python) -> Result<Self> {
+        Self::start_made(framework, python, true)
+    }
+
+    fn start_made(framework: Framework, python: &Python, factory: bool) -> Result<Self> {
         let folder =
             tempfile::Builder::new().prefix("pyapm-framework-").tempdir().context("no temporary folder")?;
         let mut command = match framework {
             Framework::Django => gunicorn(python, "django_app:application"),
+            Framework::Flask if factory => gunicorn(python, "factories:flask()"),
             Framework::Flask => gunicorn(python, "flask_app:application"),
             Framework::FastApi => {
                 let mut command = Command::new(python.program("python"));
                 command.args([
                     "-m",
                     "uvicorn",
-                    "fastapi_app:application",
+                    if factory { "factories:fastapi" } else { "fastapi_app:application" },
                     "--port",
                     "0",
                     "--loop",
                     "asyncio",
                 ]);
+                if factory {
+                    command.arg("--factory");
+                }
                 command
             }
         };

@@ -1,5 +1,6 @@
 //! Every interpreter that can be had: those that the set-up unpacks from other suites of the distribution, each in a
-//! root of its own, the machine's own, and what pyenv and uv have built. And scripts that run under them.
+//! root of its own, the machine's own, what pyenv and uv have built, and free-threaded builds wherever they are from. And
+//! scripts that run under them.
 
 use crate::guard::Guard;
 use crate::place::{root, workloads};
@@ -14,6 +15,8 @@ use tempfile::TempDir;
 pub const GUARANTEED: [u8; 5] = [9, 11, 13, 14, 15];
 /// All versions that pyapm understands.
 pub const ALL: std::ops::RangeInclusive<u8> = 8..=15;
+/// Of these, those that can be built without the GIL.
+pub const FREE_THREADED: std::ops::RangeInclusive<u8> = 13..=15;
 
 /// A build of Python 3.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct Interpreter {
     pub minor: u8,
     /// Whether the interpreter is in a libpython, not in the executable.
     pub shared: bool,
+    /// Whether it was built without the GIL.
+    pub free_threaded: bool,
     /// Where it is from: `trixie-3.13.5-2`, `pyenv-3.8.18`.
     pub origin: String,
     home: Home,
@@ -38,7 +43,8 @@ enum Home {
 impl std::fmt::Display for Interpreter {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let build = if self.shared { "shared" } else { "static" };
-        write!(formatter, "3.{} {build} ({})", self.minor, self.origin)
+        let threads = if self.free_threaded { "t" } else { "" };
+        write!(formatter, "3.{}{threads} {build} ({})", self.minor, self.origin)
     }
 }
 
@@ -52,13 +58,17 @@ impl Interpreter {
         for minor in GUARANTEED {
             for shared in [false, true] {
                 ensure!(
-                    found.iter().any(|one| one.minor == minor && one.shared == shared),
+                    found.iter().any(|one| one.is(minor, shared, false)),
                     "no {} Python 3.{minor}; try `cargo xtask setup --only python`",
                     if shared { "shared" } else { "static" }
                 );
             }
         }
         Ok(found)
+    }
+
+    fn is(&self, minor: u8, shared: bool, free_threaded: bool) -> bool {
+        (self.minor, self.shared, self.free_threaded) == (minor, shared, free_threaded)
     }
 
     /// The machine's own, whose executable holds the interpreter.
@@ -137,58 +147,86 @@ pub fn found() -> Vec<Interpreter> {
         for (shared, ending) in [(false, ""), (true, "-shared")] {
             let program = PathBuf::from(format!("/usr/bin/python3.{minor}{ending}"));
             let home = Home::Root { root: folder.clone(), program };
-            found.push(Interpreter { minor, shared, origin: name.clone(), home });
+            found.push(Interpreter { minor, shared, free_threaded: false, origin: name.clone(), home });
         }
     }
     for minor in ALL {
         let program = PathBuf::from(format!("/usr/bin/python3.{minor}"));
         if program.is_file() {
-            let origin = OF_MACHINE.to_owned();
-            found.push(Interpreter { minor, shared: false, origin, home: Home::Machine { program } });
+            found.push(Interpreter {
+                minor,
+                shared: false,
+                free_threaded: false,
+                origin: OF_MACHINE.to_owned(),
+                home: Home::Machine { program },
+            });
         }
     }
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
     let pyenv = std::env::var_os("PYENV_ROOT").map_or_else(|| home.join(".pyenv"), PathBuf::from);
-    for (builder, folder) in [("pyenv", pyenv.join("versions")), ("uv", home.join(".local/share/uv/python"))]
-    {
+    for (builder, folder) in [
+        ("pyenv", pyenv.join("versions")),
+        ("uv", home.join(".local/share/uv/python")),
+        ("built", root().join("target/pyapm/free-threaded")),
+    ] {
         for (folder, name) in entries(&folder) {
             let version = name.strip_prefix("cpython-").unwrap_or(&name);
             let Some(minor) = version.strip_prefix("3.").and_then(minor) else { continue };
-            let program = folder.join(format!("bin/python3.{minor}"));
+            // Builds without the GIL have a name of their own, and the other one as well.
+            let free_threaded = folder.join(format!("bin/python3.{minor}t")).is_file();
+            let threads = if free_threaded { "t" } else { "" };
+            let program = folder.join(format!("bin/python3.{minor}{threads}"));
             // A link to another version's folder would be the same build again.
             if !program.is_file() || folder.is_symlink() {
                 continue;
             }
             // pyenv links the executable to the library where it builds one; uv's executables hold it all.
-            let shared =
-                builder == "pyenv" && folder.join(format!("lib/libpython3.{minor}.so.1.0")).is_file();
+            let library = folder.join(format!("lib/libpython3.{minor}{threads}.so.1.0"));
+            let shared = builder == "pyenv" && library.is_file();
             let origin = format!("{builder}-{name}");
-            found.push(Interpreter { minor, shared, origin, home: Home::Machine { program } });
+            found.push(Interpreter { minor, shared, free_threaded, origin, home: Home::Machine { program } });
+        }
+    }
+    let more = std::env::var_os("PYAPM_TEST_PYTHONS").unwrap_or_default();
+    for program in std::env::split_paths(&more) {
+        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(minor) = name.strip_prefix("python3.").and_then(minor) else { continue };
+        let free_threaded = name.ends_with('t');
+        if free_threaded && program.is_file() {
+            let origin = program.display().to_string();
+            found.push(Interpreter {
+                minor,
+                shared: false,
+                free_threaded,
+                origin,
+                home: Home::Machine { program },
+            });
         }
     }
     found.retain(|one| ALL.contains(&one.minor));
-    found.sort_by(|left, right| {
-        (left.minor, left.shared, &left.origin).cmp(&(right.minor, right.shared, &right.origin))
-    });
+    let order = |one: &Interpreter| (one.minor, one.free_threaded, one.shared, one.origin.clone());
+    found.sort_by_key(order);
     found
 }
 
-/// One line for each version, for the end of a run of tests: which builds took part, and which there are not.
+/// One line for each version and kind of build, for the end of a run of tests: which builds took part, and which there
+/// are not.
 #[must_use]
 pub fn closing_lines() -> Vec<String> {
     let found = found();
-    ALL.map(|minor| {
+    let line = |minor: u8, free_threaded: bool| {
         let [of_static, of_shared] = [false, true].map(|shared| {
             let origins: Vec<&str> = found
                 .iter()
-                .filter(|one| one.minor == minor && one.shared == shared)
+                .filter(|one| one.is(minor, shared, free_threaded))
                 .map(|one| one.origin.as_str())
                 .collect();
             if origins.is_empty() { "not found".to_owned() } else { origins.join(", ") }
         });
-        format!("Python 3.{minor:<2}  static: {of_static}; shared: {of_shared}")
-    })
-    .collect()
+        let version = format!("3.{minor}{}", if free_threaded { "t" } else { "" });
+        format!("Python {version:<5} static: {of_static}; shared: {of_shared}")
+    };
+    ALL.map(|minor| line(minor, false)).chain(FREE_THREADED.map(|minor| line(minor, true))).collect()
 }
 
 fn entries(folder: &Path) -> Vec<(PathBuf, String)> {
@@ -294,7 +332,8 @@ mod tests {
     #[test]
     fn each_version_has_its_closing_line() {
         let lines = closing_lines();
-        assert_eq!(lines.len(), 8);
-        assert!(lines[0].starts_with("Python 3.8 ") && lines[7].starts_with("Python 3.15"), "{lines:?}");
+        assert_eq!(lines.len(), 11);
+        assert!(lines[0].starts_with("Python 3.8 ") && lines[7].starts_with("Python 3.15 "), "{lines:?}");
+        assert!(lines[8].starts_with("Python 3.13t ") && lines[10].starts_with("Python 3.15t "), "{lines:?}");
     }
 }

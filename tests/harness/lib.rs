@@ -17,6 +17,8 @@ pub mod mariadb;
 pub mod place;
 pub mod prometheus;
 pub mod pyapm;
+pub mod queues;
+pub mod rabbitmq;
 pub mod receiver;
 pub mod record;
 pub mod server;

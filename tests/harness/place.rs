@@ -92,6 +92,14 @@ impl Python {
         Self::named("venv-servers")
     }
 
+    /// The environment with queues and their clients.
+    ///
+    /// # Errors
+    /// When it is not here.
+    pub fn with_queues() -> Result<Self> {
+        Self::named("venv-queues")
+    }
+
     /// One environment.
     ///
     /// # Errors
@@ -111,9 +119,9 @@ impl Python {
     }
 }
 
-/// Interpreters of Python 3.8 to 3.15 on this machine, for workloads that need nothing but the standard library: pyenv's,
-/// the distribution's, and those in the variable `PYAPM_TEST_PYTHONS` (separated by colons). To stderr the minor
-/// versions that are not here.
+/// Interpreters of Python 3.8 to 3.15 on this machine, and those without the GIL, for workloads that need nothing but the standard library: pyenv's,
+/// the distribution's, what `cargo xtask setup --free-threaded` has built, and those in the variable
+/// `PYAPM_TEST_PYTHONS` (separated by colons). To stderr the versions that are not here.
 ///
 /// # Errors
 /// When there is none at all.
@@ -122,14 +130,24 @@ pub fn interpreters() -> Result<Vec<PathBuf>> {
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".pyenv"),
         PathBuf::from,
     );
-    let versions: Vec<PathBuf> = std::fs::read_dir(pyenv.join("versions"))
-        .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
-        .unwrap_or_default();
+    let folders = [pyenv.join("versions"), environments().join("free-threaded")];
+    let versions: Vec<PathBuf> = folders
+        .iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
     let mut found = Vec::new();
-    for minor in 8..=15 {
-        let name = format!("python3.{minor}");
-        let mut candidates: Vec<PathBuf> =
-            versions.iter().map(|version| version.join("bin").join(&name)).collect();
+    let with_gil = (8..=15).map(|minor| format!("3.{minor}"));
+    for version in with_gil.chain((13..=15).map(|minor| format!("3.{minor}t"))) {
+        let name = format!("python{version}");
+        let is_free_threaded = |folder: &Path| folder.join("bin").join(format!("{name}t")).is_file();
+        let mut candidates: Vec<PathBuf> = versions
+            .iter()
+            // A build without the GIL has both names.
+            .filter(|folder| !is_free_threaded(folder))
+            .map(|version| version.join("bin").join(&name))
+            .collect();
         candidates.push(Path::new("/usr/bin").join(&name));
         let more = std::env::var_os("PYAPM_TEST_PYTHONS").unwrap_or_default();
         candidates.extend(
@@ -138,7 +156,7 @@ pub fn interpreters() -> Result<Vec<PathBuf>> {
         );
         candidates.retain(|path| path.is_file());
         if candidates.is_empty() {
-            eprintln!("NOT RUN on Python 3.{minor}: no interpreter found");
+            eprintln!("NOT RUN on Python {version}: no interpreter found");
         }
         found.extend(candidates);
     }

@@ -105,6 +105,20 @@ impl Pyapm {
         })
     }
 
+    /// Waits until what it has written to stderr satisfies the condition.
+    ///
+    /// # Errors
+    /// When pyapm ends before.
+    pub fn wait_for_log(&mut self, what: &str, condition: impl Fn(&str) -> bool) -> Result<()> {
+        wait::until(what, || {
+            if condition(&self.process.log()) {
+                return Ok(Some(()));
+            }
+            self.check()?;
+            Ok(None)
+        })
+    }
+
     /// Waits until at least so many transactions have been reported.
     ///
     /// # Errors

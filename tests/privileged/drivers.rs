@@ -7,8 +7,8 @@ use harness::pyapm::{Pyapm, Report};
 use harness::source::site_in;
 use pyapm_model::line::{Span, SpanKind, WarningKind};
 
-/// One call: its mark in `drivers.py`, and what its span must say.
-struct Call {
+/// One call: its mark in the workload, and what its span must say.
+pub(crate) struct Call {
     mark: &'static str,
     /// `db.query.text`, or the name where there is none.
     text: &'static str,
@@ -18,22 +18,22 @@ struct Call {
     status: Option<u16>,
 }
 
-const fn call(mark: &'static str, text: &'static str) -> Call {
+pub(crate) const fn call(mark: &'static str, text: &'static str) -> Call {
     Call { mark, text, error: None, rows: None, affected: None, status: None }
 }
 
 const SELECT: &str = "SELECT name FROM people WHERE id < ?";
 const NOSUCH: &str = "SELECT secret FROM nosuch";
 
-const fn select(mark: &'static str, rows: u64) -> Call {
+pub(crate) const fn select(mark: &'static str, rows: u64) -> Call {
     Call { rows: Some(rows), ..call(mark, SELECT) }
 }
 
-const fn fails(mark: &'static str, text: &'static str, error: &'static str) -> Call {
+pub(crate) const fn fails(mark: &'static str, text: &'static str, error: &'static str) -> Call {
     Call { error: Some(error), ..call(mark, text) }
 }
 
-const fn changes(mark: &'static str, text: &'static str, affected: u64) -> Call {
+pub(crate) const fn changes(mark: &'static str, text: &'static str, affected: u64) -> Call {
     Call { affected: Some(affected), ..call(mark, text) }
 }
 
@@ -42,9 +42,9 @@ const fn http(mark: &'static str, text: &'static str, status: u16) -> Call {
 }
 
 /// Path, kind, system, calls.
-type Page = (&'static str, SpanKind, Option<&'static str>, &'static [Call]);
+pub(crate) type Page = (&'static str, SpanKind, Option<&'static str>, &'static [Call]);
 
-const PSYCOPG2: &[Call] = &[
+pub(crate) const PSYCOPG2: &[Call] = &[
     select("psycopg2 select", 2),
     changes("psycopg2 update", "UPDATE people SET name = ? WHERE id = ?", 1),
     fails("psycopg2 error", NOSUCH, "42P01"),
@@ -137,17 +137,24 @@ const PAGES: &[Page] = &[
         &[http("requests get", "GET /chunked/{id}", 200), http("requests post", "POST /echo", 200)],
     ),
     ("httpx", SpanKind::Http, None, &[http("httpx get", "GET /download/{id}", 200)]),
+    ("sqlite3", SpanKind::Db, Some("sqlite"), SQLITE),
+];
+
+pub(crate) const SQLITE: &[Call] = &[
+    select("sqlite3 select", 2),
+    changes("sqlite3 update", "UPDATE people SET name = ? WHERE id = ?", 1),
+    fails("sqlite3 error", NOSUCH, "SQLITE_ERROR"),
 ];
 
 /// Statements that are prepared are calls to the server too, but no work of the application's.
-fn is_preparation(span: &Span) -> bool {
+pub(crate) fn is_preparation(span: &Span) -> bool {
     span.name.starts_with("PREPARE ")
 }
 
-fn assert_is(span: &Span, expected: &Call, kind: SpanKind, system: Option<&str>) {
-    let site = site_in("drivers.py", &format!("call: {}", expected.mark)).unwrap();
+fn assert_is(file: &str, span: &Span, expected: &Call, kind: SpanKind, system: Option<&str>) {
+    let site = site_in(file, &format!("call: {}", expected.mark)).unwrap();
     let frame = span.stack.first().unwrap_or_else(|| panic!("no call site: {span:#?}"));
-    assert!(frame.file.ends_with("drivers.py"), "{span:#?}");
+    assert!(frame.file.ends_with(file), "{span:#?}");
     assert_eq!(frame.line, Some(site.line), "{span:#?}");
     assert_eq!((span.kind, span.db_system.as_deref()), (kind, system), "{span:#?}");
     assert_eq!(span.db_query.as_deref().unwrap_or(&span.name), expected.text, "{span:#?}");
@@ -160,7 +167,8 @@ fn assert_is(span: &Span, expected: &Call, kind: SpanKind, system: Option<&str>)
         assert_eq!(span.affected_rows, expected.affected, "{span:#?}");
     }
     assert!(span.duration_ns > 0, "{span:#?}");
-    assert!(span.server_port.is_some(), "{span:#?}");
+    // SQLite is a library, and has no server.
+    assert_eq!(span.server_port.is_some(), system != Some("sqlite"), "{span:#?}");
 }
 
 /// The spans of the only transaction with this path, those left out that `but` names.
@@ -172,12 +180,23 @@ fn spans_of<'a>(report: &'a Report, path: &str, but: impl Fn(&Span) -> bool) -> 
     transaction.spans.iter().filter(|span| !but(span)).collect()
 }
 
-fn assert_page(report: &Report, path: &str, (_, kind, system, calls): &Page, but: impl Fn(&Span) -> bool) {
+pub(crate) fn assert_page(report: &Report, path: &str, page: &Page, but: impl Fn(&Span) -> bool) {
+    assert_page_in("drivers.py", report, path, page, but);
+}
+
+/// The calls of one page are those, in that order, made in this file.
+pub(crate) fn assert_page_in(
+    file: &str,
+    report: &Report,
+    path: &str,
+    (_, kind, system, calls): &Page,
+    but: impl Fn(&Span) -> bool,
+) {
     let spans = spans_of(report, path, but);
     let texts: Vec<_> = spans.iter().map(|span| (&span.name, &span.db_query)).collect();
     assert_eq!(spans.len(), calls.len(), "{path}: {texts:#?}");
     for (span, expected) in spans.iter().zip(*calls) {
-        assert_is(span, expected, *kind, *system);
+        assert_is(file, span, expected, *kind, *system);
     }
 }
 

@@ -4,6 +4,7 @@ use harness::framework::{Framework, Served};
 use harness::place::Python;
 use harness::pyapm::{Pyapm, Report};
 use harness::traceback::{self, Printed};
+use pyapm_model::error::Error;
 use pyapm_model::line::Transaction;
 use serde::Deserialize;
 
@@ -42,6 +43,11 @@ fn of<'a>(report: &'a Report, path: &str) -> Vec<&'a Transaction> {
     found
 }
 
+fn error_of<'a>(report: &Report, transaction: &'a Transaction) -> &'a Error {
+    let nothing = || panic!("no error of {transaction:#?}\n{:#?}\n{:#?}", report.errors, report.summary);
+    transaction.error.as_ref().unwrap_or_else(nothing)
+}
+
 fn check(framework: Framework) {
     let (report, printed) = observe(framework);
     assert_eq!(printed.len(), 2 * TIMES);
@@ -61,20 +67,20 @@ fn check(framework: Framework) {
     }
     // A transaction that failed shows what made it fail.
     for transaction in of(&report, "/deep") {
-        let error = transaction.error.as_ref().unwrap();
+        let error = error_of(&report, transaction);
         assert_eq!((error.kind.as_str(), error.handled), ("ZeroDivisionError", Some(false)));
         assert_eq!(error.message.as_deref(), Some("division by zero"));
         assert_eq!(error.stack[0].function, "divide");
         assert_eq!(error.tid, transaction.tid);
     }
     for transaction in of(&report, "/refused") {
-        let error = transaction.error.as_ref().unwrap();
+        let error = error_of(&report, transaction);
         assert_eq!((error.kind.as_str(), error.module.as_deref()), ("Refused", Some("said")));
         assert_eq!((error.chain.len(), error.chain[0].kind.as_str()), (1, "KeyError"));
     }
     // One that the application answered itself shows what it had caught.
     for transaction in of(&report, "/excused") {
-        let error = transaction.error.as_ref().unwrap();
+        let error = error_of(&report, transaction);
         assert_eq!((error.kind.as_str(), error.handled), ("AttributeError", Some(true)));
         assert_eq!(error.stack.last().unwrap().function, "excused");
     }

@@ -68,6 +68,25 @@ fn of<'a>(report: &'a Report, path: &str) -> &'a Transaction {
     report.transactions.iter().find(|one| one.path.as_deref() == Some(path)).unwrap()
 }
 
+/// No module holds the application: `gunicorn 'shop:create_app()'`, `uvicorn --factory`.
+#[test]
+fn routes_of_applications_that_a_factory_made() {
+    let python = Python::named("venv-3.11").unwrap();
+    for framework in [Framework::Flask, Framework::FastApi] {
+        let served = Served::start_by_factory(framework, &python).unwrap();
+        let mut pyapm = Pyapm::attach(served.pid(), &[]).unwrap();
+        ask(&served, (1..=50).map(|number| format!("/users/{number}")));
+        ask(&served, ["/shops/corner/orders/7/", "/files/a/b.txt"].into_iter().map(str::to_owned));
+        pyapm.wait_for_transactions(52).unwrap();
+        let report = pyapm.stop().unwrap();
+        assert_eq!(report.transactions.iter().filter(|one| one.name == "GET /users/{number}").count(), 50);
+        let found = of(&report, "/shops/corner/orders/7/");
+        assert_eq!(found.route.as_deref(), Some("/shops/{shop}/orders/{order}/"), "{framework:?}");
+        assert_eq!(found.handler.as_ref().unwrap().function, "answer_order");
+        assert_eq!(of(&report, "/files/a/b.txt").route.as_deref(), Some("/files/{name}"));
+    }
+}
+
 #[test]
 fn routes_of_django() {
     check(

@@ -4,6 +4,7 @@
 
 Each path runs its calls one after the other, and each call stands on a line of its own with a mark (`# call: NAME`).
 Connections are those of the worker, made when it comes up, but for the paths below `/fresh/`, which make their own.
+With LATE=1 the worker imports and connects nothing until it is asked for `/open/NAME`.
 Drivers that are not installed answer 501.
 """
 
@@ -182,6 +183,34 @@ def sqlite3_connect():
     return connection
 
 
+def sqlite3_counted(connection):
+    """Answers with the statements that SQLite ran, which it tells itself (`sqlite3_trace_v2`), one a line."""
+    ran = []
+    connection.set_trace_callback(ran.append)
+    cursor = connection.cursor()
+    rows = [(f"name {number}",) for number in range(3)]
+    cursor.executemany("INSERT INTO counted (name) VALUES (?)", rows)  # call: counted many
+    connection.commit()  # call: counted commit
+    cursor.execute("SELECT name FROM counted")  # call: counted part
+    cursor.fetchone()
+    with fails():
+        cursor.execute("INSERT INTO counted (name) VALUES ('name 1')")  # call: counted constraint
+    connection.rollback()  # call: counted rollback
+    # The schema changes: what was prepared before is prepared anew when it is run.
+    connection.executescript("CREATE TABLE more (a); DROP TABLE more")  # call: counted script
+    cursor.execute("DELETE FROM counted")  # call: counted delete
+    connection.commit()
+    cursor.execute("VACUUM")  # call: counted vacuum
+    connection.set_trace_callback(None)
+    return "".join(f"{statement.strip()}\n" for statement in ran).encode()
+
+
+def sqlite3_counted_connect():
+    connection = importlib.import_module("sqlite3").connect(":memory:")
+    connection.execute("CREATE TABLE counted (id INTEGER PRIMARY KEY, name TEXT UNIQUE)")
+    return connection
+
+
 def memcached(client):
     client.set("user:42:name", b"secret", noreply=False)  # call: memcached set
     assert client.get("user:42:name") == b"secret"  # call: memcached get
@@ -207,9 +236,10 @@ PATHS = {
     "requests": (requests_connect, requests),
     "httpx": (httpx_connect, httpx),
     "sqlite3": (sqlite3_connect, sqlite3),
+    "sqlite3-counted": (sqlite3_counted_connect, sqlite3_counted),
 }
 OPEN = {}
-for name, (connect, _) in PATHS.items():
+for name, (connect, _) in PATHS.items() if "LATE" not in os.environ else ():
     try:
         OPEN[name] = connect()
     except (ImportError, KeyError) as missing:
@@ -219,10 +249,15 @@ for name, (connect, _) in PATHS.items():
 def application(environ, start_response):
     path = environ["PATH_INFO"].strip("/")
     fresh, name = path.startswith("fresh/"), path.removeprefix("fresh/")
+    if path.startswith("open/"):
+        name = path.removeprefix("open/")
+        OPEN[name] = PATHS[name][0]()
+        start_response("200 OK", [("Content-Length", "0")])
+        return [b""]
     if name not in OPEN:
         start_response("501 Not Implemented", [("Content-Length", "0")])
         return [b""]
     connect, run = PATHS[name]
-    run(connect() if fresh else OPEN[name])
-    start_response("200 OK", [("Content-Length", "3")])
-    return [b"ok\n"]
+    body = run(connect() if fresh else OPEN[name]) or b"ok\n"
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]

@@ -29,6 +29,9 @@ enum Task {
         /// Only this part
         #[arg(long)]
         only: Option<setup::command::Part>,
+        /// Build free-threaded interpreters from Debian's sources, which takes minutes, and nothing else
+        #[arg(long, conflicts_with = "only")]
+        free_threaded: bool,
     },
     /// Build the kernel half and put the object where the agent embeds it
     Bpf {
@@ -66,7 +69,8 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Task::Setup { only } => setup::command::run(only),
+        Task::Setup { free_threaded: true, .. } => setup::command::free_threaded(),
+        Task::Setup { only, .. } => setup::command::run(only),
         Task::Bpf { check } => bpf::command::run(check),
         Task::Demo => demo::command::run(),
         Task::Dist { binary, prove } => dist::command::run(binary.as_deref(), prove),

@@ -62,6 +62,10 @@ definitions! {
         "Duration of HTTP requests that were served.";
     HTTP_ACTIVE: Application Gauge "http.server.active_requests" "{request}" []
         "HTTP requests that are being served.";
+    QUEUE: Application Histogram "pyapm.request.queue.duration" "s" []
+        "How long requests had waited, by what a server in front wrote into X-Request-Start, before they were read.";
+    UPGRADED: Application Gauge "pyapm.upgraded.connections" "{connection}" []
+        "Open connections that went over to another protocol after their first request (WebSocket).";
     TASK: Application Histogram "messaging.process.duration" "s" ["messaging.destination.name"]
         "Duration of tasks that were run.";
     DB_CLIENT: Application Histogram "db.client.operation.duration" "s"

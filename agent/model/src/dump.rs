@@ -40,6 +40,14 @@ pub struct Gil {
     pub held: bool,
     /// The holder; `None` when nobody holds it, or the holder is not a thread that was found.
     pub holder: Option<u32>,
+    /// False in a free-threaded build, unless something has switched the lock on: then no thread needs it.
+    #[serde(default = "always")]
+    pub enabled: bool,
+}
+
+/// Of what was written before there were others.
+fn always() -> bool {
+    true
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]

@@ -4,6 +4,7 @@
 pub use crate::error::Error;
 use crate::error::ErrorGroup;
 use crate::stack::Stack;
+use crate::task::Task;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -17,6 +18,8 @@ pub enum Line {
     /// Before the summary, one for each group.
     Errors(Box<ErrorGroup>),
     Summary(Summary),
+    /// Inside the service only, for its history.
+    Stacks(Box<Stacks>),
 }
 
 /// The first line, written once every probe is on.
@@ -69,9 +72,16 @@ pub struct Transaction {
     /// The function behind the route, at its definition; `None` when it is not known.
     #[serde(default)]
     pub handler: Option<Frame>,
+    /// How long it had waited, by what a server in front wrote down (`X-Request-Start`), before its first byte was read;
+    /// not part of `duration_ns`. `None` when nothing was written, or nothing plausible.
+    #[serde(default)]
+    pub queue_ns: Option<u64>,
     /// What looks like trouble in its calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+    /// Of tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
 }
 
 /// Where the time of a transaction went, in nanoseconds. The parts add up to its duration.
@@ -201,6 +211,12 @@ pub struct Span {
     /// From the start to the first byte of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte_ns: Option<u64>,
+    /// Of a message: a task's transaction carries the same.
+    #[serde(rename = "messaging.message.id", default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// Of a message.
+    #[serde(rename = "messaging.message.body.size", default, skip_serializing_if = "Option::is_none")]
+    pub message_bytes: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq, Hash)]
@@ -231,6 +247,17 @@ pub struct Samples {
     pub state: SampleState,
     /// Innermost frame first.
     pub stack: Stack,
+}
+
+/// All on-CPU samples of an application since the last such line, a second ago or so.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Stacks {
+    /// Wall clock.
+    pub taken_ns: u64,
+    /// Equal stacks counted together.
+    pub samples: Vec<Samples>,
+    /// Samples whose stacks were too many to be told.
+    pub left_out: u64,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, Hash)]

@@ -1,11 +1,13 @@
-//! The command line as it is written. With `recording`, which has the
-//! flags of `record`, the only file that knows clap: what leaves it are checked options.
+//! The command line as it is written. With `recording` and `reporting`, which have the
+//! flags of `record` and `report`, the only file that knows clap: what leaves it are checked options.
 
 use super::configuration::{self, ConfigRequest};
 use super::options::{
-    AttachOptions, DoctorOptions, DumpOptions, Format, PsOptions, RecordOptions, RunOptions, TopOptions,
+    AttachOptions, DoctorOptions, DumpOptions, Format, PsOptions, RecordOptions, ReportOptions, RunOptions,
+    TopOptions,
 };
 use super::recording::Record;
+use super::reporting::Report;
 use crate::transactions::sql;
 use clap::{CommandFactory as _, Parser as _};
 use std::ffi::OsString;
@@ -22,6 +24,7 @@ pub(super) enum Request {
     Attach(AttachOptions),
     Dump(DumpOptions),
     Record(RecordOptions),
+    Report(ReportOptions),
     Run(RunOptions),
     Top(TopOptions),
     Config(ConfigRequest),
@@ -67,6 +70,9 @@ pub(super) fn try_parse(
         Command::Attach(attach) => Request::Attach(attach.checked(terminal)),
         Command::Dump(dump) => Request::Dump(dump.checked()),
         Command::Record(record) => Request::Record(record.checked(&mut Arguments::command())?),
+        Command::Report(report) => {
+            Request::Report(report.checked(&jiff::Zoned::now(), &mut Arguments::command())?)
+        }
         Command::Run(run) => Request::Run(RunOptions { config: configuration::to_start_with(run.config) }),
         Command::Top(top) => Request::Top(top.checked(terminal)),
         Command::Config(Config::Init { output }) => Request::Config(ConfigRequest::Init(output)),
@@ -110,6 +116,9 @@ enum Command {
     Run(Run),
     /// Look at an application that the service watches.
     Top(Top),
+    /// Tell what a past time was like, from the service's history: routes, errors, SQL, slowest transactions.
+    #[command(after_help = super::reporting::EXAMPLES)]
+    Report(Report),
     /// Write a configuration file with every key, or check one.
     #[command(subcommand)]
     Config(Config),
@@ -403,7 +412,7 @@ mod tests {
     fn every_command_has_its_manual_page() {
         let folder = tempfile::tempdir().unwrap();
         write_manual(folder.path()).unwrap();
-        for page in ["pyapm.1", "pyapm-run.1", "pyapm-attach.1", "pyapm-config-check.1"] {
+        for page in ["pyapm.1", "pyapm-run.1", "pyapm-attach.1", "pyapm-report.1", "pyapm-config-check.1"] {
             let text = std::fs::read_to_string(folder.path().join(page)).unwrap();
             assert!(text.contains(".SH SYNOPSIS"), "{page}");
         }
@@ -433,6 +442,13 @@ mod tests {
             "dump --pid 0",
             "config",
             "top --pid 0",
+            "report --last 1y",
+            "report --since tomorrow",
+            "report --since 1h --until 2h",
+            "report --since 1h --last 1h",
+            "report --compare never",
+            "report --rows 0",
+            "report --history /x --config /y",
             "no-such-command",
         ] {
             assert_eq!(call(line).unwrap_err().exit_code(), 2, "{line}");

@@ -3,7 +3,7 @@
 
 use super::args::{self, Request, Terminal};
 use super::inspect::{Inspection, Instruments};
-use super::{configuration, doctor, failure, ps};
+use super::{configuration, doctor, failure, ps, report};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
@@ -43,6 +43,10 @@ fn run(request: Request) -> anyhow::Result<ExitCode> {
         Request::Record(options) => {
             let code = crate::pipeline::record(&options)?;
             Ok(ExitCode::from(code))
+        }
+        Request::Report(options) => {
+            report::run(&options, &mut io::stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
         }
         Request::Run(options) => {
             crate::pipeline::run(&options)?;

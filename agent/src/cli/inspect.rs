@@ -1,7 +1,7 @@
 //! What the commands want to know of a process beyond its place in an application. The functions behind these
 //! types are handed in: `ps` and `doctor` need no interpreter and no kernel to be tested.
 
-use crate::targets::{Libraries, Library, TargetError, TlsUser};
+use crate::targets::{Libraries, Library, LibraryUser, TargetError};
 
 /// What was found out about the interpreter of one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) fn libraries_of(libraries: &mut Libraries, pid: u32) -> Result<Vec<Li
 }
 
 /// Files of a process that hold or call TLS libraries, among those that [`libraries_of`] has looked at.
-pub(super) fn tls_users_of(libraries: &Libraries, pid: u32) -> Vec<TlsUser> {
+pub(super) fn tls_users_of(libraries: &Libraries, pid: u32) -> Vec<LibraryUser> {
     // One that has ended meanwhile has none.
     crate::binaries::mappings(pid).map(|mappings| libraries.tls_users(pid, &mappings)).unwrap_or_default()
 }

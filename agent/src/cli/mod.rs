@@ -11,12 +11,14 @@ mod inspect;
 mod options;
 mod ps;
 mod recording;
+mod report;
+mod reporting;
 mod tls;
 
 pub use dispatch::main;
 pub use failure::Advice;
 pub use inspect::{Inspection, Instruments};
 pub use options::{
-    AttachOptions, Destination, DoctorOptions, DumpOptions, Format, PsOptions, RecordOptions, RunOptions,
-    Subject, TopOptions,
+    AttachOptions, Destination, DoctorOptions, DumpOptions, Format, PsOptions, RecordOptions, ReportFormat,
+    ReportOptions, RunOptions, Subject, TopOptions,
 };

@@ -111,6 +111,35 @@ pub struct TopOptions {
     pub color: bool,
 }
 
+/// In which form `report` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportFormat {
+    Text,
+    Json,
+    Html,
+}
+
+/// A past window, from the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportOptions {
+    /// Wall clock.
+    pub since_ns: u64,
+    pub until_ns: u64,
+    /// The window that it is compared with, since and until.
+    pub compare: Option<(u64, u64)>,
+    /// `None`: all.
+    pub application: Option<String>,
+    pub format: ReportFormat,
+    /// `None`: to stdout.
+    pub output: Option<PathBuf>,
+    /// In each table.
+    pub rows: usize,
+    /// `None`: the configuration's.
+    pub history: Option<PathBuf>,
+    /// As for [`RunOptions`].
+    pub config: Option<PathBuf>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PsOptions {
     pub json: bool,

@@ -3,12 +3,12 @@
 use super::checks::{Check, Status};
 use crate::binaries::Image;
 use crate::probes::{TlsFile, TlsFunction, TlsWay, tls_plan};
-use crate::targets::TlsUser;
+use crate::targets::LibraryUser;
 
 const SUBJECT: &str = "tls";
 
 /// One check for each copy of a library that somebody in the process calls.
-pub(super) fn checks(users: &[TlsUser]) -> Vec<Check> {
+pub(super) fn checks(users: &[LibraryUser]) -> Vec<Check> {
     let mut checks = Vec::new();
     let mut files = Vec::new();
     for user in users {

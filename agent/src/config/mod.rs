@@ -4,10 +4,12 @@
 //! One section is one struct in one file, made by [`section!`], whose documentation is what `pyapm config init` writes.
 //! A new section is a file, and one line in [`sections!`] below.
 
+mod alerts;
 mod budget;
 mod collection;
 mod discovery;
 mod file;
+mod history;
 mod init;
 mod log;
 mod otlp;
@@ -17,10 +19,12 @@ mod section;
 mod service;
 mod statsd;
 
+pub use alerts::{AlertRule, Alerts};
 pub use budget::Budget;
 pub use collection::Collection;
 pub use discovery::{Discovery, Rule};
 pub use file::{ConfigError, Problem, load, parse};
+pub use history::History;
 pub use init::init;
 pub use log::Log;
 pub use otlp::Otlp;
@@ -41,4 +45,6 @@ sections! {
     otlp: Otlp,
     statsd: Statsd,
     log: Log,
+    history: History,
+    alerts: Alerts,
 }

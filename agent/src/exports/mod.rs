@@ -11,6 +11,7 @@
 //! 4. `pipeline/run/exports.rs`: one arm that spawns it. An export whose section changes at a reload is ended
 //!    (its future is dropped) and started anew with a new subscriber; the others are not touched.
 
+pub mod history;
 pub mod http;
 pub mod log;
 pub mod otlp;

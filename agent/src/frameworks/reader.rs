@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 /// Reads that all of it may take.
-const MAX_READS: u64 = 400_000;
+const MAX_READS: u64 = 700_000;
 /// Characters of a path or a name.
 pub(super) const MAX_TEXT: usize = 1024;
 /// Members of a list of routes.
@@ -18,6 +18,8 @@ pub(super) const MAX_LIST: usize = 4096;
 const MAX_WRAPPED: usize = 16;
 /// `PyTypeObject.tp_base`.
 const TP_BASE: u64 = 256;
+/// Applications without a name that are looked for.
+const MAX_APPLICATIONS: usize = 64;
 /// Classes above a class.
 const MAX_BASES: usize = 32;
 
@@ -67,7 +69,8 @@ impl Reader<'_> {
         Some(self.objects.type_of(object).ok()?.name)
     }
 
-    /// The objects in modules' namespaces whose class is this one or derives from it, each once.
+    /// The objects in modules' namespaces whose class is this one or derives from it, each once; where there are none, those
+    /// that no module names.
     pub(super) fn instances(&self, class: u64) -> Result<Vec<u64>, ObjectError> {
         let modules = self.objects.all_modules(self.main)?;
         let mut found = Vec::new();
@@ -81,6 +84,11 @@ impl Reader<'_> {
                 }
             }
         }
+        if found.is_empty() {
+            // A factory made it, and only the server holds it.
+            found = self.objects.tracked(self.main, MAX_APPLICATIONS, |own| self.derives(own, class))?;
+            found.retain(|object| self.objects.class_of(*object).is_ok_and(|own| self.derives(own, class)));
+        }
         Ok(found)
     }
 
@@ -91,7 +99,7 @@ impl Reader<'_> {
         let mut bases = vec![own];
         let mut next = own;
         while bases.len() < MAX_BASES {
-            match self.objects.memory.read_u64(next.wrapping_add(TP_BASE)) {
+            match self.objects.memory.read_u64(self.objects.part(next, TP_BASE)) {
                 Ok(base) if base != 0 => bases.push(base),
                 _ => break,
             }

@@ -3,7 +3,7 @@
 
 use super::event::{
     Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Io, Left, Library, Native,
-    OffCpu, StackId, StackPart, StackStatus, Statement,
+    OffCpu, StackId, StackPart, StackStatus, Statement, StatementStep, Step,
 };
 use super::exception;
 use bytemuck::Pod;
@@ -22,6 +22,8 @@ pub enum DecodeError {
     Status(u16),
     #[error("unknown client library {0}")]
     Library(u16),
+    #[error("unknown step of a statement {0}")]
+    Step(u32),
     #[error("unknown relation of exceptions {0}")]
     Relation(u16),
 }
@@ -67,6 +69,7 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             scope = fixed.scope;
             Body::Statement(statement(&fixed, payload, record)?)
         }
+        kind::STATEMENT_STEP => Body::StatementStep(statement_step(&split(record)?.0)?),
         kind::SAMPLE => {
             let (sample, _) = split::<wire::Sample>(record)?;
             scope = sample.scope;
@@ -90,6 +93,7 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
             scope = queued.scope;
             Body::Queued { connection: ConnectionId(queued.connection) }
         }
+        kind::HANDED_BACK => Body::HandedBack,
         kind::STACK => stack(record)?,
         kind::NATIVE => {
             let (native, rest) = split::<wire::Native>(record)?;
@@ -147,6 +151,7 @@ fn statement<'a>(
     Ok(Statement {
         library: match statement.library {
             wire::library::MYSQL => Library::Mysql,
+            wire::library::SQLITE => Library::Sqlite,
             other => return Err(DecodeError::Library(other)),
         },
         handle: statement.handle,
@@ -155,6 +160,19 @@ fn statement<'a>(
         stack: stack_id(statement.stack),
         status: stack_status(statement.stack_status)?,
     })
+}
+
+fn statement_step(told: &wire::StatementStep) -> Result<StatementStep, DecodeError> {
+    /// `SQLITE_DONE` of SQLite's `sqlite3.h`.
+    const DONE: u32 = 101;
+    let step = match told.step {
+        wire::step::ROW => Step::Row,
+        wire::step::OVER if told.result == DONE => Step::Done { changes: u64::try_from(told.changes).ok() },
+        wire::step::OVER => Step::Failed { code: told.result },
+        wire::step::LEFT => Step::Left,
+        other => return Err(DecodeError::Step(other)),
+    };
+    Ok(StatementStep { handle: told.handle, rows: told.rows, step })
 }
 
 /// What a record, or an entry of the map of sleepers, says of the moment in which the thread left.
@@ -304,6 +322,24 @@ mod tests {
         assert_eq!((told.duration_ns, told.left.call, told.left.fd), (None, None, Some(7)));
     }
 
+    #[test]
+    fn steps_of_a_statement() {
+        let told = |step, result, changes| {
+            let header = header(kind::STATEMENT_STEP);
+            let record = wire::StatementStep { header, handle: 3, rows: 2, changes, step, result };
+            match decode(&bytes_of(&record, &[])).map(|event| event.body) {
+                Ok(Body::StatementStep(StatementStep { handle: 3, rows: 2, step })) => Ok(step),
+                other => Err(format!("{other:?}")),
+            }
+        };
+        assert_eq!(told(wire::step::ROW, 100, -1), Ok(Step::Row));
+        assert_eq!(told(wire::step::OVER, 101, -1), Ok(Step::Done { changes: None }));
+        assert_eq!(told(wire::step::OVER, 101, 4), Ok(Step::Done { changes: Some(4) }));
+        assert_eq!(told(wire::step::OVER, 2067, -1), Ok(Step::Failed { code: 2067 }));
+        assert_eq!(told(wire::step::LEFT, 0, -1), Ok(Step::Left));
+        assert!(told(9, 0, 0).is_err());
+    }
+
     /// Every prefix of a good record, and every single-byte change of it, decodes or fails; none panics.
     #[test]
     fn hostile_records() {
@@ -314,12 +350,18 @@ mod tests {
             library: 1,
             ..wire::Statement::zeroed()
         };
+        let step = wire::StatementStep {
+            header: header(kind::STATEMENT_STEP),
+            step: 1,
+            ..wire::StatementStep::zeroed()
+        };
         let stack = wire::Stack { header: header(kind::STACK), stack: 1, frames: 1, ..wire::Stack::zeroed() };
         let native = wire::Native { header: header(kind::NATIVE), copied: 3, ..wire::Native::zeroed() };
         let away = wire::OffCpu { header: header(kind::OFF_CPU), ..wire::OffCpu::zeroed() };
         for record in [
             bytes_of(&io, b"abcyz"),
             bytes_of(&statement, b"abcyz"),
+            bytes_of(&step, &[]),
             bytes_of(&stack, &[0; 16]),
             bytes_of(&native, b"abc"),
             bytes_of(&away, &[]),

@@ -1,6 +1,7 @@
 //! Records of the ring as typed events that borrow the ring's bytes. Times are `CLOCK_MONOTONIC`
 //! nanoseconds; pids and tids are those of the initial pid namespace.
 
+use pyapm_wire::event::FAMILY_PIPE;
 use pyapm_wire::scope::Scope;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -57,6 +58,7 @@ pub enum Body<'a> {
     },
     Io(Io<'a>),
     Statement(Statement<'a>),
+    StatementStep(StatementStep),
     Sample {
         stack: Option<StackId>,
         status: StackStatus,
@@ -78,6 +80,8 @@ pub enum Body<'a> {
     Queued {
         connection: ConnectionId,
     },
+    /// A pool's thread has woken the one that reads requests: it has done, or could not write all of an answer.
+    HandedBack,
     /// The reader hands on whole stacks, whatever parts they come in.
     Stack {
         stack: StackId,
@@ -137,7 +141,9 @@ pub enum Endpoint {
         port: u16,
     },
     Unix,
-    /// An address family that is neither.
+    /// No socket at all: one end of a pipe.
+    Pipe,
+    /// An address family that is none of these.
     Other(u16),
 }
 
@@ -145,6 +151,9 @@ impl Endpoint {
     /// From the wire's family, address bytes (network order) and port (host order).
     #[must_use]
     pub fn new(family: u16, address: [u8; 16], port: u16) -> Self {
+        if family == FAMILY_PIPE {
+            return Self::Pipe;
+        }
         match i32::from(family) {
             libc::AF_INET => {
                 let [a, b, c, d, ..] = address;
@@ -217,6 +226,28 @@ pub struct Statement<'a> {
     pub status: StackStatus,
 }
 
+/// How a statement of an embedded database goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatementStep {
+    /// As in its [`Statement`].
+    pub handle: u64,
+    /// Rows that it has given so far.
+    pub rows: u64,
+    pub step: Step,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The first row is there.
+    Row,
+    /// It is over. `changes` is what the database counts as changed by the latest statement that changes any.
+    Done { changes: Option<u64> },
+    /// It has failed, with this (extended) result code of the library.
+    Failed { code: u32 },
+    /// It was given up before it was over.
+    Left,
+}
+
 /// A thread comes back to a CPU; `Event::time_ns` is when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffCpu {
@@ -251,6 +282,7 @@ pub struct Left {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Library {
     Mysql,
+    Sqlite,
 }
 
 /// What a thread's native frames can be found from: its registers in its own code, and a copy of its stack.

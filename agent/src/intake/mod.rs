@@ -14,6 +14,7 @@ mod ring;
 pub use decode::{DecodeError, decode, left};
 pub use event::{
     Body, ConnectionId, Content, Context, Direction, Endpoint, Event, Exception, ExceptionId, Gap, Io, Left,
-    Library, Native, OffCpu, Relation, StackId, StackPart, StackStatus, Statement, Value,
+    Library, Native, OffCpu, Relation, StackId, StackPart, StackStatus, Statement, StatementStep, Step,
+    Value,
 };
 pub use ring::{Delivered, Reader};

@@ -57,6 +57,7 @@ fn write_process(process: &Process, application: &str, out: &mut dyn Write) -> i
 fn gil(process: &Process) -> String {
     match process.gil {
         None => "unknown".to_owned(),
+        Some(gil) if !gil.enabled => "off (a free-threaded build)".to_owned(),
         Some(gil) if !gil.held => "free".to_owned(),
         Some(gil) => match gil.holder {
             None => "held by a thread that is not known".to_owned(),
@@ -224,7 +225,7 @@ mod tests {
             command: vec!["python".to_owned(), "app.py".to_owned()],
             python: Some("3.14.1".to_owned()),
             problem: None,
-            gil: Some(Gil { held: true, holder: Some(11) }),
+            gil: Some(Gil { held: true, holder: Some(11), enabled: true }),
             threads: vec![main, deep, native, busy, holder],
             tasks: Some(vec![task]),
         };

@@ -155,8 +155,10 @@ mod tests {
             response_bytes: 2,
             handler: None,
             client_address: None,
+            queue_ns: None,
             waits: None,
             warnings: Vec::new(),
+            task: None,
         }
     }
 
@@ -195,7 +197,7 @@ mod tests {
                 r#""module":"builtins","chain":[],"cut":false,"tid":4243},"#,
                 r#""samples":[{"count":3,"state":"cpu","stack":[]}]"#,
             ),
-            r#","outcome":"complete","request_bytes":1,"response_bytes":2,"client.address":null,"waits":null,"handler":null}"#,
+            r#","outcome":"complete","request_bytes":1,"response_bytes":2,"client.address":null,"waits":null,"handler":null,"queue_ns":null}"#,
         );
         starts_as(
             &Line::Worker(Worker { event: WorkerEvent::Started, pid: 4250 }),
@@ -231,6 +233,7 @@ mod tests {
             "error",
             "client.address",
             "waits",
+            "queue_ns",
         ] {
             assert!(value.get(name).is_some_and(serde_json::Value::is_null), "{name}");
         }

@@ -27,6 +27,8 @@ struct LogLine<'a> {
     status: Option<u16>,
     #[serde(rename = "client.address", skip_serializing_if = "Option::is_none")]
     client: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_ms: Option<f64>,
     #[serde(rename = "process.pid")]
     pid: u32,
     #[serde(rename = "thread.id")]
@@ -66,6 +68,7 @@ pub fn log_line(application: &str, transaction: &Transaction) -> Result<String, 
         route: transaction.route.as_deref(),
         status: transaction.status,
         client: transaction.client_address.as_deref(),
+        queue_ms: transaction.queue_ns.map(milliseconds),
         pid: transaction.pid,
         tid: transaction.tid,
         db_calls: db().count(),

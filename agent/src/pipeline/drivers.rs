@@ -1,11 +1,12 @@
 //! Database client libraries of the targets: found by their exports in every executable mapping, probed
 //! once for each file, however many workers map it.
 
+use super::sqlite::SqliteLibraries;
 use super::tls::TlsLibraries;
 use crate::binaries::{FileId, Image, mappings};
-use crate::probes::{Probes, UprobeSite, find_site};
-use crate::targets::{Libraries, LibraryKind};
-use std::collections::HashSet;
+use crate::probes::{Probes, Tables, UprobeSite, find_site};
+use crate::targets::{Libraries, LibraryKind, ProcFs};
+use std::collections::{HashMap, HashSet};
 
 /// The MySQL client's entry points. `mysql_send_query` is what `mysql_real_query` calls, and what some
 /// clients call themselves; a nested pair is one statement further on.
@@ -16,12 +17,17 @@ pub(super) struct Drivers {
     libraries: Libraries,
     attached: HashSet<FileId>,
     program_loaded: bool,
+    /// Pages of each process's address space when its libraries were last looked for.
+    sizes: HashMap<u32, u64>,
     tls: TlsLibraries,
+    sqlite: SqliteLibraries,
 }
 
 impl Drivers {
     /// Looks at one process and probes what is new. What cannot be probed is logged once and left.
-    pub(super) fn follow(&mut self, probes: &mut Probes, pid: u32) {
+    pub(super) fn follow(&mut self, probes: &mut Probes, tables: &mut Tables, pid: u32) {
+        // Before its mappings are read: what is mapped in between is looked at again.
+        self.sizes.insert(pid, ProcFs::new().size_pages(pid).unwrap_or_default());
         // A process that has ended meanwhile has nothing to follow.
         let Ok(mappings) = mappings(pid) else { return };
         for library in self.libraries.find(pid, &mappings) {
@@ -36,7 +42,19 @@ impl Drivers {
                 }
             }
         }
+        let users = self.libraries.sqlite_users(pid, &mappings);
+        self.sqlite.follow((probes, tables), pid, &users, &mappings);
         self.tls.follow(probes, pid, &self.libraries.tls_users(pid, &mappings));
+    }
+
+    /// Whether a process has mapped or unmapped anything since [`Self::follow`] looked at it.
+    pub(super) fn has_changed(&self, pid: u32) -> bool {
+        ProcFs::new().size_pages(pid).is_ok_and(|size| self.sizes.get(&pid) != Some(&size))
+    }
+
+    /// Forgets all other processes.
+    pub(super) fn keep_only(&mut self, pids: &[u32]) {
+        self.sizes.retain(|pid, _| pids.contains(pid));
     }
 
     fn probe(&mut self, probes: &mut Probes, path: &std::path::Path) -> anyhow::Result<()> {

@@ -39,6 +39,9 @@ const TURN: usize = 16_384;
 /// How long a process counts as young, from its fork or the attach.
 const YOUNG_NS: u64 = 60_000_000_000;
 
+/// Processes beyond their youth that are looked at in one second because their address space has changed.
+const MOST_LOOKS: usize = 16;
+
 /// What a turn, or the end, has to say to the outputs.
 pub(super) type Lines = Vec<Said>;
 
@@ -184,19 +187,24 @@ impl Engine {
     }
 
     /// Libraries that were imported since. Young processes are looked at each second, for that is when they
-    /// import; of the others one a second, in turn: reading a process's mappings costs the kernel some
-    /// hundred microseconds.
+    /// import; of the others those whose address space has another size than before, up to a bound, for reading a
+    /// process's mappings costs the kernel some hundred microseconds; and one a second in turn.
     fn follow_libraries(&mut self) {
         let Some(probes) = &mut self.probes else { return };
         let now = clock::monotonic_ns();
         let members: Vec<u32> =
             self.instances.keys().flat_map(|application| self.registry.members(*application)).collect();
+        self.drivers.keep_only(&members);
         self.turns = self.turns.wrapping_add(1);
+        let mut looks = MOST_LOOKS;
         let in_turn = members.get(self.turns % members.len().max(1)).copied();
         for pid in members {
             let since_ns = self.registry.get(pid).map_or(0, |watched| watched.since_ns.max(self.started_ns));
-            if now.saturating_sub(since_ns) < YOUNG_NS || in_turn == Some(pid) {
-                self.drivers.follow(probes, pid);
+            let is_due = now.saturating_sub(since_ns) < YOUNG_NS || in_turn == Some(pid);
+            let is_changed = !is_due && looks > 0 && self.drivers.has_changed(pid);
+            looks -= usize::from(is_changed);
+            if is_due || is_changed {
+                self.drivers.follow(probes, &mut self.tables, pid);
                 if let Some(interpreter) = self.interpreters.get(&pid) {
                     self.exceptions.follow(probes, interpreter);
                     self.loops.follow(probes, &mut self.tables, pid, interpreter);
@@ -241,6 +249,14 @@ impl Engine {
 
     pub(super) fn members(&self, application: ApplicationId) -> Vec<u32> {
         self.registry.members(application)
+    }
+
+    /// The on-CPU samples of every application since the last time.
+    pub(super) fn say_stacks(&mut self, lines: &mut Lines) {
+        let now_ns = self.clock.wall_ns(clock::monotonic_ns());
+        for instance in self.instances.values_mut() {
+            instance.say_stacks(now_ns, lines);
+        }
     }
 
     /// Takes the probes away, so that nothing more is seen, and drains what had been.
@@ -319,6 +335,7 @@ impl Rooms<'_> {
                     && let Some(instance) = self.instances.get_mut(&application)
                 {
                     instance.store.sample(self.clock.wall_ns(event.time_ns), frames);
+                    instance.stacks.record(frames);
                 }
             }
             Body::Exception(exception) => return self.exception(application, event, exception),
@@ -407,8 +424,26 @@ impl Rooms<'_> {
         }
     }
 
+    /// What one application has sent, another may have been handed.
+    fn pass_on_sent(&mut self) {
+        let applications: Vec<ApplicationId> = self.instances.keys().copied().collect();
+        for sender in applications {
+            let Some(instance) = self.instances.get_mut(&sender) else { continue };
+            let sent = instance.transactions.take_sent();
+            if sent.is_empty() {
+                continue;
+            }
+            for (id, other) in self.instances.iter_mut() {
+                if *id != sender {
+                    other.transactions.learn_sent(&sent);
+                }
+            }
+        }
+    }
+
     /// Hands on what this turn led to.
-    fn finish(self) {
+    fn finish(mut self) {
+        self.pass_on_sent();
         for instance in self.instances.values_mut() {
             for hint in instance.output.hints.drain(..) {
                 let wire = Hint {

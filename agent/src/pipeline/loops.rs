@@ -90,7 +90,10 @@ impl EventLoops {
         }
         let switching = objects.switching(main)?;
         let work = if switching.asyncio { objects.work(main) } else { None };
-        let Some(contexts) = contexts(&interpreter.contexts, minor, switching, work) else { return Ok(()) };
+        let Some(contexts) = contexts(&interpreter.contexts, &interpreter.offsets, minor, switching, work)
+        else {
+            return Ok(());
+        };
         if self.seen.len() >= MAX_PROCESSES {
             self.seen.clear();
         }
@@ -99,12 +102,13 @@ impl EventLoops {
             if switching.defers {
                 self.probe_queue(probes, &interpreter.contexts)?;
             }
-            if before.is_none_or(|before| before.contexts != contexts) {
-                if !tables.set_contexts(pid, contexts)? {
-                    return Ok(()); // Not watched yet.
-                }
-                tracing::info!(pid, ?switching, handed_on = contexts.work_code != 0, "event loop followed");
+        }
+        if (contexts.on != 0 || switching.hands_on) && before.is_none_or(|before| before.contexts != contexts)
+        {
+            if !tables.set_contexts(pid, contexts)? {
+                return Ok(()); // Not watched yet.
             }
+            tracing::info!(pid, ?switching, handed_on = contexts.work_code != 0, "event loop followed");
         }
         self.seen.insert(pid, Seen { modules, contexts });
         Ok(())

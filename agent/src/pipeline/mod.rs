@@ -24,6 +24,7 @@ mod record;
 mod routes;
 mod run;
 mod snapshot;
+mod sqlite;
 mod start;
 mod stop;
 mod tls;

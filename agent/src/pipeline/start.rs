@@ -5,7 +5,7 @@ use super::engine::Engine;
 use crate::host::{Btf, BtfError, Facts, Obstacles, Plan, settings};
 use crate::probes::{OffCpu, ProbeError, Probes, Setup};
 use crate::python::{Inspector, Interpreter, PythonError};
-use crate::targets::{ApplicationId, TargetError};
+use crate::targets::{ApplicationId, ProcFs, TargetError, pool_pipes};
 use crate::transactions::sql::Mode;
 use pyapm_wire::python::Layout;
 use pyapm_wire::settings::{IO_COPIES, Settings};
@@ -90,6 +90,7 @@ pub(super) fn target_of(
         layout,
         exceptions: raising.map(|raising| raising.layout).unwrap_or_default(),
         generation: super::clock::monotonic_ns(),
+        pipes: pool_pipes(&ProcFs::new(), pid),
         ..Target::default()
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::binaries::{FileId, Image};
 use crate::probes::{Probes, TlsFile, TlsProgram, TlsWay, UprobeSite, tls_plan};
-use crate::targets::TlsUser;
+use crate::targets::LibraryUser;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -23,12 +23,12 @@ const MAX_SETTLED: usize = 1024;
 
 impl TlsLibraries {
     /// Probes what is new among the files of one process. What cannot be probed is logged once and left.
-    pub(super) fn follow(&mut self, probes: &mut Probes, pid: u32, users: &[TlsUser]) {
+    pub(super) fn follow(&mut self, probes: &mut Probes, pid: u32, users: &[LibraryUser]) {
         let set: Vec<FileId> = users.iter().map(|user| user.file).collect();
         if users.is_empty() || self.settled.contains(&set) {
             return;
         }
-        let users: Vec<(&TlsUser, Arc<TlsFile>)> =
+        let users: Vec<(&LibraryUser, Arc<TlsFile>)> =
             users.iter().filter_map(|user| Some((user, self.file(user)?))).collect();
         let files: Vec<&TlsFile> = users.iter().map(|(_, file)| file.as_ref()).collect();
         let plan = tls_plan(&files);
@@ -69,7 +69,7 @@ impl TlsLibraries {
         Ok(probes.attach_tls(program, site)?)
     }
 
-    fn file(&mut self, user: &TlsUser) -> Option<Arc<TlsFile>> {
+    fn file(&mut self, user: &LibraryUser) -> Option<Arc<TlsFile>> {
         let inspected = self.files.entry(user.file).or_insert_with(|| {
             let image = Image::open(&user.image);
             match image.and_then(|image| TlsFile::inspect(&image)) {

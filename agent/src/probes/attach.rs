@@ -1,6 +1,7 @@
 //! Attaches the programs, family by family. Only families that some target needs are attached.
 
 use super::load::{OffCpu, ProbeError, Probes};
+use super::sqlite::SqliteProgram;
 use super::tls::TlsProgram;
 use super::tracefs::TraceFs;
 use super::tracepoint;
@@ -204,6 +205,26 @@ impl Probes {
         self.attach_uprobe(program.name(), site)
     }
 
+    /// Loads the programs behind SQLite, so that they can be attached later.
+    ///
+    /// # Errors
+    /// When the kernel refuses one.
+    pub fn load_sqlite(&mut self) -> Result<(), ProbeError> {
+        for program in SqliteProgram::ALL.map(SqliteProgram::name) {
+            let loaded: &mut UProbe = self.program(program)?;
+            loaded.load().map_err(refused(program))?;
+        }
+        Ok(())
+    }
+
+    /// One probe of SQLite or of its callers, in every process that maps the file.
+    ///
+    /// # Errors
+    /// When the kernel refuses the attachment.
+    pub fn attach_sqlite(&mut self, program: SqliteProgram, site: &UprobeSite) -> Result<(), ProbeError> {
+        self.attach_uprobe(program.name(), site)
+    }
+
     fn attach_uprobe(&mut self, name: &'static str, site: &UprobeSite) -> Result<(), ProbeError> {
         let program: &mut UProbe = self.program(name)?;
         program
@@ -278,6 +299,7 @@ impl Probes {
         }
         self.load_mysql()?;
         self.load_tls()?;
+        self.load_sqlite()?;
         self.load_exceptions()
     }
 

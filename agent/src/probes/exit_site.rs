@@ -42,6 +42,13 @@ pub(super) fn behind_call(image: &Image, address: u64) -> Option<Site> {
     Some(Site { file_offset, emulated: true })
 }
 
+/// The place behind a call that returns to `address`: the cheap one, else the very instruction that it returns to,
+/// which the kernel has to single-step.
+pub(super) fn after_call(image: &Image, address: u64) -> Option<Site> {
+    behind_call(image, address)
+        .or_else(|| Some(Site { file_offset: image.file_offset(address)?, emulated: false }))
+}
+
 /// `None` when some path leaves the function other than by a `ret`.
 fn returns(start: u64, code: &[u8]) -> Option<Vec<(u64, bool)>> {
     let body = Body::decode(start, code)?;

@@ -217,6 +217,8 @@ impl Probes {
         let passing = self.ebpf.take_map("PASSING").ok_or(ProbeError::Missing { what: "PASSING" })?;
         let stacks = self.ebpf.take_map("STACKS").ok_or(ProbeError::Missing { what: "STACKS" })?;
         let sleepers = self.ebpf.take_map("SLEEPERS").ok_or(ProbeError::Missing { what: "SLEEPERS" })?;
+        let sqlite =
+            self.ebpf.take_map("SQLITE_LAYOUTS").ok_or(ProbeError::Missing { what: "SQLITE_LAYOUTS" })?;
         let hint_words = HINT_SLOTS as usize * size_of::<Hint>() / size_of::<u64>();
         let hints = self.mapped("HINTS", hint_words, true)?;
         let counts = self.mapped("COUNTS", (count::SLOTS * count::CPUS) as usize, false)?;
@@ -226,6 +228,7 @@ impl Probes {
             HashMap::try_from(stacks).map_err(failed("STACKS"))?,
             HashMap::try_from(passing).map_err(failed("PASSING"))?,
             HashMap::try_from(sleepers).map_err(failed("SLEEPERS"))?,
+            HashMap::try_from(sqlite).map_err(failed("SQLITE_LAYOUTS"))?,
             hints,
             counts,
         ))

@@ -5,7 +5,7 @@ use super::mapped::Mapped;
 use aya::maps::{HashMap, MapData, MapError};
 use pyapm_wire::connection::{Hint, hint_slot};
 use pyapm_wire::count;
-use pyapm_wire::event::Sleeper;
+use pyapm_wire::event::{NOT_KNOWN, Sleeper, SqliteLayout};
 use pyapm_wire::scope::Contexts;
 use pyapm_wire::target::Target;
 use std::sync::atomic::Ordering;
@@ -25,13 +25,20 @@ pub struct Tables {
     /// Only ever emptied from here.
     passing: HashMap<MapData, [u64; 2], [u64; 4]>,
     sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
+    sqlite: HashMap<MapData, u64, Plain<SqliteLayout>>,
     hints: Mapped,
     counts: Mapped,
 }
 
 /// Slots of `pyapm_wire::count`, summed over CPUs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts(pub [u64; count::SLOTS as usize]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self([0; count::SLOTS as usize])
+    }
+}
 
 impl Counts {
     #[must_use]
@@ -46,10 +53,11 @@ impl Tables {
         stacks: HashMap<MapData, u64, u8>,
         passing: HashMap<MapData, [u64; 2], [u64; 4]>,
         sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
+        sqlite: HashMap<MapData, u64, Plain<SqliteLayout>>,
         hints: Mapped,
         counts: Mapped,
     ) -> Self {
-        Self { targets, stacks, passing, sleepers, hints, counts }
+        Self { targets, stacks, passing, sleepers, sqlite, hints, counts }
     }
 
     /// Starts watching a process. `only_new` leaves an entry that the fork program made in the meantime.
@@ -122,6 +130,23 @@ impl Tables {
         for key in keys {
             let _gone_is_fine = self.passing.remove(&key);
         }
+    }
+
+    /// Says what the build of SQLite is like in which a probe has this address.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_sqlite(&mut self, probe: u64, layout: SqliteLayout) -> Result<(), ProbeError> {
+        let unknown =
+            SqliteLayout { text: NOT_KNOWN, database: NOT_KNOWN, code: NOT_KNOWN, changes: NOT_KNOWN };
+        let layout = match self.sqlite.get(&probe, 0) {
+            // Two processes have different builds at one address: which of them asks is not known there.
+            Ok(Plain(known)) if known != layout => unknown,
+            _ => layout,
+        };
+        self.sqlite
+            .insert(probe, Plain(layout), 0)
+            .map_err(|source| ProbeError::Map { map: "SQLITE_LAYOUTS", source })
     }
 
     /// Threads of targets that the switch program has seen, by thread id. Exact once it is detached; while it runs,

@@ -39,7 +39,7 @@ const MAX_CODE: usize = 4096;
 pub fn read_code(memory: &dyn Memory, offsets: &ObjectOffsets, address: u64) -> Result<Code, ObjectError> {
     let identity = read_identity(memory, offsets, address)?;
     let block = read_block(memory, offsets, address)?;
-    if !is_alive(&block) {
+    if !is_alive(offsets, &block) {
         return Err(ObjectError::Changed { address });
     }
     let code = read_parts(memory, offsets, &block, identity)?;
@@ -47,7 +47,7 @@ pub fn read_code(memory: &dyn Memory, offsets: &ObjectOffsets, address: u64) -> 
     // it is still there. One that has been freed since keeps its fields for a while, and they lead to memory
     // that may hold other strings by now.
     let block = read_block(memory, offsets, address)?;
-    if !is_alive(&block) || read_identity(memory, offsets, address)? != identity {
+    if !is_alive(offsets, &block) || read_identity(memory, offsets, address)? != identity {
         return Err(ObjectError::Changed { address });
     }
     Ok(code)
@@ -57,19 +57,40 @@ pub fn read_code(memory: &dyn Memory, offsets: &ObjectOffsets, address: u64) -> 
 /// is 0, and then the allocator has its own words there: `obmalloc` (`Objects/obmalloc.c`, 3.8 to 3.15) the address of
 /// the next free block in the first, `malloc` (glibc's `tcache_put`, 2.26 on) such an address in the first, mangled from
 /// 2.32 on, and a random key in the second (2.34 on).
-fn is_alive(block: &[u8]) -> bool {
+fn is_alive(offsets: &ObjectOffsets, block: &[u8]) -> bool {
     /// More references than this to one code object, none has; addresses begin here.
     const MOST: u64 = 1 << 24;
     /// `_PyObject_IMMORTAL_REFCNT` of 3.11's frozen code objects, which is counted up and down from.
     const FROZEN: u64 = 999_999_999;
     /// Immortal objects have more, of 32 bits (`Include/refcount.h`, 3.12 to 3.15).
     const IMMORTAL: u64 = 1 << 31;
+    if offsets.free_threaded.is_some() {
+        return is_counted(block);
+    }
     let (Some(head), Some(kind)) = (u64_at(block, 0), u64_at(block, 8)) else { return false };
     // From 3.14 on the upper half has 16 bits of overflow, which is never more than 0, and 16 of flags.
     let (count, overflow) = (head & 0xffff_ffff, (head >> 32) & 0xffff);
     let counted = (1..MOST).contains(&count) || count >= IMMORTAL || count.abs_diff(FROZEN) < MOST;
-    let is_address = kind != 0 && kind < 1 << 47 && kind.is_multiple_of(8);
-    counted && overflow == 0 && is_address
+    counted && overflow == 0 && is_type(kind)
+}
+
+fn is_type(address: u64) -> bool {
+    address != 0 && address < 1 << 47 && address.is_multiple_of(8)
+}
+
+/// Without the GIL an object has two counts: its owner's, and behind two bits of state the one of all other threads, which
+/// may be below zero. When the last reference goes, both are 0, and stay so in what mimalloc frees, because other threads
+/// may still look (`Include/object.h`, `Objects/mimalloc`, 3.13 to 3.15).
+fn is_counted(block: &[u8]) -> bool {
+    const OWN: u32 = 12;
+    const SHARED: u32 = 16;
+    const TYPE: u32 = 24;
+    let (Some(own), Some(shared), Some(kind)) =
+        (u32_at(block, OWN), u64_at(block, SHARED), u64_at(block, TYPE))
+    else {
+        return false;
+    };
+    (own != 0 || shared >> 2 != 0) && is_type(kind)
 }
 
 fn read_parts(
@@ -109,13 +130,14 @@ fn read_block(memory: &dyn Memory, offsets: &ObjectOffsets, address: u64) -> Res
 #[cfg(test)]
 mod tests {
     use super::super::memory::BufferMemory;
-    use super::super::offsets::table;
+    use super::super::offsets::{free_threaded_table, table};
     use super::*;
 
     #[test]
     fn what_has_been_freed_is_not_alive() {
         let block = |head: u64, kind: u64| [head.to_le_bytes(), kind.to_le_bytes()].concat();
         let kind = 0x8f_d440;
+        let is_alive = |block: &[u8]| is_alive(table(11).unwrap(), block);
         for count in [1, 7, 70_000, 999_999_998, 0xffff_ffff, 0xc000_0000, 0x0004_0000_c000_0000] {
             assert!(is_alive(&block(count, kind)), "{count:#x}");
         }
@@ -126,6 +148,20 @@ mod tests {
             assert!(!is_alive(&block(1, key)), "{key:#x}");
         }
         assert!(!is_alive(&[1, 0, 0]));
+    }
+
+    #[test]
+    fn what_has_been_freed_is_not_alive_without_the_gil_either() {
+        let alive = |own: u32, shared: i64, kind: u64| {
+            let head =
+                [&[0; 12][..], &own.to_le_bytes(), &shared.to_le_bytes(), &kind.to_le_bytes()].concat();
+            is_alive(free_threaded_table(14).unwrap(), &head)
+        };
+        for (own, shared) in [(1, 0), (u32::MAX, 0), (0, 1 << 2), (3, -4), (1, 3), (0, i64::MAX / 8)] {
+            assert!(alive(own, shared, 0x8f_d440), "{own} {shared}");
+        }
+        assert!(!alive(0, 0, 0x8f_d440) && !alive(0, 3, 0x8f_d440));
+        assert!(!alive(1, 0, 0) && !alive(1, 0, 0x8f_d441));
     }
 
     #[test]

@@ -13,8 +13,6 @@ pub enum PythonError {
     NotPython { pid: u32, executable: PathBuf },
     #[error("process {pid} runs Python {version} (`{file}`), which is not supported: 3.8 to 3.15 are", file = file.display())]
     Unsupported { pid: u32, version: Version, file: PathBuf },
-    #[error("process {pid} runs the free-threaded build of Python {version} (`{file}`), which is not supported: builds with the GIL are", file = file.display())]
-    FreeThreaded { pid: u32, version: Version, file: PathBuf },
     #[error("the version of the interpreter of process {pid} (`{file}`) cannot be told", file = file.display())]
     VersionUnknown { pid: u32, file: PathBuf },
     #[error("Python {version} in process {pid} is not initialised yet (try again in a moment)")]

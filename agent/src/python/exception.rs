@@ -59,7 +59,7 @@ impl Objects<'_> {
         address: u64,
         seen: &str,
     ) -> Result<ExceptionClass, ObjectError> {
-        let at = |offset: u64| address.wrapping_add(offset);
+        let at = |offset: u64| self.part(address, offset);
         let name = self.c_string(self.memory.read_u64(at(TP_NAME))?)?;
         if name.is_empty() || !name.starts_with(seen) {
             return Err(ObjectError::Changed { address });
@@ -76,7 +76,8 @@ impl Objects<'_> {
             let module = class.module.unwrap_or_else(|| "builtins".to_owned());
             return Ok(ExceptionClass { module: Some(module), printing, ..class });
         }
-        let qualname = self.memory.read_u64(at(u64::from(self.layout.type_cached_keys) - 8))?;
+        let qualname =
+            self.memory.read_u64(address.wrapping_add(u64::from(self.layout.type_cached_keys) - 8))?;
         let module = self.dict_get(self.memory.read_u64(at(TP_DICT))?, "__module__")?;
         Ok(ExceptionClass {
             name: self.string(qualname, MAX_NAME)?,

@@ -40,7 +40,7 @@ pub use contexts::{Births, ContextCode, Switching, contexts, event_loops};
 pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;
 pub use exception::{ExceptionClass, Printing, message};
-pub use gil::Gil;
+pub use gil::{Gil, needs_gil};
 pub use identity::read_identity;
 pub use jit::{JIT_NOTE, may_be_compiled};
 pub use lines::LineTable;
@@ -48,7 +48,8 @@ pub use locate::Embedding;
 pub use memory::{BoundedMemory, BufferMemory, MAX_READ, Memory, MemoryError, ProcessMemory};
 pub use objects::{Int, Item, Kind, Local, Managed, Objects, Type, ValueLayout};
 pub use offsets::{
-    Cookie, DebugOffsets, DebugOffsetsError, LineFormat, ObjectOffsets, SUPPORTED_MINORS, table,
+    Cookie, DebugOffsets, DebugOffsetsError, FreeThreaded, LONGER_HEAD, LineFormat, LocalBytecode,
+    ObjectOffsets, SUPPORTED_MINORS, free_threaded_table, table,
 };
 pub use parked::{StackOfThread, parked_stack, stack_of_thread, while_parked};
 pub use raising::Raising;

@@ -8,7 +8,7 @@ use super::jit::{JIT_NOTE, may_be_compiled};
 use super::locate::{Embedding, Images, Located};
 use super::memory::{Memory, MemoryError, ProcessMemory};
 use super::objects::ValueLayout;
-use super::offsets::{Cookie, DebugOffsets, DebugOffsetsError, ObjectOffsets, table};
+use super::offsets::{Cookie, DebugOffsets, DebugOffsetsError, ObjectOffsets, free_threaded_table, table};
 use super::raising::Raising;
 use super::route::{self, Libc, Route};
 use super::stack::read_stack;
@@ -23,6 +23,12 @@ use std::path::PathBuf;
 const MAX_INTERPRETERS: usize = 4;
 /// `PyObject.ob_type`, in every build with the GIL.
 const OB_TYPE: u64 = 8;
+/// Bytes before what builds with the GIL have in `struct _gil_runtime_state`: `enabled` (`pycore_gil.h`, 3.13 to 3.15).
+const FREE_THREADED_GIL_HEAD: u32 = 8;
+
+/// What is said of a process that runs a free-threaded build.
+const FREE_THREADED_NOTE: &str = "free-threaded build: no exceptions are seen, and of the requests of an event loop only what \
+    their own tasks do is placed; threads wait for the GIL only while it is switched on";
 
 /// Where the offsets of an [`Interpreter`] come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,14 +123,24 @@ fn understand(
     if may_be_compiled(pid, version, mappings) {
         notes.push(JIT_NOTE.to_owned());
     }
-    if Cookie::read(&memory, runtime_address).is_ok_and(|cookie| cookie.free_threaded) {
-        return Err(PythonError::FreeThreaded { pid, version, file });
-    }
+    let free_threaded = Cookie::read(&memory, runtime_address).is_ok_and(|cookie| cookie.free_threaded);
+    let known = if free_threaded {
+        notes.push(FREE_THREADED_NOTE.to_owned());
+        free_threaded_table(version.minor).ok_or_else(unsupported)?
+    } else {
+        known
+    };
     let (offsets, offsets_source) =
         choose_offsets(&memory, runtime_address, located.runtime_size, version, known, &mut notes);
     let (found, thread_state_route) =
         find_route(&memory, pid, version, &offsets, located, runtime_address, libc, &mut notes)?;
-    let raising = Raising::of(&memory, &located.image, located.bias, &offsets, version.minor);
+    // How these builds compile what is probed for exceptions and contexts has not been looked at.
+    let (raising, contexts) = if free_threaded {
+        (None, ContextCode::without_copies(&located.image, located.bias))
+    } else {
+        let raising = Raising::of(&memory, &located.image, located.bias, &offsets, version.minor);
+        (raising, ContextCode::of(&located.image, located.bias))
+    };
     Ok(Interpreter {
         version,
         file,
@@ -135,7 +151,7 @@ fn understand(
         offsets_source,
         raising,
         thread_state_route,
-        contexts: ContextCode::of(&located.image, located.bias),
+        contexts,
         notes,
     })
 }
@@ -262,7 +278,8 @@ fn frames_hold_code(
             };
             let Some(frame) = frames.last() else { continue };
             any = any.or(Some(false));
-            if memory.read_u64(frame.code.wrapping_add(OB_TYPE)) == Ok(code_type) {
+            let class = frame.code.wrapping_add(OB_TYPE).wrapping_add(offsets.longer_head());
+            if memory.read_u64(class) == Ok(code_type) {
                 return Some(true);
             }
         }
@@ -311,13 +328,18 @@ fn confirm(
 }
 
 fn layout(offsets: &ObjectOffsets, minor: u8, runtime_address: u64, route: Route) -> Layout {
-    let values = ValueLayout::of(minor);
+    let values = match offsets.free_threaded {
+        Some(_) => ValueLayout::free_threaded(minor),
+        None => ValueLayout::of(minor),
+    };
+    let local = offsets.free_threaded.and_then(|build| build.local_bytecode);
     let frame = [
         Some(offsets.frame_code),
         Some(offsets.frame_previous),
         Some(offsets.frame_instruction),
         offsets.frame_owner,
         offsets.frame_is_entry,
+        local.map(|local| local.frame_index),
     ];
     // None of them is longer than a pointer, and each is aligned like what it is: a pointer's room from the last
     // multiple of 8 holds it.
@@ -354,6 +376,10 @@ fn layout(offsets: &ObjectOffsets, minor: u8, runtime_address: u64, route: Route
             Some(offset) => runtime_address.wrapping_add(u64::from(offset)),
             None => 0,
         },
+        gil_head: if offsets.free_threaded.is_some() { FREE_THREADED_GIL_HEAD } else { 0 },
+        frame_copy: local.map_or(ABSENT, |local| local.frame_index),
+        code_copies: local.map_or(ABSENT, |local| local.code_copies),
+        padding: 0,
     }
 }
 

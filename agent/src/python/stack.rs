@@ -145,32 +145,95 @@ impl Link {
         let code = u64_at(&block, offsets.frame_code).unwrap_or(0) & !u64::from(offsets.tag_mask);
         let python = owner < OWNER_INTERPRETER && code != 0;
         Ok(Self {
-            python: python.then(|| (code, instruction(offsets, &block, code))),
+            python: if python { Some((code, instruction(memory, offsets, &block, code)?)) } else { None },
             previous: u64_at(&block, offsets.frame_previous).unwrap_or(0),
         })
     }
 }
 
 /// The byte offset of the frame's instruction in the bytecode; negative before the first.
-fn instruction(offsets: &ObjectOffsets, block: &[u8], code: u64) -> i32 {
-    match offsets.code_bytecode {
+fn instruction(
+    memory: &dyn Memory,
+    offsets: &ObjectOffsets,
+    block: &[u8],
+    code: u64,
+) -> Result<i32, MemoryError> {
+    Ok(match offsets.code_bytecode {
         Some(bytecode) => {
             let pointer = u64_at(block, offsets.frame_instruction).unwrap_or(0);
-            let start = code.wrapping_add(u64::from(bytecode));
+            let start = match local_bytecode(memory, offsets, block, code)? {
+                Some(start) => start,
+                None => code.wrapping_add(u64::from(bytecode)),
+            };
             i32::try_from(pointer.wrapping_sub(start).cast_signed()).unwrap_or(-1)
         }
         None => {
             let lasti = u32_at(block, offsets.frame_instruction).unwrap_or(0).cast_signed();
             lasti.saturating_mul(offsets.instruction_scale.cast_signed())
         }
+    })
+}
+
+/// Where the thread's own copy of the bytecode begins; `None` where it runs the one in the code object.
+fn local_bytecode(
+    memory: &dyn Memory,
+    offsets: &ObjectOffsets,
+    block: &[u8],
+    code: u64,
+) -> Result<Option<u64>, MemoryError> {
+    let Some(local) = offsets.free_threaded.and_then(|build| build.local_bytecode) else { return Ok(None) };
+    let index = u64::from(u32_at(block, local.frame_index).unwrap_or(0));
+    if index == 0 {
+        return Ok(None);
     }
+    let copies = memory.read_u64(at(code, local.code_copies))?;
+    // A count, and behind it the pointers.
+    if copies == 0 || index >= memory.read_u64(copies)? {
+        return Ok(None);
+    }
+    let start = memory.read_u64(copies.wrapping_add(8 + 8 * index))?;
+    Ok((start != 0).then_some(start))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::memory::BufferMemory;
-    use super::super::offsets::table;
+    use super::super::offsets::{free_threaded_table, table};
     use super::*;
+
+    /// A frame in each of three copies of the bytecode, one of which is not there, and one of a number too high.
+    #[test]
+    fn each_thread_has_its_own_bytecode() {
+        const CODE: u64 = 0x8000;
+        for minor in [14, 15] {
+            let offsets = free_threaded_table(minor).unwrap();
+            let local = offsets.free_threaded.unwrap().local_bytecode.unwrap();
+            for (index, start, expected) in [
+                (0, CODE + u64::from(offsets.code_bytecode.unwrap()), 24),
+                (1, 0xa000, 24),
+                (2, CODE + u64::from(offsets.code_bytecode.unwrap()), 24),
+                (3, CODE + u64::from(offsets.code_bytecode.unwrap()), 24),
+            ] {
+                let mut frame = vec![0; 96];
+                let mut put = |at: u32, bytes: &[u8]| {
+                    frame[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
+                };
+                put(offsets.frame_code, &(CODE | 1).to_le_bytes());
+                put(offsets.frame_instruction, &(start + 24).to_le_bytes());
+                put(local.frame_index, &u32::to_le_bytes(index));
+                let mut code = vec![0; 512];
+                let at = local.code_copies as usize;
+                code[at..at + 8].copy_from_slice(&0x9000_u64.to_le_bytes());
+                let copies = [3, CODE + u64::from(offsets.code_bytecode.unwrap()), 0xa000, 0, 0xdead];
+                let mut memory = BufferMemory::new();
+                memory.add(0x1000, frame);
+                memory.add(CODE, code);
+                memory.add(0x9000, copies.iter().flat_map(|word: &u64| word.to_le_bytes()).collect());
+                let found = read_link(&memory, offsets, 0x1000).unwrap();
+                assert_eq!(found, Some((CODE, expected)), "3.{minor} {index}");
+            }
+        }
+    }
 
     /// A chain that ends in itself gives as many frames as one stack holds, no more.
     #[test]

@@ -26,7 +26,8 @@ pub enum ObjectError {
     Unexpected { address: u64, expected: &'static str },
 }
 
-/// Bits of `PyASCIIObject.state`, the same in 3.8 to 3.15: `interned:2, kind:3, compact:1, ascii:1`.
+/// Bits of `PyASCIIObject.state`, the same in 3.8 to 3.15 with the GIL: `interned:2, kind:3, compact:1, ascii:1`. Without
+/// it, they may begin higher.
 const KIND_SHIFT: u32 = 2;
 const KIND_MASK: u32 = 7;
 const COMPACT: u32 = 1 << 5;
@@ -52,6 +53,9 @@ pub fn read_string(
     let length = u64_at(&header, offsets.unicode_length).unwrap_or(u64::MAX);
     let state = u32_at(&header, offsets.unicode_state).unwrap_or(0);
     let wrong = ObjectError::NotAString { address, state, length };
+    let kind_shift = offsets.free_threaded.map_or(KIND_SHIFT, |build| build.unicode_kind_shift);
+    // As builds with the GIL have it.
+    let state = state >> kind_shift << KIND_SHIFT;
     let width = match (state >> KIND_SHIFT) & KIND_MASK {
         1 => 1,
         2 => 2,

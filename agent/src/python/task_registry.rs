@@ -83,7 +83,7 @@ impl Objects<'_> {
                 && let Some(data) = self.attribute(set, "data")?
             {
                 for reference in self.set_items(data)? {
-                    all.push(self.memory.read_u64(reference.wrapping_add(REFERENT))?);
+                    all.push(self.memory.read_u64(self.part(reference, REFERENT))?);
                 }
             }
         }
@@ -105,7 +105,7 @@ impl Objects<'_> {
         }
         let mut suspended = Vec::new();
         for (task, name) in &names {
-            let coroutine = self.memory.read_u64(task.wrapping_add(places.waiter + 8))?;
+            let coroutine = self.memory.read_u64(self.part(*task, places.waiter + 8))?;
             let frames = self.awaiting_chain(coroutine, places).unwrap_or_default();
             if Some(*task) != running && !frames.is_empty() {
                 let mut awaited_by = awaited_by.remove(task).unwrap_or_default();
@@ -119,7 +119,7 @@ impl Objects<'_> {
 
     /// Whether the task's loop is run by this thread. A loop that does not keep its thread (uvloop) is nobody's.
     fn is_on_thread(&self, task: u64, ident: u64, loops: &mut HashMap<u64, bool>) -> bool {
-        let Ok(address) = self.memory.read_u64(task.wrapping_add(TASK_LOOP)) else { return false };
+        let Ok(address) = self.memory.read_u64(self.part(task, TASK_LOOP)) else { return false };
         *loops.entry(address).or_insert_with(|| {
             let thread = self.attribute(address, "_thread_id").ok().flatten();
             let thread = thread.and_then(|thread| self.int(thread).ok());
@@ -136,7 +136,7 @@ impl Objects<'_> {
 
     /// A name is a string, or a number (from 3.12 on) that `Task-` is put before.
     fn name_of_task(&self, task: u64, places: Places) -> Result<String, ObjectError> {
-        let name = self.memory.read_u64(task.wrapping_add(places.waiter + 16))?;
+        let name = self.memory.read_u64(self.part(task, places.waiter + 16))?;
         match self.string(name, MAX_TASK_NAME) {
             Ok(name) => Ok(name),
             Err(error) => match self.int(name) {
@@ -153,7 +153,7 @@ impl Objects<'_> {
         places: Places,
         known: &HashMap<u64, String>,
     ) -> Result<Vec<u64>, ObjectError> {
-        let waiter = self.memory.read_u64(task.wrapping_add(places.waiter))?;
+        let waiter = self.memory.read_u64(self.part(task, places.waiter))?;
         if waiter == 0 {
             return Ok(Vec::new());
         }
@@ -176,7 +176,7 @@ impl Objects<'_> {
         // What other generators have on top of their stack need not be what they wait for.
         while frames.len() < MAX_DEPTH && next != 0 && self.type_of(next)?.name == "coroutine" {
             if let Some((at, awaits)) = places.state
-                && self.memory.read_u8(next.wrapping_add(at))?.cast_signed() != awaits
+                && self.memory.read_u8(self.part(next, at))?.cast_signed() != awaits
             {
                 break;
             }
@@ -226,7 +226,7 @@ impl Objects<'_> {
                 (frame, place)
             }
             Top::Inside { frame } => {
-                let frame = coroutine.wrapping_add(frame);
+                let frame = self.part(coroutine, frame);
                 let depth = word(frame.wrapping_add(INNER_TOP))? & 0xffff_ffff;
                 if depth == 0 || depth > MAX_STACK {
                     return Ok(None);
@@ -245,8 +245,8 @@ impl Objects<'_> {
         if self.type_of(set)?.name != "set" {
             return Err(ObjectError::Unexpected { address: set, expected: "a set" });
         }
-        let slots = self.memory.read_u64(set.wrapping_add(SET_MASK))?.saturating_add(1);
-        let table = self.memory.read_u64(set.wrapping_add(SET_TABLE))?;
+        let slots = self.memory.read_u64(self.part(set, SET_MASK))?.saturating_add(1);
+        let table = self.memory.read_u64(self.part(set, SET_TABLE))?;
         if slots > MAX_TASKS as u64 * 8 {
             return Err(ObjectError::TooLarge { address: set, length: slots });
         }

@@ -131,11 +131,11 @@ impl Objects<'_> {
             if !matches!(self.type_of(next)?.name.as_str(), "coroutine" | "generator" | "async_generator") {
                 break;
             }
-            let state = self.memory.read_u8(next.wrapping_add(GENERATOR_STATE))?.cast_signed();
+            let state = self.memory.read_u8(self.part(next, GENERATOR_STATE))?.cast_signed();
             if !suspension.suspended.contains(&state) {
                 break;
             }
-            let frame = next.wrapping_add(GENERATOR_FRAME);
+            let frame = self.part(next, GENERATOR_FRAME);
             if let Some((code, instruction)) = read_link(self.memory, self.offsets, frame)? {
                 let identity = read_identity(self.memory, self.offsets, code)?;
                 frames.push(Frame { code, instruction, identity });
@@ -160,8 +160,8 @@ impl Objects<'_> {
         if is_set == 0 {
             return Ok(vec![self.task_name(offsets, by)?]);
         }
-        let slots = self.memory.read_u64(by.wrapping_add(SET_MASK))?.saturating_add(1);
-        let table = self.memory.read_u64(by.wrapping_add(SET_TABLE))?;
+        let slots = self.memory.read_u64(self.part(by, SET_MASK))?.saturating_add(1);
+        let table = self.memory.read_u64(self.part(by, SET_TABLE))?;
         let mut names = Vec::new();
         for slot in 0..slots.min(MAX_PARENTS * 8) {
             let key = self.memory.read_u64(table.wrapping_add(slot * 16))?;

@@ -24,12 +24,68 @@ impl Durations {
         }
     }
 
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.buckets.is_empty()
+    }
+
+    /// As bytes, to be kept: for each bucket how far it is from the one before and its count, both in seven bits a byte,
+    /// the lowest first, the highest bit for "more follow".
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.buckets.len() * 3);
+        let mut before = 0;
+        for (bucket, count) in &self.buckets {
+            put(&mut bytes, u32::from(bucket - before));
+            put(&mut bytes, *count);
+            before = *bucket;
+        }
+        bytes
+    }
+
+    /// What [`Self::encode`] made; `None` when it did not make these.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut bytes = bytes.iter().copied();
+        let mut buckets: Vec<(u16, u32)> = Vec::new();
+        while bytes.len() > 0 {
+            let step = u16::try_from(get(&mut bytes)?).ok()?;
+            let bucket = match buckets.last() {
+                Some((before, _)) => before.checked_add(step).filter(|bucket| bucket > before)?,
+                None => step,
+            };
+            buckets.push((bucket, get(&mut bytes)?));
+        }
+        Some(Self { buckets })
+    }
+
     /// Adds what is here to a histogram made by [`histogram`].
     pub fn add_to(&self, histogram: &mut Histogram<u64>) {
         for (bucket, count) in &self.buckets {
             histogram.saturating_record_n(middle_of(*bucket), u64::from(*count));
         }
     }
+}
+
+fn put(bytes: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+fn get(bytes: &mut impl Iterator<Item = u8>) -> Option<u32> {
+    let mut value = 0_u32;
+    for shift in [0, 7, 14, 21, 28] {
+        let byte = bytes.next()?;
+        value |= u32::from(byte & 0x7f).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
 }
 
 /// An empty histogram for all durations that can occur, exact to two digits as the buckets are; `None` if the library refuses its bounds.
@@ -76,6 +132,20 @@ mod tests {
         bucket_of(0);
         middle_of(bucket_of(u64::MAX));
         middle_of(u16::MAX);
+    }
+
+    #[test]
+    fn bytes_give_back_what_made_them_and_garbage_gives_nothing() {
+        let mut durations = Durations::default();
+        for value in [0, 1, 77, 1_000_000, 1_000_000, 3_600_000_000_000, u64::MAX] {
+            durations.record(value);
+        }
+        durations.buckets[2].1 = u32::MAX;
+        assert_eq!(Durations::decode(&durations.encode()), Some(durations));
+        assert_eq!(Durations::decode(&[]), Some(Durations::default()));
+        for garbage in [&[1][..], &[0xff; 9], &[1, 1, 0, 1], &[0x80], &[0xff, 0xff, 0x03, 1, 1, 1]] {
+            assert_eq!(Durations::decode(garbage), None, "{garbage:?}");
+        }
     }
 
     #[test]

@@ -12,13 +12,16 @@ mod intern;
 mod recent;
 mod series;
 mod settings;
+mod stacks;
 mod tally;
 mod tree;
 mod warnings;
 mod window;
 
+pub use durations::{Durations, histogram};
 pub use settings::{Limits, RecentLimits};
-pub use tally::is_error;
+pub use stacks::Stacks;
+pub use tally::{RouteTally, StatementTally, is_error};
 pub use window::Store;
 
 #[cfg(test)]

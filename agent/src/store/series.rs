@@ -15,6 +15,7 @@ const OTHER: &str = "{other}";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Of {
     HttpServer,
+    Queue,
     Task,
     DbClient,
     HttpClient,
@@ -22,11 +23,13 @@ enum Of {
 }
 
 impl Of {
-    const ALL: [Self; 5] = [Self::HttpServer, Self::Task, Self::DbClient, Self::HttpClient, Self::Messaging];
+    const ALL: [Self; 6] =
+        [Self::HttpServer, Self::Queue, Self::Task, Self::DbClient, Self::HttpClient, Self::Messaging];
 
     fn family(self) -> Family {
         match self {
             Self::HttpServer => definition::HTTP_SERVER,
+            Self::Queue => definition::QUEUE,
             Self::Task => definition::TASK,
             Self::DbClient => definition::DB_CLIENT,
             Self::HttpClient => definition::HTTP_CLIENT,
@@ -93,6 +96,9 @@ impl Series {
             let key = (Of::Task, transaction.name.as_str());
             let make = || vec![("messaging.destination.name", transaction.name.clone())];
             return self.add(key, Of::Task, make, duration, Some(exemplar));
+        }
+        if let Some(waited) = transaction.queue_ns {
+            self.add(Of::Queue, Of::Queue, Vec::new, waited, None);
         }
         let method = transaction.method.as_deref().unwrap_or("_OTHER");
         // The name is method and route; without a route of the framework's own it is what the path looks like.

@@ -2,6 +2,7 @@
 
 use super::durations::Durations;
 use pyapm_model::line::{Frame, Outcome, Span, SpanKind, Transaction};
+use pyapm_model::task::State;
 
 /// Of one route.
 #[derive(Clone, Debug, Default)]
@@ -47,11 +48,12 @@ impl RouteTally {
     }
 }
 
-/// Status 500 to 599, the worker's end, or an exception that nothing handled.
+/// Status 500 to 599, a task that failed, the worker's end, or an exception that nothing handled.
 #[must_use]
 pub fn is_error(transaction: &Transaction) -> bool {
     transaction.status.is_some_and(|status| (500..=599).contains(&status))
         || transaction.outcome == Outcome::WorkerExited
+        || transaction.task.as_ref().is_some_and(|task| task.state == Some(State::Failure))
         || transaction.error.as_ref().is_some_and(|error| error.handled == Some(false))
 }
 

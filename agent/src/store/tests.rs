@@ -30,8 +30,10 @@ fn transaction(name: &str, end_ns: u64, duration_ns: u64, status: u16) -> Transa
         response_bytes: 0,
         handler: None,
         client_address: None,
+        queue_ns: None,
         waits: None,
         warnings: Vec::new(),
+        task: None,
     }
 }
 

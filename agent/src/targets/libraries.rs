@@ -36,7 +36,7 @@ impl LibraryKind {
     /// Whether probes exist for it. The others are found, so that it can be said what is not seen.
     #[must_use]
     pub fn is_watched(self) -> bool {
-        matches!(self, Self::Mysql | Self::Tls)
+        matches!(self, Self::Mysql | Self::Sqlite | Self::Tls)
     }
 
     /// Whether what it does is read from the bytes of its connections, without a probe in it.
@@ -70,7 +70,9 @@ impl LibraryKind {
             Self::Postgres => {
                 &["PQexecParams", "PQsendQuery", "PQsendQueryParams", "PQsendPrepare", "PQsendQueryPrepared"]
             }
-            Self::Sqlite => &["sqlite3_prepare_v3", "sqlite3_step", "sqlite3_exec"],
+            Self::Sqlite => {
+                &["sqlite3_prepare_v3", "sqlite3_step", "sqlite3_reset", "sqlite3_finalize", "sqlite3_sql"]
+            }
             Self::Tls => &["SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_free"],
         }
     }
@@ -104,11 +106,13 @@ struct Findings {
     kinds: Vec<(LibraryKind, Vec<&'static str>)>,
     /// It reads or writes through another file's TLS library.
     calls_tls: bool,
+    /// It runs statements in another file's SQLite.
+    calls_sqlite: bool,
 }
 
-/// A file of a process that has to do with TLS: it holds a library, or calls one.
+/// A file of a process that holds a library of some kind, or calls one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsUser {
+pub struct LibraryUser {
     pub file: FileId,
     /// A path by which the file can be opened from here.
     pub image: PathBuf,
@@ -164,15 +168,31 @@ impl Libraries {
 impl Libraries {
     /// Which files of a process have to do with TLS, among those that [`Self::find`] has looked at.
     #[must_use]
-    pub fn tls_users(&self, pid: u32, mappings: &[Mapping]) -> Vec<TlsUser> {
+    pub fn tls_users(&self, pid: u32, mappings: &[Mapping]) -> Vec<LibraryUser> {
+        self.users(pid, mappings, LibraryKind::Tls, |findings| findings.calls_tls)
+    }
+
+    /// The same of SQLite.
+    #[must_use]
+    pub fn sqlite_users(&self, pid: u32, mappings: &[Mapping]) -> Vec<LibraryUser> {
+        self.users(pid, mappings, LibraryKind::Sqlite, |findings| findings.calls_sqlite)
+    }
+
+    fn users(
+        &self,
+        pid: u32,
+        mappings: &[Mapping],
+        kind: LibraryKind,
+        calls: fn(&Findings) -> bool,
+    ) -> Vec<LibraryUser> {
         let mut seen = HashSet::new();
         let executable = mappings.iter().filter(|mapping| mapping.executable);
         executable
             .filter_map(|mapping| {
                 let file = mapping.file.filter(|file| seen.insert(*file))?;
                 let findings = self.files.get(&file)?;
-                let holds = findings.kinds.iter().any(|(kind, _)| *kind == LibraryKind::Tls);
-                (holds || findings.calls_tls).then(|| TlsUser {
+                let holds = findings.kinds.iter().any(|(held, _)| *held == kind);
+                (holds || calls(findings)).then(|| LibraryUser {
                     file,
                     image: mapping.reachable(pid),
                     path: mapping.path.clone(),
@@ -197,13 +217,15 @@ fn inspect(image: &Image) -> Findings {
             (kind, std::iter::once(kind.proof()).chain(others).collect())
         })
         .collect();
-    // OpenSSL inside an extension module is not for others, but its names are there unless they were stripped.
-    let tls = LibraryKind::Tls;
-    if image.exported(tls.proof()).is_none() && image.local(tls.proof()).is_some() {
-        kinds.push((tls, vec![tls.proof()]));
+    // A library inside an extension module is not for others, but its names are there unless they were stripped.
+    for kind in [LibraryKind::Sqlite, LibraryKind::Tls] {
+        if image.exported(kind.proof()).is_none() && image.local(kind.proof()).is_some() {
+            kinds.push((kind, vec![kind.proof()]));
+        }
     }
     let calls_tls = TLS_CALLS.into_iter().any(|function| image.imports(function));
-    Findings { kinds, calls_tls }
+    let calls_sqlite = image.imports("sqlite3_step");
+    Findings { kinds, calls_tls, calls_sqlite }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod libraries;
 mod listening;
 #[cfg(test)]
 mod live;
+mod pool;
 mod process;
 mod procfs;
 mod registry;
@@ -31,8 +32,9 @@ pub use discover::{Discovery, Survey};
 pub use error::TargetError;
 pub use interpreter::Interpreters;
 pub use invocation::printable;
-pub use libraries::{Libraries, Library, LibraryKind, TlsUser, libraries};
+pub use libraries::{Libraries, Library, LibraryKind, LibraryUser, libraries};
 pub use listening::Listening;
+pub use pool::pool_pipes;
 pub use process::ProcessKey;
 pub use procfs::{Layout, ProcFs, Stat};
 pub use registry::{ApplicationId, Registry, Watched};

@@ -134,6 +134,19 @@ impl ProcFs {
         })
     }
 
+    /// Pages of the address space: the first number of `statm`.
+    ///
+    /// # Errors
+    /// As [`Self::stat`].
+    pub fn size_pages(&self, pid: u32) -> io::Result<u64> {
+        let text = self.read(pid, "statm")?;
+        let first = text.split(|byte| *byte == b' ').next().and_then(|first| std::str::from_utf8(first).ok());
+        let first = first.and_then(|first| first.parse().ok());
+        first.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("unexpected form of statm of process {pid}"))
+        })
+    }
+
     /// Arguments, or the one title that the process wrote over them. Empty for kernel threads and zombies.
     ///
     /// # Errors

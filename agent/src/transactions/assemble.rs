@@ -5,20 +5,21 @@
 
 use super::clients::Calls;
 use super::connection::{Connection, Speaks};
-use super::correlation::{Lineages, Lingering};
+use super::correlation::{Lineages, Lingering, Pools};
 use super::errors::Errors;
 use super::finish::Finisher;
 use super::http::{Ended, Exchange, Sink};
 use super::ids::Ids;
 use super::naming::Naming;
-use super::spans::{Caller, Spans};
+use super::spans::{Caller, Embedded, Spans};
 use super::sql::Statements;
+use super::tasks::Sent;
 use super::thread::{Thread, ThreadKey};
 use super::tls::{Session, Tls};
 use super::work::Work;
 use super::{Clock, Counts, Limits, Output, Settings};
 use crate::frameworks::RouteTable;
-use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io};
+use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io, Library};
 use pyapm_model::line::{Frame, Outcome};
 use pyapm_model::snapshot::{Active, Doing};
 use pyapm_model::stack::Stack;
@@ -36,6 +37,7 @@ pub struct Transactions {
     pub(super) threads: HashMap<ThreadKey, Thread>,
     /// Which connection a client library's handle sends on.
     pub(super) handles: HashMap<(u32, u64), ConnectionId>,
+    pub(super) embedded: Embedded,
     /// Processes that hand requests on to workers of the same application: uWSGI's HTTP router.
     pub(super) gateways: HashSet<u32>,
     pub(super) statements: Statements,
@@ -48,6 +50,7 @@ pub struct Transactions {
     pub(super) ended: Vec<Ended<Work>>,
     pub(super) calls: Calls,
     pub(super) lineages: Lineages,
+    pub(super) pools: Pools,
     pub(super) lingering: Lingering,
 }
 
@@ -61,6 +64,7 @@ impl Transactions {
             descriptors: HashMap::new(),
             threads: HashMap::new(),
             handles: HashMap::new(),
+            embedded: Embedded::default(),
             gateways: HashSet::new(),
             statements: Statements::new(limits.statements, sql),
             finisher: Finisher {
@@ -70,6 +74,7 @@ impl Transactions {
                 naming: Naming::new(limits.names),
                 warn: limits.warn,
                 waits,
+                sent: Sent::default(),
             },
             errors: Errors::new(limits.errors),
             counts: Counts::default(),
@@ -78,6 +83,7 @@ impl Transactions {
             calls: Calls::new(),
             spans: Spans::default(),
             lineages: Lineages::new(),
+            pools: Pools::new(),
             lingering: Lingering::default(),
         }
     }
@@ -109,6 +115,14 @@ impl Transactions {
         self.open
     }
 
+    /// Open connections that went over to another protocol.
+    #[must_use]
+    pub fn upgraded(&self) -> usize {
+        let upgraded =
+            |one: &&Connection| matches!(&one.speaks, Speaks::Http(server) if server.is_upgraded());
+        self.connections.values().filter(upgraded).count()
+    }
+
     /// Takes one event, in the order of the ring. `stack` are the frames of the stack that the event
     /// names, innermost first; `None` when it names none or they are not known.
     pub fn observe(&mut self, event: &Event<'_>, stack: Option<Arc<[Frame]>>, out: &mut Output) {
@@ -120,7 +134,11 @@ impl Transactions {
                 self.io(&caller, io, out);
             }
             Body::Queued { connection } => self.write_queued(&caller(stack), *connection),
-            Body::Statement(statement) => self.statement(&caller(stack), statement),
+            Body::Statement(statement) => match statement.library {
+                Library::Mysql => self.statement(&caller(stack), statement),
+                Library::Sqlite => self.embedded_begins(&caller(stack), statement),
+            },
+            Body::StatementStep(step) => self.embedded_step(event.time_ns, event.pid, step),
             Body::Sample { stack: id, .. } => self.place_sample(&caller(stack), *id),
             Body::ConnectionOpened { connection, fd, peer, .. } => {
                 self.opened(event.time_ns, event.pid, *connection, *fd, *peer, out);
@@ -133,6 +151,7 @@ impl Transactions {
             }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
             Body::OffCpu(away) => self.off_cpu(&caller(None), away),
+            Body::HandedBack => self.handed_back(&caller(None)),
             Body::Context(made) => self.context_made(&caller(stack), made),
             Body::Fork { .. }
             | Body::Stack { .. }
@@ -151,7 +170,7 @@ impl Transactions {
     pub fn active(&self, now_ns: u64) -> Vec<Active> {
         let mut active: Vec<Active> = Vec::with_capacity(self.open);
         for connection in self.connections.values() {
-            let Speaks::Http(server) = &connection.speaks else { continue };
+            let Some(server) = connection.speaks.server() else { continue };
             if self.gateways.contains(&connection.pid) {
                 continue;
             }
@@ -210,7 +229,8 @@ impl Transactions {
             self.descriptors.remove(&(connection.pid, fd));
         }
         match &mut connection.speaks {
-            Speaks::Http(server) => {
+            Speaks::Http(_) | Speaks::Tasks(_) => {
+                let Some(server) = connection.speaks.server_mut() else { return };
                 let mut sink =
                     Sink { ended: &mut self.ended, counts: &mut self.counts, room: 0, room_here: 0 };
                 server.finish(time_ns, outcome, outcome != Outcome::WorkerExited, &mut sink);
@@ -227,7 +247,7 @@ impl Transactions {
                 }
             }
             Speaks::Client(client) => self.client_closed(time_ns, client),
-            Speaks::Undecided { .. } | Speaks::Nothing => {}
+            Speaks::Undecided { .. } | Speaks::Results(_) | Speaks::Nothing => {}
         }
     }
 
@@ -237,7 +257,7 @@ impl Transactions {
         gone.sort_unstable();
         // Requests first: a database connection's end must not close the span that was waiting.
         let is_http = |id: &ConnectionId, connections: &HashMap<ConnectionId, Connection>| {
-            matches!(connections.get(id).map(|connection| &connection.speaks), Some(Speaks::Http(_)))
+            connections.get(id).is_some_and(|connection| connection.speaks.server().is_some())
         };
         let (http, rest): (Vec<_>, Vec<_>) = gone.into_iter().partition(|id| is_http(id, &self.connections));
         for id in http.into_iter().chain(rest) {
@@ -246,6 +266,7 @@ impl Transactions {
         self.forget_lineage(pid, out);
         self.threads.retain(|thread, _| thread.pid != pid);
         self.handles.retain(|(owner, _), _| *owner != pid);
+        self.embedded.forget(pid);
         self.gateways.remove(&pid);
         self.descriptors.retain(|(owner, _), _| *owner != pid);
     }
@@ -295,7 +316,8 @@ impl Transactions {
         }
         let Some(connection) = self.connections.get_mut(&io.connection) else { return };
         match &mut connection.speaks {
-            Speaks::Http(server) => {
+            Speaks::Http(_) | Speaks::Tasks(_) => {
+                let Some(server) = connection.speaks.server_mut() else { return };
                 // Whoever moves the connection's bytes has its current request; those behind it are this
                 // thread's until another takes them up. To see the peer go says nothing of that kind.
                 for (index, exchange) in server.open_mut().enumerate() {
@@ -314,7 +336,8 @@ impl Transactions {
                     self.deliver_from(io.connection, out);
                 }
                 if serving {
-                    if io.moved > 0 {
+                    let reads_for_others = io.direction == Direction::In && self.only_reads(thread.pid);
+                    if io.moved > 0 && !reads_for_others {
                         self.serve(thread, owner, io.connection);
                     }
                 } else {
@@ -326,6 +349,7 @@ impl Transactions {
             }
             Speaks::Mysql(_) if io.direction == Direction::In && lost.is_some() => self.receive(time_ns, io),
             Speaks::Client(_) => self.client(caller, io, lost),
+            Speaks::Results(_) => self.results(caller, io, lost, out),
             _ => {}
         }
     }
@@ -346,7 +370,7 @@ impl Transactions {
         Some(self.threads.entry(key).or_default())
     }
 
-    fn deliver_from(&mut self, id: ConnectionId, out: &mut Output) {
+    pub(super) fn deliver_from(&mut self, id: ConnectionId, out: &mut Output) {
         let Some(connection) = self.connections.get(&id) else { return };
         let (pid, peer) = (connection.pid, connection.peer);
         self.deliver_as(id, pid, peer, out);
@@ -368,11 +392,12 @@ impl Transactions {
             (None, Some(frame)) => Doing::Function(frame.clone()),
             (None, None) => Doing::Unknown,
         };
+        let request = &exchange.request;
         Active {
-            name: self
-                .finisher
-                .naming
-                .provisional(&exchange.request.method, exchange.request.path.as_deref()),
+            name: match &work.task {
+                Some(task) => task.delivery.name.clone(),
+                None => self.finisher.naming.provisional(&request.method, request.path.as_deref()),
+            },
             path: exchange.request.path.clone(),
             pid,
             tid: work.tid,

@@ -1,12 +1,13 @@
 //! One connection of a target: what it speaks, told by its bytes, and how much of them is still wanted.
 
 use super::clients::detect;
-use super::http::{Likeness, Part, Requests, Server, Sink, packet_likeness, request_likeness};
+use super::http::{Likeness, Part, RequestHead, Requests, Server, Sink, packet_likeness, request_likeness};
 use super::settings::Hint;
 use super::spans::{Client, SpanId};
+use super::tasks::{Deliveries, Results, WANT_RESULT, WANT_TASK};
 use super::thread::ThreadKey;
 use super::tls::Tls;
-use super::work::Work;
+use super::work::{OpenTask, Work};
 use crate::intake::{ConnectionId, Direction, Endpoint, Io};
 use pyapm_model::line::Outcome;
 use pyapm_wire::connection::MAX_CAPTURE;
@@ -33,8 +34,68 @@ pub enum Speaks {
     /// A database whose bytes cannot be read: what its client library is called with is all there is.
     Mysql(Database),
     Client(Client),
+    /// A pipe by which tasks come in.
+    Tasks(Box<Tasks>),
+    /// A pipe by which the process tells what became of them.
+    Results(Results),
     /// Not followed.
     Nothing,
+}
+
+/// The tasks of one process.
+#[derive(Debug, Default)]
+pub struct Tasks {
+    deliveries: Deliveries,
+    /// One at a time.
+    pub server: Server<Work>,
+}
+
+impl Speaks {
+    /// What comes in here to be worked on, requests or tasks.
+    #[must_use]
+    pub fn server(&self) -> Option<&Server<Work>> {
+        match self {
+            Self::Http(server) => Some(server),
+            Self::Tasks(tasks) => Some(&tasks.server),
+            _ => None,
+        }
+    }
+
+    pub fn server_mut(&mut self) -> Option<&mut Server<Work>> {
+        match self {
+            Self::Http(server) => Some(server),
+            Self::Tasks(tasks) => Some(&mut tasks.server),
+            _ => None,
+        }
+    }
+
+    /// A pipe has one direction, and says by it what it is for.
+    fn pipe(direction: Direction) -> Self {
+        match direction {
+            Direction::In => Self::Tasks(Box::default()),
+            Direction::Out => Self::Results(Results::default()),
+        }
+    }
+}
+
+impl Tasks {
+    /// Bytes of the pipe; a task begins when its message is whole.
+    fn inbound(&mut self, time_ns: u64, io: &Io<'_>, lost: u64, sink: &mut Sink<'_, Work>) {
+        let lost = (lost > 0).then_some((Part::Lost(lost), false));
+        let Self { deliveries, server } = self;
+        for (part, first) in lost.into_iter().chain(parts(io, true)) {
+            deliveries.follow(time_ns, part, first, |delivery, started_ns, bytes| {
+                // The word of the end of the one before was lost.
+                server.give_up(started_ns, sink);
+                let head = RequestHead { traceparent: delivery.traceparent, ..RequestHead::none() };
+                if server.take_up(head, started_ns, bytes, sink)
+                    && let Some(exchange) = server.current()
+                {
+                    exchange.work.task = Some(Box::new(OpenTask { delivery, finished: None }));
+                }
+            });
+        }
+    }
 }
 
 /// A connection to a database, as far as its current statement goes.
@@ -118,7 +179,15 @@ impl Connection {
             // What it said in clear before waits for the session, which goes on with it.
             return Some(lost);
         }
-        if let Speaks::Undecided { .. } = self.speaks {
+        if self.peer == Some(Endpoint::Pipe)
+            && io.moved > 0
+            && matches!(self.speaks, Speaks::Undecided { .. })
+        {
+            self.speaks = Speaks::pipe(io.direction);
+        }
+        if let Speaks::Tasks(tasks) = &mut self.speaks {
+            tasks.inbound(time_ns, io, lost, sink);
+        } else if let Speaks::Undecided { .. } = self.speaks {
             self.decide(time_ns, io, lost, sink);
         } else if let Speaks::Http(server) = &mut self.speaks {
             feed(server, time_ns, io, lost, sink);
@@ -234,6 +303,10 @@ impl Connection {
                     (skip(self.in_at, wants.indifferent_received), skip(self.out_at, wants.indifferent_sent));
                 (ahead, (wants.received, wants.sent), wants.stacks && !client.sites_known)
             }
+            Speaks::Tasks(tasks) if tasks.deliveries.is_other() => ((0, 0), (0, 0), false),
+            Speaks::Tasks(_) => ((0, 0), (WANT_TASK, 0), false),
+            Speaks::Results(results) if results.is_other() => ((0, 0), (0, 0), false),
+            Speaks::Results(_) => ((0, 0), (0, WANT_RESULT), false),
             Speaks::Nothing => ((0, 0), (0, 0), false),
         };
         let hint = Hint { connection: self.id, skip_in, skip_out, want_in, want_out, stacks };

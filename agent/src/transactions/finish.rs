@@ -3,18 +3,20 @@
 use super::Counts;
 use super::callsite::from_application;
 use super::clients::{CallResult, Purpose};
-use super::http::Ended;
-use super::ids::Ids;
+use super::http::{Ended, Exchange};
+use super::ids::{Ids, Trace};
 use super::name::OTHER;
 use super::naming::{Named, Naming};
 use super::settings::{Clock, FinishedTransaction};
 use super::spans::{Answer, Asking, OpenSpan};
+use super::tasks::Sent;
 use super::warnings::{self, Sameness, Seen, Thresholds};
-use super::work::{OpenSamples, Work};
+use super::work::{OpenSamples, OpenTask, Work};
 use crate::intake::Endpoint;
 use pyapm_model::error::Error;
 use pyapm_model::line::{Outcome, SampleState, Samples, Span, SpanKind, Transaction, TransactionKind};
 use pyapm_model::stack::Stack;
+use pyapm_model::task::Task;
 
 /// What every transaction of one application is finished with.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct Finisher {
     pub warn: Thresholds,
     /// Threads tell what they wait for.
     pub waits: bool,
+    /// What was sent, for those who do the work.
+    pub sent: Sent,
 }
 
 impl Finisher {
@@ -39,13 +43,13 @@ impl Finisher {
         counts: &mut Counts,
     ) -> FinishedTransaction {
         let Ended { exchange, outcome, ended_ns } = ended;
-        let (trace_id, parent_span_id) = match exchange.request.traceparent {
-            Some(parent) => (parent.trace_id(), Some(parent.parent_id())),
-            None => (self.ids.trace(), None),
+        let Trace { trace_id, span_id, parent_span_id } = self.trace(&exchange);
+        let request = exchange.request;
+        let Named { name, route } = match &exchange.work.task {
+            Some(task) => self.naming.task(&task.delivery.name),
+            None => self.naming.name(&request.method, request.path.as_deref(), exchange.status),
         };
-        let span_id = self.ids.span();
-        let Named { name, route } =
-            self.naming.name(&exchange.request.method, exchange.request.path.as_deref(), exchange.status);
+        let task = exchange.work.task;
         if name == OTHER {
             counts.names_overflow += 1;
         }
@@ -68,10 +72,10 @@ impl Finisher {
         let warnings = warnings::warnings(&seen.collect::<Vec<_>>(), self.warn);
         let transaction = Transaction {
             application: self.application.clone(),
-            kind: TransactionKind::Http,
+            kind: if task.is_some() { TransactionKind::Task } else { TransactionKind::Http },
             name,
-            method: Some(exchange.request.method.into_owned()),
-            path: exchange.request.path,
+            method: task.is_none().then(|| request.method.into_owned()),
+            path: request.path,
             route: route.as_ref().map(|route| route.pattern.clone()),
             handler: route.and_then(|route| route.handler.clone()),
             status: exchange.status,
@@ -90,9 +94,33 @@ impl Finisher {
             request_bytes: exchange.request_bytes,
             response_bytes: exchange.response_bytes,
             client_address: peer.and_then(address),
+            queue_ns: request.queued.and_then(|queued| queued.until(self.clock.wall_ns(since))),
             waits: self.waits.then(|| waits.finish(duration_ns)),
+            task: task.map(|task| task_of(*task)),
         };
         FinishedTransaction { transaction, ended_ns }
+    }
+
+    /// Where a transaction stands in its trace: where its request says, below whoever sent its task, or at the beginning
+    /// of one of its own. Once decided it stays.
+    pub fn trace(&mut self, exchange: &Exchange<Work>) -> Trace {
+        if let Some(trace) = &exchange.work.trace {
+            return trace.clone();
+        }
+        let sent = exchange.work.task.as_ref().and_then(|task| self.sent.get(&task.delivery.id));
+        let (trace_id, parent_span_id) = match (exchange.request.traceparent, sent) {
+            (Some(parent), _) => (parent.trace_id(), Some(parent.parent_id())),
+            (None, Some(link)) => (link.trace_id.clone(), Some(link.span_id.clone())),
+            (None, None) => (self.ids.trace(), None),
+        };
+        Trace { trace_id, span_id: self.ids.span(), parent_span_id }
+    }
+
+    /// Whether more that comes can change nothing about its trace.
+    pub fn is_linked(&self, exchange: &Exchange<Work>) -> bool {
+        exchange.work.trace.is_some()
+            || exchange.request.traceparent.is_some()
+            || exchange.work.task.as_ref().is_none_or(|task| self.sent.get(&task.delivery.id).is_some())
     }
 
     fn span(&mut self, span: OpenSpan, parent: &str, outcome: Outcome, ended_ns: u64) -> Span {
@@ -119,7 +147,7 @@ impl Finisher {
             error_type: result.error,
             start_ns: self.clock.wall_ns(span.started_ns),
             duration_ns: end.saturating_sub(span.started_ns),
-            span_id: self.ids.span(),
+            span_id: span.span_id.unwrap_or_else(|| self.ids.span()),
             parent_span_id: parent.to_owned(),
             stack: span.stack.map(|stack| from_application(stack.into())).unwrap_or_default(),
             server_address: span.server.and_then(address),
@@ -133,6 +161,8 @@ impl Finisher {
             returned_rows: result.rows,
             affected_rows: result.affected_rows,
             sqlstate: result.sqlstate,
+            message_id: asked.message_id,
+            message_bytes: asked.message_bytes,
             first_byte_ns: span.first_answer_ns.map(|first| first.saturating_sub(span.started_ns)),
         }
     }
@@ -149,6 +179,8 @@ struct Asked {
     destination: Option<String>,
     method: Option<String>,
     path: Option<String>,
+    message_id: Option<String>,
+    message_bytes: Option<u64>,
 }
 
 impl Asked {
@@ -172,6 +204,15 @@ impl Asked {
                 destination: target,
                 ..Self::default()
             },
+            Asking::Message { system, name, destination, id, bytes } => Self {
+                kind: SpanKind::Messaging,
+                name: name.into_owned(),
+                messaging_system: Some(system.to_owned()),
+                destination,
+                message_id: id,
+                message_bytes: bytes,
+                ..Self::default()
+            },
             Asking::Command { kind, system, name, .. } => Self {
                 kind,
                 name: name.into_owned(),
@@ -190,11 +231,25 @@ impl Asked {
     }
 }
 
+fn task_of(task: OpenTask) -> Task {
+    let OpenTask { delivery, finished } = task;
+    let (state, error_type) = finished.map(|finished| (finished.state, finished.error)).unwrap_or_default();
+    Task {
+        system: "celery".to_owned(),
+        name: delivery.name,
+        id: delivery.id,
+        queue: delivery.queue,
+        retries: delivery.retries,
+        state,
+        error_type,
+    }
+}
+
 /// `None` for what has no address: unix sockets.
 fn address(endpoint: Endpoint) -> Option<String> {
     match endpoint {
         Endpoint::Inet { address, .. } => Some(address.to_string()),
-        Endpoint::Unix | Endpoint::Other(_) => None,
+        Endpoint::Unix | Endpoint::Pipe | Endpoint::Other(_) => None,
     }
 }
 

@@ -37,6 +37,14 @@ impl Ids {
     }
 }
 
+/// Where a transaction stands in its trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    pub trace_id: String,
+    pub span_id: String,
+    pub parent_span_id: Option<String>,
+}
+
 /// Where a caller's trace stands, from its `traceparent` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent {

@@ -6,6 +6,7 @@
 //!
 //! - [`http`]: where the messages of a connection begin and end.
 //! - [`clients`]: what the process asks of others, by protocol.
+//! - [`tasks`]: work that a process is handed through a pipe.
 //! - [`sql`]: statements without their values.
 //! - [`Transactions`]: puts them together.
 
@@ -25,6 +26,7 @@ mod finish;
 mod ids;
 mod settings;
 mod spans;
+mod tasks;
 mod thread;
 mod tls;
 mod waits;
@@ -35,6 +37,7 @@ pub use assemble::Transactions;
 pub use counts::Counts;
 pub use errors::Raised;
 pub use settings::{Clock, FinishedError, FinishedTransaction, Hint, Limits, Output, Settings};
+pub use tasks::Link;
 
 #[cfg(test)]
 mod tests;

@@ -68,6 +68,11 @@ impl Naming {
         Named { name: self.names.admit(name::of_request(method, path.as_deref(), status)), route: None }
     }
 
+    /// Names a task, which the application has done already.
+    pub fn task(&mut self, name: &str) -> Named {
+        Named { name: self.names.admit(name.to_owned()), route: None }
+    }
+
     /// The name of a request that has not been answered yet.
     #[must_use]
     pub fn provisional(&self, method: &str, path: Option<&str>) -> String {
@@ -126,6 +131,7 @@ impl Learned {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transactions::name::OTHER;
 
     #[test]
     fn words_that_are_values_collapse() {
@@ -151,6 +157,29 @@ mod tests {
             .collect();
         assert_eq!(names.len(), 1);
         assert!(naming.learned.places.is_empty());
+    }
+
+    /// An application that answers everything, and whose routes cannot be read.
+    #[test]
+    fn a_scanner_that_is_answered_makes_few_names() {
+        let mut naming = Naming::new(500);
+        let mut state = 1_u64;
+        let mut word = || -> String {
+            (0..6)
+                .map(|_| {
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    char::from(b'a' + (state >> 40) as u8 % 26)
+                })
+                .collect()
+        };
+        let names: HashSet<String> = (0..10_000)
+            .map(|_| naming.name("GET", Some(&format!("/{}/{}/{}", word(), word(), word())), Some(200)).name)
+            .collect();
+        // Those in the overflow's name included.
+        assert!(names.len() <= 501, "{}", names.len());
+        assert!(naming.learned.places.len() <= MOST_PLACES);
+        assert_eq!(naming.name("GET", Some("/never/seen/before"), Some(200)).name, OTHER);
     }
 
     #[test]

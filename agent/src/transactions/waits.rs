@@ -114,6 +114,7 @@ fn kind(span: &OpenSpan) -> SpanKind {
         Asking::Statement { .. } => SpanKind::Db,
         Asking::Command { kind, .. } => *kind,
         Asking::Http { .. } => SpanKind::Http,
+        Asking::Message { .. } => SpanKind::Messaging,
     }
 }
 

@@ -44,6 +44,9 @@ impl Sameness {
                 (system, statement.digest).hash(&mut hasher);
             }
             Asking::Command { system, name, target, .. } => (system, name, target).hash(&mut hasher),
+            Asking::Message { system, name, destination, .. } => {
+                (system, name, destination).hash(&mut hasher);
+            }
             Asking::Http { method, path } => {
                 (method, path.as_deref().map(super::name::of_path)).hash(&mut hasher);
             }

@@ -1,6 +1,8 @@
 //! What happened inside one transaction while it was open: spans and samples, not yet in the model's form.
 
+use super::ids::Trace;
 use super::spans::SpanId;
+use super::tasks::{Delivery, Finished};
 use super::waits::OpenWaits;
 use crate::intake::{ExceptionId, StackId};
 use pyapm_model::line::Frame;
@@ -20,6 +22,18 @@ pub struct Work {
     /// Of the latest sample that had one.
     pub last_frame: Option<Frame>,
     pub waits: OpenWaits,
+    /// What it is, where it is a task.
+    pub task: Option<Box<OpenTask>>,
+    /// Where it stands in its trace, once that has been asked for.
+    pub trace: Option<Trace>,
+}
+
+/// A task that a worker has been handed.
+#[derive(Debug)]
+pub struct OpenTask {
+    pub delivery: Delivery,
+    /// What the worker says became of it.
+    pub finished: Option<Finished>,
 }
 
 /// Samples with one stack.

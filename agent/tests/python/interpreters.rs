@@ -15,10 +15,13 @@ pub fn all() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     for (prefix, minor) in pyenv() {
         if minor >= 8 {
-            found.push(prefix.join("bin").join(format!("python3.{minor}")));
+            let without_gil = prefix.join("bin").join(format!("python3.{minor}t"));
+            let name = format!("python3.{minor}");
+            found.push(if without_gil.exists() { without_gil } else { prefix.join("bin").join(name) });
         }
     }
     found.extend(unpacked());
+    found.extend((13..=15).map(|minor| built(minor).join(format!("bin/python3.{minor}t"))));
     found.extend((8..=15).map(|minor| PathBuf::from(format!("/usr/bin/python3.{minor}"))));
     if let Some(more) = std::env::var_os("PYAPM_TEST_PYTHONS") {
         found.extend(std::env::split_paths(&more));
@@ -32,6 +35,12 @@ pub fn all() -> Vec<PathBuf> {
 /// Whether this interpreter is run by a C library of its own, through [`python`].
 pub fn is_unpacked(interpreter: &Path) -> bool {
     root_of(interpreter).is_some()
+}
+
+/// Where `cargo xtask setup --free-threaded` puts what it builds.
+fn built(minor: u8) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pyapm/free-threaded");
+    folder.join(format!("3.{minor}t"))
 }
 
 /// Interpreters in roots of their own below `target/pyapm/pythons`, made by `cargo xtask setup`.

@@ -120,6 +120,7 @@ with open(OUTPUT, "w", encoding="utf-8") as file:
         "version": "%d.%d.%d" % sys.version_info[:3],
         "hex": sys.hexversion,
         "shared": bool(sysconfig.get_config_var("Py_ENABLE_SHARED")),
+        "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
         "codes": codes,
     }, file)
 print("ready", flush=True)

@@ -4,8 +4,8 @@
 
 use crate::interpreters::{Running, all, is_unpacked, python, script};
 use pyapm::python::{
-    Embedding, MAX_FILE, MAX_NAME, OffsetsSource, ProcessMemory, compare_with_dwarf, inspect, read_code,
-    table,
+    Embedding, MAX_FILE, MAX_NAME, OffsetsSource, ProcessMemory, compare_with_dwarf, free_threaded_table,
+    inspect, read_code, table,
 };
 use serde::Deserialize;
 use std::path::Path;
@@ -15,6 +15,7 @@ struct Truth {
     version: String,
     hex: u32,
     shared: bool,
+    free_threaded: bool,
     codes: Vec<Code>,
 }
 
@@ -43,10 +44,16 @@ fn check(interpreter: &Path) -> String {
     if let Some(hex) = found.version.hex {
         assert_eq!(hex, truth.hex);
     }
-    assert_eq!(found.notes, Vec::<String>::new());
     let debug_offsets = found.version.minor >= 13;
     assert_eq!(found.offsets_source == OffsetsSource::DebugOffsets, debug_offsets);
-    assert_eq!(&found.offsets, table(found.version.minor).unwrap());
+    let (table, notes) = if truth.free_threaded {
+        (free_threaded_table(found.version.minor).unwrap(), 1)
+    } else {
+        (table(found.version.minor).unwrap(), 0)
+    };
+    assert_eq!(found.notes.len(), notes, "{:?}", found.notes);
+    assert!(found.notes.iter().all(|note| note.starts_with("free-threaded build")), "{:?}", found.notes);
+    assert_eq!(&found.offsets, table);
     assert!(
         found.thread_state_route.ends_with("confirmed on 1 of 1 threads"),
         "{}",

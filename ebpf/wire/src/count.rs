@@ -51,11 +51,16 @@ pub const NATIVE_STACK_CUT: u32 = 18;
 /// came back is in no record.
 pub const SLEEPERS_FULL: u32 = 15;
 
+/// Statements of SQLite whose text could not be found, because their process was not known well enough yet.
+pub const SQLITE_UNKNOWN: u32 = 31;
+/// Calls and statements of SQLite that could not be followed because a map was full.
+pub const SQLITE_FULL: u32 = 32;
+
 /// Rows of `COUNTS`; a machine with more CPUs shares them.
 pub const CPUS: u32 = 1024;
 
 /// Slots in a row of `COUNTS`.
-pub const SLOTS: u32 = 32;
+pub const SLOTS: u32 = 48;
 
 /// Name of each slot as outputs show it; empty for unused slots.
 pub const NAMES: [&str; SLOTS as usize] = {
@@ -79,6 +84,8 @@ pub const NAMES: [&str; SLOTS as usize] = {
     names[TLS_FULL as usize] = "tls_full";
     names[EXCEPTIONS_SUPPRESSED as usize] = "exceptions_suppressed";
     names[EXCEPTION_HITS as usize] = "exception_hits";
+    names[SQLITE_UNKNOWN as usize] = "sqlite_unknown";
+    names[SQLITE_FULL as usize] = "sqlite_full";
     names[SLEEPERS_FULL as usize] = "sleepers_full";
     names
 };

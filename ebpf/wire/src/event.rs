@@ -34,6 +34,9 @@ pub mod kind {
     /// See [`crate::exception::Passed`].
     pub const EXCEPTION_PASSED: u16 = 13;
     pub const OFF_CPU: u16 = 14;
+    /// See [`super::HandedBack`].
+    pub const HANDED_BACK: u16 = 38;
+    pub const STATEMENT_STEP: u16 = 32;
 }
 
 /// Common start of every record.
@@ -66,6 +69,9 @@ pub struct Fork {
 /// `EXEC`, `EXIT` (the whole process has gone): the header says it all.
 pub type Bare = Header;
 
+/// Not a socket. Families are small numbers (kernel `include/linux/socket.h`, `AF_MAX`).
+pub const FAMILY_PIPE: u16 = u16::MAX;
+
 /// `CONNECTION_OPENED`: the first socket call of a target on this descriptor.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -74,7 +80,7 @@ pub struct ConnectionOpened {
     /// Unique for the life of the daemon; never 0.
     pub connection: u64,
     pub fd: u32,
-    /// `AF_INET`, `AF_INET6`, `AF_UNIX` or whatever the socket says.
+    /// `AF_INET`, `AF_INET6`, `AF_UNIX` or whatever the socket says; [`FAMILY_PIPE`] for one end of a pipe.
     pub family: u16,
     /// Host byte order; 0 for unix sockets.
     pub local_port: u16,
@@ -148,6 +154,8 @@ pub struct Io {
 pub mod library {
     /// `mysql_real_query` / `mysql_send_query` of libmariadb or libmysqlclient.
     pub const MYSQL: u16 = 1;
+    /// The first `sqlite3_step` of a statement, or a `sqlite3_prepare` that failed.
+    pub const SQLITE: u16 = 2;
 }
 
 /// `STATEMENT`: a database client library was asked to run this text, which follows the struct.
@@ -169,6 +177,50 @@ pub struct Statement {
     pub padding: u32,
     pub scope: Scope,
 }
+
+/// Values of [`StatementStep::step`].
+pub mod step {
+    /// The first row is there; more may come.
+    pub const ROW: u32 = 1;
+    /// It is over: `result` says how.
+    pub const OVER: u32 = 2;
+    /// It was reset or finalized before it was over.
+    pub const LEFT: u32 = 3;
+}
+
+/// `STATEMENT_STEP`: how a statement of an embedded database goes on, after the `STATEMENT` with its `handle`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct StatementStep {
+    pub header: Header,
+    /// [`Statement::handle`].
+    pub handle: u64,
+    /// Rows that it has given so far.
+    pub rows: u64,
+    /// What the database counts as changed by its latest statement that changes rows, which may be an earlier
+    /// one; -1 when it could not be read.
+    pub changes: i64,
+    /// One of [`step`].
+    pub step: u32,
+    /// What the library says of the end: `SQLITE_DONE`, or an (extended) result code.
+    pub result: u32,
+}
+
+/// Value of the map `SQLITE_LAYOUTS`, keyed by the address of a probe in a process: where one build of SQLite keeps
+/// what is read of it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct SqliteLayout {
+    /// Of the text's address in a statement, and of its database's; [`NOT_KNOWN`] when it could not be told.
+    pub text: u32,
+    pub database: u32,
+    /// Of the latest result code, and of the number of changes, in a database; [`NOT_KNOWN`] as above.
+    pub code: u32,
+    pub changes: u32,
+}
+
+/// An offset that could not be told.
+pub const NOT_KNOWN: u32 = u32::MAX;
 
 /// `SAMPLE`: the thread was on a CPU when the sampling timer fired.
 #[repr(C)]
@@ -321,6 +373,14 @@ pub struct Queued {
     pub scope: Scope,
 }
 
+/// `HANDED_BACK`: a thread of a pool has woken the thread that reads requests: with the end of its work on one, or
+/// with an answer that it could not write whole (waitress, `HTTPChannel.service` and `write_soon`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct HandedBack {
+    pub header: Header,
+}
+
 /// Bytes of a statement's text that are captured at most.
 pub const STATEMENT_CAPTURE: u32 = 4096;
 
@@ -331,6 +391,8 @@ const _: () = assert!(size_of::<ConnectionClosed>() == 32);
 const _: () = assert!(size_of::<TlsSession>() == 40);
 const _: () = assert!(size_of::<Io>() == 96);
 const _: () = assert!(size_of::<Statement>() == 80);
+const _: () = assert!(size_of::<StatementStep>() == 56);
+const _: () = assert!(size_of::<SqliteLayout>() == 16);
 const _: () = assert!(size_of::<Sample>() == 64);
 const _: () = assert!(size_of::<Stack>() == 64);
 const _: () = assert!(size_of::<Context>() == 48);
@@ -338,3 +400,4 @@ const _: () = assert!(size_of::<Native>() == 56);
 const _: () = assert!(size_of::<OffCpu>() == 112);
 const _: () = assert!(size_of::<Sleeper>() == 128);
 const _: () = assert!(size_of::<Queued>() == 56);
+const _: () = assert!(size_of::<HandedBack>() == 24);

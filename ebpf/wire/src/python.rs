@@ -70,10 +70,18 @@ pub struct Layout {
     pub interpreter_gil: u32,
     /// Address of the one lock of all interpreters (up to 3.11); 0 from 3.12 on.
     pub gil: u64,
+    /// Bytes before the lock's struct as [`gil`] has it: a free-threaded build keeps there whether it is switched on.
+    pub gil_head: u32,
+    /// In the frame: which copy of the bytecode its instruction lies in, an int; 0 is the one inside the code object.
+    /// [`ABSENT`] where there is but one.
+    pub frame_copy: u32,
+    /// In the code object: a pointer to the number of copies, behind which are pointers to them.
+    pub code_copies: u32,
+    pub padding: u32,
 }
 
 /// `struct _gil_runtime_state`, the global interpreter lock (CPython `Include/internal/pycore_gil.h`, the same in 3.8
-/// to 3.15 on x86-64 glibc). Offsets in bytes.
+/// to 3.15 on x86-64 glibc, behind [`Layout::gil_head`]). Offsets in bytes.
 pub mod gil {
     /// The thread state that holds it, or did so last.
     pub const LAST_HOLDER: u32 = 8;
@@ -144,5 +152,5 @@ pub const MAX_STEPS: usize = 32_768;
 /// Most frames that one record carries.
 pub const PART_FRAMES: usize = 512;
 
-const _: () = assert!(size_of::<Layout>() == 104);
+const _: () = assert!(size_of::<Layout>() == 120);
 const _: () = assert!(size_of::<Frame>() == 16);

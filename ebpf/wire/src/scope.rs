@@ -39,6 +39,9 @@ pub mod flag {
     pub const DEFERS: u32 = 128;
     /// Greenlets serve the requests of this process; [`super::Scope::task`] tells them apart, where it can.
     pub const GREENLETS: u32 = 256;
+    /// One thread of this process may read the requests that others answer (waitress). Set without [`READ`] as well:
+    /// nothing needs to be read for it.
+    pub const HANDS_ON: u32 = 512;
 }
 
 /// How one process's interpreter keeps contexts, and what the kernel half is to read of them. Offsets in bytes;

@@ -183,6 +183,16 @@ impl Connection {
         Ok(Answer { status, headers, body, bytes: self.taken - before, elapsed: began.elapsed() })
     }
 
+    /// Reads the head of an answer that goes on; returns its status.
+    ///
+    /// # Errors
+    /// When the connection breaks first.
+    pub fn head(&mut self) -> Result<u16> {
+        let status = self.read_status()?;
+        self.read_headers()?;
+        Ok(status)
+    }
+
     /// Sends one request and reads until the server closes the connection. Its `elapsed` reaches to that moment,
     /// which comes after the server's last send has returned; the last byte may come before.
     ///

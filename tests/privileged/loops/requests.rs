@@ -197,6 +197,13 @@ fn hypercorn() {
     holds(&environment("loops-3.13", json!({"server": "hypercorn"}), true));
 }
 
+/// gunicorn with workers that are uvicorn's.
+#[test]
+fn uvicorn_below_gunicorn() {
+    let config = json!({"server": "gunicorn", "worker": "uvicorn_worker.UvicornWorker"});
+    holds(&environment("loops-3.13", config, true));
+}
+
 #[test]
 fn streams_and_eager_tasks() {
     holds(&environment("loops-3.11", json!({"server": "streams"}), false));
@@ -218,9 +225,11 @@ fn every_build_of_the_distribution() {
 /// Each greenlet that serves a connection asks for itself; what it spawns is counted.
 #[test]
 fn gevent() {
-    for name in ["loops-3.11", "loops-3.13"] {
+    let gunicorn = json!({"server": "gunicorn", "worker": "gevent"});
+    let alone = json!({"server": "gevent"});
+    for (name, config) in [("loops-3.11", alone.clone()), ("loops-3.13", alone), ("loops-3.13", gunicorn)] {
         let runner = Runner::environment(name).unwrap();
-        let server = Loops::start(&runner, json!({"server": "gevent"})).unwrap();
+        let server = Loops::start(&runner, config).unwrap();
         let attach = Pyapm::attach(server.pid(), &[]).unwrap();
         let own = (1..=600).map(|number| Request::get(&format!("/own/{number}")));
         let joined = (601..=700).map(|number| Request::get(&format!("/joined/{number}")));

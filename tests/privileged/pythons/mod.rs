@@ -6,6 +6,7 @@ mod sampler;
 mod depth;
 mod exceptions;
 mod flutter;
+mod free_threaded;
 mod jit;
 mod lines;
 mod names;

@@ -125,7 +125,8 @@ fn a_library_that_is_loaded_late() {
             Some(_) => continue,
             None => {
                 let prefix = interpreter.executable().parent().unwrap().parent().unwrap().to_owned();
-                prefix.join(format!("lib/libpython3.{}.so.1.0", interpreter.minor))
+                let threads = if interpreter.free_threaded { "t" } else { "" };
+                prefix.join(format!("lib/libpython3.{}{threads}.so.1.0", interpreter.minor))
             }
         };
         let script = Script::start_with(SCRIPT, |scratch| {

@@ -206,21 +206,47 @@ async def aiohttp_server():
     await asyncio.sleep(3600)
 
 
+def handle(environ, start_response):
+    """For servers that speak WSGI, on greenlets."""
+    pattern, number = parsed(environ["PATH_INFO"])
+    if pattern == "joined":
+        import gevent
+
+        gevent.joinall([gevent.spawn(ask_blocking, number, what) for what in "abc"])
+    else:
+        blocking_handler(number)
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+
+
+def gunicorn_server():
+    from gunicorn.app.base import BaseApplication
+
+    asynchronous = CONFIG["worker"] != "gevent"
+
+    class Embedded(BaseApplication):
+        def load_config(self):
+            self.cfg.set("bind", "127.0.0.1:%d" % CONFIG["port"])
+            self.cfg.set("worker_class", CONFIG["worker"])
+            self.cfg.set("workers", 1)
+            self.cfg.set("worker_connections", 1000)
+            self.cfg.set("keepalive", 30)
+            self.cfg.set("control_socket_disable", True)
+            self.cfg.set("post_worker_init", lambda worker: print("ready", flush=True))
+
+        def load(self):
+            return application if asynchronous else handle
+
+    # It has an option of that name for itself.
+    del sys.argv[1:]
+    Embedded().run()
+
+
 def gevent_server():
     from gevent import monkey
 
     monkey.patch_all()
-    import gevent
     from gevent.pywsgi import WSGIServer
-
-    def handle(environ, start_response):
-        pattern, number = parsed(environ["PATH_INFO"])
-        if pattern == "joined":
-            gevent.joinall([gevent.spawn(ask_blocking, number, what) for what in "abc"])
-        else:
-            blocking_handler(number)
-        start_response("200 OK", [("Content-Length", "2")])
-        return [b"ok"]
 
     server = WSGIServer(("127.0.0.1", CONFIG["port"]), handle, log=None, backlog=1024)
     server.start()
@@ -232,6 +258,9 @@ def main():
     server = CONFIG["server"]
     if server == "gevent":
         gevent_server()
+        return
+    if server == "gunicorn":
+        gunicorn_server()
         return
     if CONFIG.get("loop") == "uvloop" and server in ("streams", "aiohttp"):
         import uvloop
@@ -267,6 +296,7 @@ def main():
             log_level="warning",
             access_log=False,
             backlog=1024,
+            **CONFIG.get("options", {}),
         )
         Server(config).run()
     elif server == "hypercorn":

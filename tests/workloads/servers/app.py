@@ -5,19 +5,26 @@
 /bytes/N     200, N bytes
 /db/N        one statement to MariaDB whose column is named `request_N`, on a connection of this thread
 /fault/N     the same for a table that does not exist; 500
+/stream/N    200, five chunks, before each of which stands such a statement; no length
+/events      200, server-sent events for as long as the client listens
+/poll/N      as /db/N, as soon as somebody asks for /release/N
+/ws          becomes a WebSocket that sends everything back (ASGI), or a stream of bytes that is sent back (gunicorn)
 /out/WAY/N   asks `UPSTREAM` (https) for /a/N by urllib, requests, httpx or pycurl, and answers with its status
 
 Answers carry the worker's pid and the thread's id, X-Worker and X-Thread.
 """
 
+import asyncio
 import os
 import threading
+import time
 
 if "DB_PORT" in os.environ:
     # Before the first request: a driver that appears later is found within a second.
     import MySQLdb
 
 local = threading.local()
+released = threading.Event()
 
 
 def database():
@@ -107,10 +114,66 @@ def headers(body):
     ]
 
 
+EVENT = b"data: something has happened\n\n"
+
+
+def chunks(path):
+    for number in range(5):
+        statement("/db/" + path.split("/")[2])
+        yield b"%d" % number * 3000
+
+
+def events():
+    while True:
+        yield EVENT
+        time.sleep(0.01)
+
+
+def send_back(connection):
+    connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: bytes\r\n\r\n")
+    while received := connection.recv(4096):
+        connection.sendall(received)
+    # So gunicorn is told that nothing more is to be said on it.
+    raise StopIteration
+
+
 def application(environ, start_response):
-    status, body = answer(environ["PATH_INFO"])
+    path = environ["PATH_INFO"]
+    what = path.split("/")[1]
+    if what in ("stream", "events"):
+        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        return chunks(path) if what == "stream" else events()
+    if what == "ws":
+        send_back(environ["gunicorn.socket"])
+    if what == "poll":
+        released.wait(60)
+        path = "/db/" + path.split("/")[2]
+    elif what == "release":
+        released.set()
+        path = "/a/" + path.split("/")[2]
+    status, body = answer(path)
     start_response(status, headers(body))
     return [body]
+
+
+async def flow(path, send):
+    head = [(b"content-type", b"text/event-stream")]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    if path == "/events":
+        while True:
+            await send({"type": "http.response.body", "body": EVENT, "more_body": True})
+            await asyncio.sleep(0.01)
+    for chunk in chunks(path):
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await asyncio.sleep(0)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def talk(receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "bytes": message.get("bytes") or message["text"].encode()})
 
 
 async def asgi(scope, receive, send):
@@ -120,7 +183,22 @@ async def asgi(scope, receive, send):
             await send({"type": message["type"] + ".complete"})
             if message["type"] == "lifespan.shutdown":
                 return
-    status, body = answer(scope["path"])
+    if scope["type"] == "websocket":
+        await talk(receive, send)
+        return
+    path = scope["path"]
+    what = path.split("/")[1]
+    if what in ("stream", "events"):
+        await flow(path, send)
+        return
+    if what == "poll":
+        while not released.is_set():
+            await asyncio.sleep(0.005)
+    if what == "release":
+        released.set()
+    if what in ("poll", "release"):
+        path = ("/db/" if what == "poll" else "/a/") + path.split("/")[2]
+    status, body = answer(path)
     encoded = [(name.lower().encode(), value.encode()) for name, value in headers(body)]
     await send({"type": "http.response.start", "status": int(status.split()[0]), "headers": encoded})
     await send({"type": "http.response.body", "body": body})

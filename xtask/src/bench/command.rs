@@ -1,6 +1,6 @@
 //! The command: which benches there are.
 
-use super::{overhead, profiler};
+use super::{overhead, profiler, soak};
 use anyhow::Result;
 
 /// A bench and how long it is to run.
@@ -17,6 +17,15 @@ pub enum Bench {
     },
     /// Slowdown by pyapm, py-spy and Tachyon of one program, and how many of their stacks cannot be
     Profiler(#[command(flatten)] profiler::Size),
+    /// Memory of the daemon at a steady load, each minute, and what it loses; then attaching again and again
+    Soak {
+        /// How long it is attached
+        #[arg(long, default_value_t = 60)]
+        minutes: u32,
+        /// How often it is attached and detached after that
+        #[arg(long, default_value_t = 50)]
+        attaches: u32,
+    },
 }
 
 /// Runs a bench.
@@ -26,6 +35,7 @@ pub enum Bench {
 pub fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Overhead { pairs, seconds } => overhead::run(*pairs, *seconds),
+        Bench::Soak { minutes, attaches } => soak::run(*minutes, *attaches),
         Bench::Profiler(size) => profiler::run(size),
     }
 }

@@ -7,3 +7,4 @@ pub mod figures;
 pub mod overhead;
 pub mod probes;
 pub mod profiler;
+pub mod soak;

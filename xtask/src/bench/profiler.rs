@@ -64,7 +64,8 @@ pub fn run(size: &Size) -> Result<()> {
     set_up(Some(Part::Python))?;
     python::install_profilers()?;
     build()?;
-    let interpreter = Interpreter::all()?.into_iter().find(|one| one.minor == MINOR && !one.shared);
+    let interpreter =
+        Interpreter::all()?.into_iter().find(|one| one.minor == MINOR && !one.shared && !one.free_threaded);
     let interpreter = interpreter.context("no static Python 3.15")?;
     let mut table = String::from("| threads | depth | rate |");
     for contender in ALL {

@@ -1,4 +1,4 @@
-//! One suite: its package lists, which version it has of a package, and downloads from it. Not here: what its line in
+//! One suite: its lists of packages or of their sources, which version it has of a package, and downloads from it. Not here: what its line in
 //! `sources.list` is made from (`sources`).
 
 use super::commands::{stdout_of, text_of, tool};
@@ -19,13 +19,20 @@ pub struct Suite<'a> {
     archive: Archive,
     home: PathBuf,
     entries: &'a [Entry],
+    of_sources: bool,
 }
 
 impl<'a> Suite<'a> {
     /// The suite with its lists in a folder of its name below `home`.
     #[must_use]
     pub fn new(name: &'static str, archive: Archive, home: &Path, entries: &'a [Entry]) -> Self {
-        Self { name, archive, home: home.join(name), entries }
+        Self { name, archive, home: home.join(name), entries, of_sources: false }
+    }
+
+    /// The same for the sources of its packages.
+    #[must_use]
+    pub fn of_sources(name: &'static str, archive: Archive, home: &Path, entries: &'a [Entry]) -> Self {
+        Self { name, archive, home: home.join(format!("{name}-sources")), entries, of_sources: true }
     }
 
     /// Fetches the package list if it is old or `refresh` is set.
@@ -46,7 +53,9 @@ impl<'a> Suite<'a> {
             fs::create_dir_all(&directory)
                 .with_context(|| format!("failed to create `{}`", directory.display()))?;
         }
-        self.write("sources.list", &derived_line(self.entries, self.archive, self.name)?)?;
+        let line = derived_line(self.entries, self.archive, self.name)?;
+        let line = if self.of_sources { line.replacen("deb ", "deb-src ", 1) } else { line };
+        self.write("sources.list", &line)?;
         self.write("apt.conf", &configuration(&self.home))?;
         stdout_of(self.apt("apt-get")?.arg("update"))?;
         self.write("updated", "")
@@ -86,6 +95,17 @@ impl<'a> Suite<'a> {
         install.args(["install", "--download-only", "--yes", "--no-install-recommends"]);
         install.args(["-o", "Debug::NoLocking=true", "-o", &archives]);
         stdout_of(install.args(packages)).map(drop)
+    }
+
+    /// Downloads the sources of a package into the folder `to`, which exists. apt checks what it downloads against the
+    /// signed list.
+    ///
+    /// # Errors
+    /// When apt fails.
+    pub fn download_source(&self, package: &str, to: &Path) -> Result<()> {
+        let mut source = self.apt("apt-get")?;
+        stdout_of(source.current_dir(to).args(["source", "--download-only", "--only-source", package]))
+            .map(drop)
     }
 
     /// A command of apt's on this suite.

@@ -1,6 +1,6 @@
 //! The command: which parts there are, and in which order they are installed.
 
-use super::{interpreters, linker, packages, python};
+use super::{free_threaded, interpreters, linker, packages, python};
 use crate::bpf::toolchain::Toolchain;
 use anyhow::Result;
 
@@ -18,6 +18,17 @@ pub enum Part {
 }
 
 const ALL: [Part; 4] = [Part::Bpf, Part::Services, Part::Python, Part::Kernels];
+
+/// Builds interpreters without the GIL, with what that takes.
+///
+/// # Errors
+/// When something is missing and cannot be installed, or none can be built.
+pub fn free_threaded() -> Result<()> {
+    packages::install(&packages::FREE_THREADED)?;
+    free_threaded::install()?;
+    eprintln!("setup: free-threaded interpreters are in `{}`", free_threaded::folder().display());
+    Ok(())
+}
 
 /// Installs one part, or all.
 ///

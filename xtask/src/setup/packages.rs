@@ -13,12 +13,13 @@ pub const BPF: [&str; 8] =
 /// The database of the shop, the servers that the drivers' tests ask, the load generator of the benches, the
 /// terminal of the live view's test, the debugger that native frames are compared with, the server in front of
 /// uwsgi, the maker of certificates, the judge of the service's unit, and who reads the metrics.
-pub const SERVICES: [&str; 15] = [
+pub const SERVICES: [&str; 16] = [
     "mariadb-server",
     "mariadb-client",
     "postgresql",
     "redis-server",
     "memcached",
+    "rabbitmq-server",
     "nginx-light",
     "openssl",
     "wrk",
@@ -33,6 +34,8 @@ pub const SERVICES: [&str; 15] = [
 /// The distribution's interpreter, and what the database driver is compiled with.
 pub const PYTHON: [&str; 6] =
     ["python3", "python3-dev", "python3-venv", "libmariadb-dev", "pkg-config", "gcc"];
+/// What an interpreter is built with, and the libraries that the tests need it to have.
+pub const FREE_THREADED: [&str; 5] = ["dpkg-dev", "gcc", "make", "zlib1g-dev", "libffi-dev"];
 /// A machine to boot kernels in, and what its disk is made with.
 pub const KERNELS: [&str; 6] =
     ["qemu-system-x86", "busybox-static", "kmod", "squashfs-tools", "cpio", "zstd"];

@@ -32,12 +32,13 @@ enum Places {
 const SHOP: &str = "requirements.txt";
 const SERVERS: &str = "requirements-servers.txt";
 const LOOPS: &str = "requirements-loops.txt";
+const QUEUES: &str = "requirements-queues.txt";
 const OLD: &str = "requirements-loops-old.txt";
 /// Installed into [`SITE`], without an environment.
 const PURE: &str = "requirements-loops-pure.txt";
 const SITE: &str = "site-loops";
 
-const BUILDS: [Build; 7] = [
+const BUILDS: [Build; 8] = [
     Build { name: "venv-3.11", version: "3.11", places: Places::Pyenv, requirements: SHOP, required: false },
     Build {
         name: "venv-debian-3.11",
@@ -54,6 +55,7 @@ const BUILDS: [Build; 7] = [
         requirements: SERVERS,
         required: true,
     },
+    Build { name: "venv-queues", version: "3.11", places: Places::Any, requirements: QUEUES, required: true },
     Build {
         name: "loops-3.11",
         version: "3.11",

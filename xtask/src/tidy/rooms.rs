@@ -4,7 +4,7 @@
 use super::source::Source;
 
 /// From left to right.
-pub const ROOMS: [&str; 16] = [
+pub const ROOMS: [&str; 17] = [
     "telemetry",
     "config",
     "binaries",
@@ -19,6 +19,7 @@ pub const ROOMS: [&str; 16] = [
     "frameworks",
     "transactions",
     "store",
+    "history",
     "outputs",
     "exports",
 ];

@@ -43,6 +43,9 @@ fn root(transaction: &Transaction, weight: f64) -> Span {
     attributes.text("http.route", transaction.route.as_deref());
     attributes.number("http.response.status_code", transaction.status);
     attributes.text("client.address", transaction.client_address.as_deref());
+    if let Some(waited) = transaction.queue_ns {
+        attributes.ratio("pyapm.queue.duration", waited as f64 / 1e9); // In seconds.
+    }
     attributes.number("process.pid", Some(transaction.pid));
     attributes.number("thread.id", Some(transaction.tid));
     if weight > 1.0 {

@@ -276,9 +276,11 @@ impl Subject {
         for (ident, name) in self.thread_names() {
             self.names.entry(ident).or_insert(name);
         }
-        let gil = self
-            .gil
-            .map(|gil| dump::Gil { held: gil.held, holder: gil.held.then(|| self.holder(&gil)).flatten() });
+        let gil = self.gil.map(|gil| dump::Gil {
+            held: gil.held,
+            holder: gil.held.then(|| self.holder(&gil)).flatten(),
+            enabled: gil.enabled,
+        });
         let threads = std::mem::take(&mut self.threads);
         let mut tasks = (self.asyncio.is_some() || self.has_registry).then(Vec::new);
         let mut threads: Vec<dump::Thread> =

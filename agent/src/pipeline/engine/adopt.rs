@@ -66,7 +66,7 @@ impl Engine {
     pub(in crate::pipeline) fn join(&mut self, application: ApplicationId, pid: u32, lines: &mut Lines) {
         let now = clock::monotonic_ns();
         if let Some(probes) = &mut self.probes {
-            self.drivers.follow(probes, pid);
+            self.drivers.follow(probes, &mut self.tables, pid);
         }
         let target = target_of(pid, &mut self.inspector, &mut self.interpreters);
         self.follow_exceptions(pid);
@@ -124,7 +124,7 @@ impl Engine {
         let Some(probes) = &mut self.probes else { return };
         for member in &application.members {
             let pid = member.key.pid;
-            self.drivers.follow(probes, pid);
+            self.drivers.follow(probes, &mut self.tables, pid);
             if let Some(interpreter) = self.interpreters.get(&pid) {
                 self.exceptions.follow(probes, interpreter);
                 self.loops.follow(probes, &mut self.tables, pid, interpreter);

@@ -3,11 +3,11 @@
 
 use super::Lines;
 use crate::pipeline::routes::RouteReader;
-use crate::store::Store;
+use crate::store::{Stacks, Store};
 use crate::targets::{Application, ApplicationId, Consumption, ProcFs, UsageMeter};
 use crate::transactions::sql::Mode;
 use crate::transactions::{Clock, Limits, Output, Settings, Transactions};
-use pyapm_model::line::{Line, Worker};
+use pyapm_model::line::{self, Line, Worker};
 
 /// One application.
 pub(in crate::pipeline) struct Instance {
@@ -16,6 +16,8 @@ pub(in crate::pipeline) struct Instance {
     pub(in crate::pipeline) application: Application,
     pub(in crate::pipeline) transactions: Transactions,
     pub(in crate::pipeline) store: Store,
+    /// On-CPU samples that nobody has been told yet.
+    pub(super) stacks: Stacks,
     pub(in crate::pipeline) usage: UsageMeter,
     pub(super) consumption: Consumption,
     pub(super) routes: RouteReader,
@@ -43,6 +45,7 @@ impl Instance {
             application,
             transactions: Transactions::new(settings),
             store: Store::new(crate::store::Limits::default(), clock.wall_ns(now_ns)),
+            stacks: Stacks::default(),
             usage: UsageMeter::default(),
             consumption: Consumption::new(ProcFs::new(), crate::pipeline::clock::boottime_ns()),
             routes: RouteReader::default(),
@@ -78,6 +81,14 @@ impl Instance {
     pub(super) fn say_errors(&self, lines: &mut Lines) {
         let groups = self.store.errors().into_iter();
         lines.extend(groups.map(|group| self.says(Line::Errors(Box::new(group)))));
+    }
+
+    /// The samples since the last time.
+    pub(super) fn say_stacks(&mut self, now_ns: u64, lines: &mut Lines) {
+        if let Some((samples, left_out)) = self.stacks.take() {
+            let stacks = line::Stacks { taken_ns: now_ns, samples, left_out };
+            lines.push(self.says(Line::Stacks(Box::new(stacks))));
+        }
     }
 
     fn says(&self, line: Line) -> Said {

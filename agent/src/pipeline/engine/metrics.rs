@@ -15,6 +15,8 @@ impl Engine {
         let consumed = instance.consumption.read(&pids);
         let mut families = instance.store.families();
         families.push(definition::HTTP_ACTIVE.family().with(&[], snapshot.active.len() as f64));
+        let upgraded = instance.transactions.upgraded();
+        families.push(definition::UPGRADED.family().with(&[], upgraded as f64));
         families.extend(processes(&consumed));
         families.push(workers(snapshot));
         let counts = instance.transactions.counts().view();

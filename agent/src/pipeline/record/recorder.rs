@@ -14,7 +14,7 @@ use crate::native::PythonStack;
 use crate::pipeline::clock::monotonic_ns;
 use crate::probes::{Counts, Logs, Probes, Tables};
 use crate::profile::{Limits, Mode, Profile, Selection, Stack, State, Thread, Weight};
-use crate::python::{Inspector, Interpreter, ProcessMemory, PythonError, may_be_compiled};
+use crate::python::{Inspector, Interpreter, ProcessMemory, PythonError, may_be_compiled, needs_gil};
 use crate::symbols::{self, Symbols};
 use crate::targets::ProcFs;
 use pyapm_model::line::Frame;
@@ -167,7 +167,18 @@ impl Recorder {
     /// Records a process that must have an interpreter.
     pub(super) fn watch_python(&mut self, pid: u32) -> anyhow::Result<()> {
         let interpreter = Arc::new(self.inspector.inspect(pid)?);
+        anyhow::ensure!(
+            !self.is_without_gil(pid, &interpreter),
+            "process {pid} runs a free-threaded build of Python {}, whose threads need no GIL: `--mode gil` has nothing to \
+             record (try `--mode cpu` or `wall`)",
+            interpreter.version
+        );
         self.watch_with(pid, interpreter)
+    }
+
+    /// Whether the lock is asked for, and this process does without.
+    fn is_without_gil(&self, pid: u32, interpreter: &Interpreter) -> bool {
+        self.choices.mode == Mode::Gil && needs_gil(&ProcessMemory::new(pid), interpreter) == Some(false)
     }
 
     fn watch_with(&mut self, pid: u32, interpreter: Arc<Interpreter>) -> anyhow::Result<()> {
@@ -279,6 +290,12 @@ impl Recorder {
                 Ok(interpreter) if interpreter.layout.route != route::NONE => {
                     tracing::debug!(pid, version = %interpreter.version, "an interpreter is up");
                     let interpreter = Arc::new(interpreter);
+                    if self.is_without_gil(pid, &interpreter) {
+                        tracing::warn!(
+                            pid,
+                            "nothing to record: its threads need no GIL (a free-threaded build)"
+                        );
+                    }
                     if let Err(error) = self.watch_with(pid, Arc::clone(&interpreter)) {
                         tracing::error!(pid, "a process is not recorded: {error:#}");
                     }
@@ -425,11 +442,13 @@ impl Taker<'_> {
             | Body::TlsSession { .. }
             | Body::Io(_)
             | Body::Statement(_)
+            | Body::StatementStep(_)
             | Body::Context(_)
             | Body::StackPart(_)
             | Body::Exception(_)
             | Body::ExceptionPassed { .. }
             | Body::Queued { .. }
+            | Body::HandedBack
             | Body::Started
             | Body::Listens => {}
         }

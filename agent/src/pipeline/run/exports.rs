@@ -3,7 +3,7 @@
 //! tried again each half minute.
 
 use crate::config::Config;
-use crate::exports::{Publisher, log, otlp, prometheus, socket, statsd};
+use crate::exports::{Publisher, history, log, otlp, prometheus, socket, statsd};
 use anyhow::Context;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -24,7 +24,7 @@ struct Kind {
     start: fn(&Config, &Publisher) -> anyhow::Result<Option<Task>>,
 }
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     // Its settings change at a restart only, as they say.
     Kind { name: "socket", section: |_| String::new(), start: start_socket },
     Kind {
@@ -35,6 +35,7 @@ const KINDS: [Kind; 5] = [
     Kind { name: "otlp", section: |config| format!("{:?}", config.otlp), start: start_otlp },
     Kind { name: "statsd", section: |config| format!("{:?}", config.statsd), start: start_statsd },
     Kind { name: "log", section: |config| format!("{:?}", config.log), start: start_log },
+    Kind { name: "history", section: |config| format!("{:?}", config.history), start: start_history },
 ];
 
 #[derive(Default)]
@@ -188,6 +189,14 @@ fn start_log(config: &Config, publisher: &Publisher) -> anyhow::Result<Option<Ta
     }
     let (settings, subscriber) = (config.log.clone(), publisher.subscribe("log"));
     Ok(Some(spawn("log", async move { log::run(&settings, subscriber).await })))
+}
+
+fn start_history(config: &Config, publisher: &Publisher) -> anyhow::Result<Option<Task>> {
+    if !config.history.enabled {
+        return Ok(None);
+    }
+    let (settings, subscriber) = (config.history.clone(), publisher.subscribe("history"));
+    Ok(Some(spawn("history", async move { history::run(&settings, subscriber).await })))
 }
 
 /// Says why it ended, when it was not told to.

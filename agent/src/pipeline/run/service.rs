@@ -172,6 +172,9 @@ impl Service {
             for over in catalog.refresh(engine, now, keep_ns) {
                 engine.forget_application(over);
             }
+            if self.config.history.enabled {
+                engine.say_stacks(&mut self.lines);
+            }
             publish(&self.publisher, engine, catalog, &mut self.lines);
             if has_rate
                 && let Some(cores) = self.meter.vitals.cpu_cores
@@ -331,6 +334,9 @@ impl Service {
     async fn stop(mut self) {
         if let Some(Watching { engine, catalog, .. }) = &mut self.watching {
             engine.stop(&mut self.lines);
+            if self.config.history.enabled {
+                engine.say_stacks(&mut self.lines);
+            }
             publish(&self.publisher, engine, catalog, &mut self.lines);
             let summary = engine.summary();
             tracing::info!(

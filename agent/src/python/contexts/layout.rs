@@ -3,6 +3,7 @@
 use super::{Births, of_copies, of_empty};
 use crate::binaries::Image;
 use crate::python::objects::{Managed, Objects};
+use crate::python::offsets::{LONGER_HEAD, ObjectOffsets};
 use crate::python::strings::ObjectError;
 use pyapm_wire::python::ABSENT;
 use pyapm_wire::scope::{Contexts, Work, flag};
@@ -26,14 +27,14 @@ pub struct ContextCode {
 
 impl ContextCode {
     pub(in crate::python) fn of(image: &Image, bias: u64) -> Self {
+        Self { copies: of_copies(image), empty: of_empty(image), ..Self::without_copies(image, bias) }
+    }
+
+    /// For a build in which the places are not looked for.
+    pub(in crate::python) fn without_copies(image: &Image, bias: u64) -> Self {
         let context_type =
             image.exported("PyContext_Type").map_or(0, |symbol| symbol.address.wrapping_add(bias));
-        Self {
-            image: image.path().to_owned(),
-            context_type,
-            copies: of_copies(image),
-            empty: of_empty(image),
-        }
+        Self { image: image.path().to_owned(), context_type, copies: None, empty: None }
     }
 }
 
@@ -73,6 +74,8 @@ pub struct Switching {
     pub asyncio: bool,
     /// gevent: greenlets that are requests. (SQLAlchemy's, inside a coroutine, are not.)
     pub greenlets: bool,
+    /// waitress: one thread reads the requests that others answer.
+    pub hands_on: bool,
     /// A uvloop that puts writes off (before 0.23), or whose version could not be told.
     pub defers: bool,
 }
@@ -87,6 +90,7 @@ impl Objects<'_> {
         Ok(Switching {
             asyncio: imported("asyncio")?,
             greenlets: imported("gevent")?,
+            hands_on: imported("waitress.channel")?,
             defers: self.defers(interpreter)?,
         })
     }
@@ -121,15 +125,16 @@ impl Objects<'_> {
         };
         let Some(item) = self.dict_get(module, "_WorkItem")? else { return Ok(None) };
         let Some(run) = self.dict_get(self.class_dict(item)?, "run")? else { return Ok(None) };
-        Ok(Some(self.memory.read_u64(run.wrapping_add(FUNCTION_CODE))?))
+        Ok(Some(self.memory.read_u64(self.part(run, FUNCTION_CODE))?))
     }
 
     fn work_layout(&self, interpreter: u64) -> Result<Option<Work>, ObjectError> {
         let (outside, closure) = match self.layout.managed {
             Managed::TwoPointers => (true, 72),
             Managed::Inline => (false, 72),
-            // A dict for each instance (up to 3.10), or a tagged word (3.12): more steps than are walked.
-            Managed::No | Managed::Tagged => return Ok(None),
+            // A dict for each instance (up to 3.10), or a tagged word (3.12): more steps than are walked. Without the GIL:
+            // not tried.
+            Managed::No | Managed::Tagged | Managed::InlineAndNear => return Ok(None),
         };
         let class = |module, name| {
             let dict = self.module_dict(interpreter, module)?;
@@ -182,11 +187,13 @@ const DESTINATION: u32 = 2;
 #[must_use]
 pub fn contexts(
     code: &ContextCode,
+    offsets: &ObjectOffsets,
     minor: u8,
     switching: Switching,
     work: Option<(u64, Work)>,
 ) -> Option<Contexts> {
     let thread = thread_offsets(minor)?;
+    let longer_head = if offsets.free_threaded.is_some() { LONGER_HEAD } else { 0 };
     let (work_code, work) = work.unwrap_or_default();
     Some(Contexts {
         context_type: code.context_type,
@@ -196,10 +203,10 @@ pub fn contexts(
         running_loop: thread.running_loop,
         running_task: thread.running_task,
         data_stack: if switching.greenlets { thread.data_stack } else { ABSENT },
-        previous: PREVIOUS,
-        entered: ENTERED,
+        previous: PREVIOUS + longer_head,
+        entered: ENTERED + longer_head,
         entered_by_previous: u32::from(minor >= 14),
-        code_flags: thread.code_flags,
+        code_flags: thread.code_flags + longer_head,
         copy_register: code.copies.as_ref().map_or(ABSENT, |births| births.register),
         empty_register: code.empty.as_ref().map_or(ABSENT, |births| births.register),
         work,
@@ -207,6 +214,7 @@ pub fn contexts(
             (code.copies.is_some(), flag::BIRTHS),
             (switching.defers, flag::DEFERS),
             (switching.greenlets, flag::GREENLETS),
+            (switching.hands_on, flag::HANDS_ON),
         ]
         .into_iter()
         .filter_map(|(holds, flag)| holds.then_some(flag))

@@ -34,7 +34,7 @@ impl Objects<'_> {
         let class = self.type_of(address)?;
         let word = |at: u64| self.memory.read_u64(at);
         if class.flags & MANAGED_DICT == 0 || self.layout.managed == Managed::No {
-            let offset = word(class.address.wrapping_add(TP_DICTOFFSET))?;
+            let offset = word(self.part(class.address, TP_DICTOFFSET))?;
             // A negative one counts from the end of an object of varying size: none that is read here.
             if offset == 0 || offset > MAX_BASICSIZE {
                 return Ok(Vec::new());
@@ -52,12 +52,13 @@ impl Objects<'_> {
                 tagged if tagged & 1 == 1 => self.shared(class.address, tagged.wrapping_add(1)),
                 dict => self.dict_or_nothing(dict),
             },
-            Managed::Inline => {
-                let dict = word(third)?;
+            Managed::Inline | Managed::InlineAndNear => {
+                let near = self.layout.managed == Managed::InlineAndNear;
+                let dict = word(if near { address.wrapping_sub(8) } else { third })?;
                 if dict != 0 || class.flags & INLINE_VALUES == 0 {
                     return self.dict_or_nothing(dict);
                 }
-                let size = word(class.address.wrapping_add(TP_BASICSIZE))?;
+                let size = word(self.part(class.address, TP_BASICSIZE))?;
                 if size > MAX_BASICSIZE {
                     return Err(ObjectError::Unexpected { address, expected: "an instance" });
                 }
@@ -75,7 +76,7 @@ impl Objects<'_> {
     /// # Errors
     /// When it cannot be read.
     pub fn class_dict(&self, class: u64) -> Result<u64, ObjectError> {
-        Ok(self.memory.read_u64(class.wrapping_add(TP_DICT))?)
+        Ok(self.memory.read_u64(self.part(class, TP_DICT))?)
     }
 
     /// Bytes of an instance of this class, without what lies behind it.
@@ -83,7 +84,7 @@ impl Objects<'_> {
     /// # Errors
     /// When it cannot be read.
     pub fn instance_size(&self, class: u64) -> Result<u64, ObjectError> {
-        Ok(self.memory.read_u64(class.wrapping_add(TP_BASICSIZE))?)
+        Ok(self.memory.read_u64(self.part(class, TP_BASICSIZE))?)
     }
 
     /// The place of this name among the values of an instance that shares its keys with its class; `None` when

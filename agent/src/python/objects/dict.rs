@@ -26,7 +26,7 @@ impl Objects<'_> {
     /// When it is no dict, has more than 65,536 entries, changed while it was read, or cannot be read.
     pub fn dict_items(&self, address: u64) -> Result<Vec<Item>, ObjectError> {
         self.expect(address, Kind::Dict, "a dict")?;
-        let head = |at: u64| self.memory.read_u64(address.wrapping_add(at));
+        let head = |at: u64| self.memory.read_u64(self.part(address, at));
         let before = (head(MA_USED)?, head(MA_KEYS)?, head(MA_VALUES)?);
         let (_, keys, values) = before;
         let values = if values == 0 { None } else { Some(self.values_start(values)) };
@@ -42,7 +42,7 @@ impl Objects<'_> {
     /// # Errors
     /// When it cannot be read.
     pub fn dict_length(&self, address: u64) -> Result<u64, ObjectError> {
-        Ok(self.memory.read_u64(address.wrapping_add(MA_USED))?)
+        Ok(self.memory.read_u64(self.part(address, MA_USED))?)
     }
 
     /// The value under a key that is a string; `None` when there is no such key.

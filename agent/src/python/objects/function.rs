@@ -33,7 +33,7 @@ impl Objects<'_> {
     /// # Errors
     /// When it cannot be read.
     pub fn function_code(&self, function: u64) -> Result<u64, ObjectError> {
-        Ok(self.memory.read_u64(function.wrapping_add(self.by_age(CODE)))?)
+        Ok(self.memory.read_u64(self.part(function, self.by_age(CODE)))?)
     }
 
     /// An attribute that was set on a function.
@@ -41,7 +41,7 @@ impl Objects<'_> {
     /// # Errors
     /// When it cannot be read.
     pub fn function_attribute(&self, function: u64, name: &str) -> Result<Option<u64>, ObjectError> {
-        match self.memory.read_u64(function.wrapping_add(self.by_age(DICT)))? {
+        match self.memory.read_u64(self.part(function, self.by_age(DICT)))? {
             0 => Ok(None),
             dict => self.dict_get(dict, name),
         }
@@ -52,7 +52,7 @@ impl Objects<'_> {
     /// # Errors
     /// When it cannot be read.
     pub fn method_function(&self, method: u64) -> Result<u64, ObjectError> {
-        Ok(self.memory.read_u64(method.wrapping_add(METHOD_FUNCTION))?)
+        Ok(self.memory.read_u64(self.part(method, METHOD_FUNCTION))?)
     }
 
     /// What a `functools.partial` calls.
@@ -60,7 +60,7 @@ impl Objects<'_> {
     /// # Errors
     /// When it cannot be read.
     pub fn partial_function(&self, partial: u64) -> Result<u64, ObjectError> {
-        Ok(self.memory.read_u64(partial.wrapping_add(PARTIAL_FUNCTION))?)
+        Ok(self.memory.read_u64(self.part(partial, PARTIAL_FUNCTION))?)
     }
 
     /// Address of an object's class.
@@ -68,7 +68,7 @@ impl Objects<'_> {
     /// # Errors
     /// When it cannot be read.
     pub fn class_of(&self, object: u64) -> Result<u64, ObjectError> {
-        Ok(self.memory.read_u64(object.wrapping_add(OB_TYPE))?)
+        Ok(self.memory.read_u64(self.part(object, OB_TYPE))?)
     }
 
     /// An attribute of a class, its own or of its first line of bases. Not of the built-in ones, which keep theirs elsewhere.
@@ -78,13 +78,13 @@ impl Objects<'_> {
     pub fn class_attribute(&self, class: u64, name: &str) -> Result<Option<u64>, ObjectError> {
         let mut next = class;
         for _ in 0..MAX_BASES {
-            let dict = self.memory.read_u64(next.wrapping_add(TP_DICT))?;
+            let dict = self.memory.read_u64(self.part(next, TP_DICT))?;
             if dict != 0
                 && let Some(found) = self.dict_get(dict, name)?
             {
                 return Ok(Some(found));
             }
-            next = self.memory.read_u64(next.wrapping_add(TP_BASE))?;
+            next = self.memory.read_u64(self.part(next, TP_BASE))?;
             if next == 0 {
                 break;
             }
@@ -97,8 +97,8 @@ impl Objects<'_> {
     /// # Errors
     /// When it cannot be read, or has more than `max` members.
     pub fn set_strings(&self, set: u64, max: usize) -> Result<Vec<String>, ObjectError> {
-        let slots = self.memory.read_u64(set.wrapping_add(SET_MASK))?.saturating_add(1);
-        let table = self.memory.read_u64(set.wrapping_add(SET_TABLE))?;
+        let slots = self.memory.read_u64(self.part(set, SET_MASK))?.saturating_add(1);
+        let table = self.memory.read_u64(self.part(set, SET_TABLE))?;
         if slots > 8 * max as u64 {
             return Err(ObjectError::Unexpected { address: set, expected: "a set of this size" });
         }
@@ -129,6 +129,6 @@ impl Objects<'_> {
     /// # Errors
     /// When it cannot be read.
     pub fn namespace(&self, module: u64) -> Result<u64, ObjectError> {
-        Ok(self.memory.read_u64(module.wrapping_add(MODULE_DICT))?)
+        Ok(self.memory.read_u64(self.part(module, MODULE_DICT))?)
     }
 }

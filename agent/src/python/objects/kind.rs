@@ -77,12 +77,12 @@ impl Objects<'_> {
     /// When it cannot be read, or its type is none.
     pub fn type_of(&self, address: u64) -> Result<Type, ObjectError> {
         let wrong = ObjectError::Unexpected { address, expected: "an object" };
-        let class = self.memory.read_u64(address.wrapping_add(OB_TYPE))?;
-        let flags = self.memory.read_u64(class.wrapping_add(TP_FLAGS))?;
+        let class = self.memory.read_u64(self.part(address, OB_TYPE))?;
+        let flags = self.memory.read_u64(self.part(class, TP_FLAGS))?;
         if flags & READY == 0 {
             return Err(wrong);
         }
-        let name = self.c_string(self.memory.read_u64(class.wrapping_add(TP_NAME))?)?;
+        let name = self.c_string(self.memory.read_u64(self.part(class, TP_NAME))?)?;
         let name = name.rsplit('.').next().unwrap_or_default().to_owned();
         if name.is_empty() {
             return Err(wrong);
@@ -95,7 +95,7 @@ impl Objects<'_> {
     /// # Errors
     /// When it cannot be read.
     pub fn class_name(&self, address: u64) -> Result<String, ObjectError> {
-        let name = self.c_string(self.memory.read_u64(address.wrapping_add(TP_NAME))?)?;
+        let name = self.c_string(self.memory.read_u64(self.part(address, TP_NAME))?)?;
         Ok(name.rsplit('.').next().unwrap_or_default().to_owned())
     }
 

@@ -2,10 +2,11 @@
 //! data, and [`Objects`], which carries them together with the memory.
 //!
 //! Source: `offsetof` on the headers of CPython 3.8.18, 3.9.18, 3.10.13, 3.11.7, 3.12.1 and 3.13.0; for 3.14.10
-//! and 3.15.2 objects of known contents, looked at from within. x86-64, builds with the GIL.
+//! and 3.15.2 objects of known contents, looked at from within. Without the GIL: `offsetof` on the headers of 3.13.15, and
+//! on Debian's of 3.14.10 and 3.15.2. x86-64.
 
 use crate::python::memory::Memory;
-use crate::python::offsets::ObjectOffsets;
+use crate::python::offsets::{LONGER_HEAD, ObjectOffsets};
 
 /// How an object keeps the attributes of its instance when its type has `Py_TPFLAGS_MANAGED_DICT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,9 @@ pub enum Managed {
     Tagged,
     /// The dict three words before the object, the values behind it (from 3.13 on).
     Inline,
+    /// The dict in the word before the object, the values behind it (without the GIL, which leaves out the collector's
+    /// words).
+    InlineAndNear,
 }
 
 /// Offsets in bytes. `None`: the version has no such field.
@@ -138,8 +142,45 @@ const V3_15: ValueLayout = ValueLayout {
     ..V3_14
 };
 
+const V3_13_FREE_THREADED: ValueLayout = V3_13.without_gil(7664);
+const V3_14_FREE_THREADED: ValueLayout = V3_14.without_gil(7712);
+const V3_15_FREE_THREADED: ValueLayout = V3_15.without_gil(7592);
+
 impl ValueLayout {
-    /// The layout of Python 3.`minor`.
+    /// The layout of the same version without the GIL.
+    const fn without_gil(self, interpreter_modules: u32) -> Self {
+        Self {
+            interpreter_modules,
+            code_locals_count: self.code_locals_count + LONGER_HEAD,
+            code_locals_names: self.code_locals_names + LONGER_HEAD,
+            code_locals_kinds: match self.code_locals_kinds {
+                Some(kinds) => Some(kinds + LONGER_HEAD),
+                None => None,
+            },
+            tuple_items: self.tuple_items + LONGER_HEAD,
+            type_cached_keys: self.type_cached_keys + LONGER_HEAD,
+            exception_traceback: self.exception_traceback + LONGER_HEAD,
+            frame_object_frame: match self.frame_object_frame {
+                Some(frame) => Some(frame + LONGER_HEAD),
+                None => None,
+            },
+            managed: Managed::InlineAndNear,
+            ..self
+        }
+    }
+
+    /// The layout of Python 3.`minor` without the GIL.
+    #[must_use]
+    pub fn free_threaded(minor: u8) -> Option<&'static Self> {
+        match minor {
+            13 => Some(&V3_13_FREE_THREADED),
+            14 => Some(&V3_14_FREE_THREADED),
+            15 => Some(&V3_15_FREE_THREADED),
+            _ => None,
+        }
+    }
+
+    /// The layout of Python 3.`minor` with the GIL.
     #[must_use]
     pub fn of(minor: u8) -> Option<&'static Self> {
         match minor {
@@ -170,19 +211,31 @@ impl<'a> Objects<'a> {
     /// `None` for a version without a layout.
     #[must_use]
     pub fn new(memory: &'a dyn Memory, offsets: &'a ObjectOffsets, minor: u8) -> Option<Self> {
-        Some(Self { memory, offsets, layout: ValueLayout::of(minor)?, minor })
+        let layout = match offsets.free_threaded {
+            Some(_) => ValueLayout::free_threaded(minor)?,
+            None => ValueLayout::of(minor)?,
+        };
+        Some(Self { memory, offsets, layout, minor })
+    }
+
+    /// The address of what a build with the GIL has at `offset` in every object: without it, objects have a longer head.
+    #[must_use]
+    pub fn part(&self, object: u64, offset: u64) -> u64 {
+        object.wrapping_add(offset).wrapping_add(self.offsets.longer_head())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::python::offsets::SUPPORTED_MINORS;
+    use crate::python::offsets::{SUPPORTED_MINORS, free_threaded_table};
 
     #[test]
     fn every_supported_minor_has_a_layout_and_no_other() {
         for minor in 0..=u8::MAX {
             assert_eq!(ValueLayout::of(minor).is_some(), SUPPORTED_MINORS.contains(&minor), "3.{minor}");
+            let without_gil = free_threaded_table(minor).is_some();
+            assert_eq!(ValueLayout::free_threaded(minor).is_some(), without_gil, "3.{minor}");
         }
     }
 }

@@ -58,7 +58,7 @@ impl Objects<'_> {
     /// to be in a cell holds the bare argument until the function has made the cell.
     fn content(&self, object: u64, in_a_cell: bool) -> Result<u64, ObjectError> {
         if in_a_cell && self.type_of(object)?.kind() == Kind::Cell {
-            return Ok(self.memory.read_u64(object.wrapping_add(CELL_VALUE))?);
+            return Ok(self.memory.read_u64(self.part(object, CELL_VALUE))?);
         }
         Ok(object)
     }

@@ -12,6 +12,7 @@ mod module;
 mod number;
 mod repr;
 mod sequence;
+mod tracked;
 
 pub use dict::Item;
 pub use kind::{Kind, Type};

@@ -14,7 +14,7 @@ impl Objects<'_> {
     pub fn module_dict(&self, interpreter: u64, name: &str) -> Result<Option<u64>, ObjectError> {
         let at = interpreter.wrapping_add(u64::from(self.layout.interpreter_modules));
         match self.dict_get(self.memory.read_u64(at)?, name)? {
-            Some(module) => Ok(Some(self.memory.read_u64(module.wrapping_add(MODULE_DICT))?)),
+            Some(module) => Ok(Some(self.memory.read_u64(self.part(module, MODULE_DICT))?)),
             None => Ok(None),
         }
     }

@@ -32,7 +32,7 @@ impl Objects<'_> {
         if !matches!(self.type_of(address)?.kind(), Kind::Int | Kind::Bool) {
             return Err(wrong);
         }
-        let word = self.memory.read_u64(address.wrapping_add(SIZE))?;
+        let word = self.memory.read_u64(self.part(address, SIZE))?;
         let (digits, negative) = if self.layout.int_tag {
             // Two bits of sign (0 positive, 1 zero, 2 negative), one reserved, then the number of digits.
             match word & 3 {
@@ -52,7 +52,7 @@ impl Objects<'_> {
         }
         let mut value = 0_i128;
         for index in (0..digits).rev() {
-            let digit = self.memory.read_u32(address.wrapping_add(DIGITS + 4 * index))?;
+            let digit = self.memory.read_u32(self.part(address, DIGITS + 4 * index))?;
             if digit >> DIGIT_BITS != 0 {
                 return Err(wrong);
             }
@@ -67,6 +67,6 @@ impl Objects<'_> {
     /// When it cannot be read or is no float.
     pub fn float(&self, address: u64) -> Result<f64, ObjectError> {
         self.expect(address, Kind::Float, "a float")?;
-        Ok(f64::from_bits(self.memory.read_u64(address.wrapping_add(FLOAT))?))
+        Ok(f64::from_bits(self.memory.read_u64(self.part(address, FLOAT))?))
     }
 }

@@ -58,7 +58,7 @@ impl Objects<'_> {
     pub fn list_items(&self, address: u64, max: usize) -> Result<Vec<u64>, ObjectError> {
         self.expect(address, Kind::List, "a list")?;
         let count = self.length(address)?;
-        self.pointers(self.memory.read_u64(address.wrapping_add(LIST_ITEMS))?, count, max)
+        self.pointers(self.memory.read_u64(self.part(address, LIST_ITEMS))?, count, max)
     }
 
     /// `ob_size` of a tuple, a list or a bytes object.
@@ -78,7 +78,7 @@ impl Objects<'_> {
     }
 
     fn plausible(&self, address: u64, offset: u64) -> Result<u64, ObjectError> {
-        let length = self.memory.read_u64(address.wrapping_add(offset))?;
+        let length = self.memory.read_u64(self.part(address, offset))?;
         if length > MAX_LENGTH {
             return Err(ObjectError::Unexpected { address, expected: "a container" });
         }

@@ -176,6 +176,10 @@ fn check(
     part.set(&mut offsets.frame_code, 2, 8, "frame.f_executable")?;
     part.set(&mut offsets.frame_instruction, 3, 8, "frame.instr_ptr")?;
     part.set_optional(&mut offsets.frame_owner, 5, 1, "frame.owner")?;
+    let mut local = offsets.free_threaded.and_then(|build| build.local_bytecode);
+    if let Some(local) = &mut local {
+        part.set(&mut local.frame_index, 7, 4, "frame.tlbc_index")?;
+    }
 
     let mut part = Part::new(words, form.code, "PyCodeObject", 1 << 12, differ)?;
     part.set(&mut offsets.code_filename, 1, 8, "code.co_filename")?;
@@ -184,6 +188,12 @@ fn check(
     part.set(&mut offsets.code_linetable, 4, 8, "code.co_linetable")?;
     part.set(&mut offsets.code_firstlineno, 5, 4, "code.co_firstlineno")?;
     part.set_optional(&mut offsets.code_bytecode, 9, 1, "code.co_code_adaptive")?;
+    if let Some(local) = &mut local {
+        part.set(&mut local.code_copies, 10, 8, "code.co_tlbc")?;
+    }
+    if let Some(build) = &mut offsets.free_threaded {
+        build.local_bytecode = local;
+    }
 
     let mut part = Part::new(words, form.bytes, "PyBytesObject", 256, differ)?;
     part.set(&mut offsets.bytes_size, 1, 8, "bytes.ob_size")?;
@@ -258,7 +268,7 @@ impl<'a> Part<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table;
+    use super::super::{free_threaded_table, table};
     use super::*;
     use crate::python::memory::BufferMemory;
 
@@ -266,7 +276,10 @@ mod tests {
 
     /// The words that agree with the table of this minor version.
     fn agreeing(form: &Form, minor: u8, hex: u32) -> Vec<u64> {
-        let t = table(minor).unwrap();
+        agreeing_with(form, table(minor).unwrap(), hex)
+    }
+
+    fn agreeing_with(form: &Form, t: &ObjectOffsets, hex: u32) -> Vec<u64> {
         let mut words = vec![0; form.words];
         words[0] = u64::from_le_bytes(COOKIE);
         words[1] = u64::from(hex);
@@ -286,7 +299,7 @@ mod tests {
         put(
             form.code,
             &[
-                216,
+                240,
                 t.code_filename,
                 t.code_name,
                 t.code_qualname.unwrap(),
@@ -295,8 +308,12 @@ mod tests {
             ],
         );
         put(form.code + 9, &[t.code_bytecode.unwrap()]);
-        put(form.bytes, &[40, t.bytes_size, t.bytes_data]);
-        put(form.unicode, &[64, t.unicode_state, t.unicode_length, t.ascii_size, t.compact_size]);
+        if let Some(local) = t.free_threaded.and_then(|build| build.local_bytecode) {
+            put(form.frame + 7, &[local.frame_index]);
+            put(form.code + 10, &[local.code_copies]);
+        }
+        put(form.bytes, &[56, t.bytes_size, t.bytes_data]);
+        put(form.unicode, &[80, t.unicode_state, t.unicode_length, t.ascii_size, t.compact_size]);
         words
     }
 
@@ -316,6 +333,31 @@ mod tests {
             let read = read(&agreeing(form, minor, hex), minor, hex).unwrap();
             assert_eq!(read.disagreements, []);
             assert_eq!(&read.offsets, table(minor).unwrap());
+        }
+    }
+
+    #[test]
+    fn agreement_changes_nothing_without_the_gil_either() {
+        for (form, minor, hex) in forms() {
+            let known = free_threaded_table(minor).unwrap();
+            let read = |words: &[u64]| {
+                let mut memory = BufferMemory::new();
+                memory.add(RUNTIME_ADDRESS, words.iter().flat_map(|word| word.to_le_bytes()).collect());
+                DebugOffsets::read(&memory, RUNTIME_ADDRESS, Some(300_000), minor, hex, known)
+            };
+            let mut words = agreeing_with(form, known, hex);
+            let found = read(&words).unwrap();
+            assert_eq!((found.disagreements, &found.offsets), (Vec::new(), known), "3.{minor}");
+            if known.free_threaded.unwrap().local_bytecode.is_some() {
+                words[form.frame + 7] = 80;
+                let local = read(&words).unwrap().offsets.free_threaded.unwrap().local_bytecode.unwrap();
+                assert_eq!((local.frame_index, local.code_copies), (80, 224));
+                words[form.frame + 7] = 78;
+                assert!(matches!(
+                    read(&words),
+                    Err(DebugOffsetsError::Offset { field: "frame.tlbc_index", .. })
+                ));
+            }
         }
     }
 

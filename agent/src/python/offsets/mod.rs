@@ -13,4 +13,7 @@ mod v3_8;
 mod v3_9;
 
 pub use debug_offsets::{Cookie, DebugOffsets, DebugOffsetsError};
-pub use table::{LineFormat, ObjectOffsets, SUPPORTED_MINORS, table};
+pub use table::{
+    FreeThreaded, LONGER_HEAD, LineFormat, LocalBytecode, ObjectOffsets, SUPPORTED_MINORS,
+    free_threaded_table, table,
+};

@@ -15,8 +15,7 @@ pub enum LineFormat {
     Locations,
 }
 
-/// Offsets in bytes into CPython's structs. x86-64, builds with the GIL. `None`: the version has no such
-/// field.
+/// Offsets in bytes into CPython's structs. x86-64. `None`: the version has no such field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObjectOffsets {
     /// `_PyRuntimeState.interpreters.head`.
@@ -78,12 +77,73 @@ pub struct ObjectOffsets {
     pub bytes_size: u32,
     /// `PyBytesObject.ob_sval`.
     pub bytes_data: u32,
+    /// What only a build without the GIL has; `None` for every other.
+    pub free_threaded: Option<FreeThreaded>,
+}
+
+/// What a build without the GIL (`--disable-gil`) has otherwise, beside the longer head of its objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreeThreaded {
+    /// Lowest bit of `kind` in `PyASCIIObject.state`; `compact` and `ascii` follow it. From 3.14 on `interned` has a byte
+    /// of its own before it.
+    pub unicode_kind_shift: u32,
+    /// From 3.14 on.
+    pub local_bytecode: Option<LocalBytecode>,
+}
+
+/// Each thread specialises a copy of the bytecode of its own, and a frame says in whose its instruction lies
+/// (`Include/internal/pycore_code.h`, `_PyCodeArray`, 3.14 and 3.15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalBytecode {
+    /// `_PyInterpreterFrame.tlbc_index` (int): 0 for the copy inside the code object.
+    pub frame_index: u32,
+    /// `PyCodeObject.co_tlbc`: points to a count and as many pointers to copies.
+    pub code_copies: u32,
+}
+
+/// By so many bytes an object's head is longer without the GIL: the owner's id, a lock and a second count come before
+/// `ob_type` (`Include/object.h`, 3.13 to 3.15). Whatever lies behind the head is as far further back.
+pub const LONGER_HEAD: u32 = 16;
+
+impl ObjectOffsets {
+    /// Bytes by which the parts of an object lie further back than in a build with the GIL.
+    #[must_use]
+    pub fn longer_head(&self) -> u64 {
+        if self.free_threaded.is_some() { u64::from(LONGER_HEAD) } else { 0 }
+    }
+
+    /// The table of the same version's build without the GIL, where that differs by the head of objects alone.
+    pub(super) const fn without_gil(self, free_threaded: FreeThreaded) -> Self {
+        const fn moved(offset: Option<u32>) -> Option<u32> {
+            match offset {
+                Some(offset) => Some(offset + LONGER_HEAD),
+                None => None,
+            }
+        }
+        Self {
+            code_firstlineno: self.code_firstlineno + LONGER_HEAD,
+            code_filename: self.code_filename + LONGER_HEAD,
+            code_name: self.code_name + LONGER_HEAD,
+            code_qualname: moved(self.code_qualname),
+            code_linetable: self.code_linetable + LONGER_HEAD,
+            code_bytecode: moved(self.code_bytecode),
+            code_version: moved(self.code_version),
+            ascii_size: self.ascii_size + LONGER_HEAD,
+            compact_size: self.compact_size + LONGER_HEAD,
+            unicode_length: self.unicode_length + LONGER_HEAD,
+            unicode_state: self.unicode_state + LONGER_HEAD,
+            bytes_size: self.bytes_size + LONGER_HEAD,
+            bytes_data: self.bytes_data + LONGER_HEAD,
+            free_threaded: Some(free_threaded),
+            ..self
+        }
+    }
 }
 
 /// The oldest and the newest minor version of Python 3 that have a table.
 pub const SUPPORTED_MINORS: std::ops::RangeInclusive<u8> = 8..=15;
 
-/// The table of Python 3.`minor`.
+/// The table of Python 3.`minor` with the GIL.
 #[must_use]
 pub fn table(minor: u8) -> Option<&'static ObjectOffsets> {
     match minor {
@@ -99,6 +159,17 @@ pub fn table(minor: u8) -> Option<&'static ObjectOffsets> {
     }
 }
 
+/// The table of Python 3.`minor` without the GIL.
+#[must_use]
+pub fn free_threaded_table(minor: u8) -> Option<&'static ObjectOffsets> {
+    match minor {
+        13 => Some(&v3_13::FREE_THREADED),
+        14 => Some(&v3_14::FREE_THREADED),
+        15 => Some(&v3_15::FREE_THREADED),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +178,7 @@ mod tests {
     fn every_supported_minor_has_a_table_and_no_other() {
         for minor in 0..=u8::MAX {
             assert_eq!(table(minor).is_some(), SUPPORTED_MINORS.contains(&minor), "3.{minor}");
+            assert_eq!(free_threaded_table(minor).is_some(), (13..=15).contains(&minor), "3.{minor}");
         }
     }
 }

@@ -35,4 +35,5 @@ pub(super) static OFFSETS: ObjectOffsets = ObjectOffsets {
     unicode_state: 32,
     bytes_size: 16,
     bytes_data: 32,
+    free_threaded: None,
 };

@@ -1,7 +1,7 @@
 //! Python 3.13. No `_PyCFrame`; `instr_ptr` is the current instruction; `_Py_DebugOffsets` says most of this itself.
 //! Source: computed with `offsetof` from the internal headers, CPython 3.13.0 and 3.13.18, x86-64.
 
-use super::table::{LineFormat, ObjectOffsets};
+use super::table::{FreeThreaded, LineFormat, ObjectOffsets};
 
 pub(super) static OFFSETS: ObjectOffsets = ObjectOffsets {
     runtime_interpreters_head: 632,
@@ -35,4 +35,10 @@ pub(super) static OFFSETS: ObjectOffsets = ObjectOffsets {
     unicode_state: 32,
     bytes_size: 16,
     bytes_data: 32,
+    free_threaded: None,
 };
+
+/// The build without the GIL. Source: `offsetof` on its headers, CPython 3.13.15, x86-64. It has one copy of the bytecode
+/// for all threads, because it does not specialise.
+pub(super) static FREE_THREADED: ObjectOffsets =
+    OFFSETS.without_gil(FreeThreaded { unicode_kind_shift: 2, local_bytecode: None });

@@ -1,7 +1,7 @@
 //! Python 3.14. References in frames carry tag bits (`_PyStackRef`).
 //! Source: the `_Py_DebugOffsets` of Debian's build; `autoTSSkey`, `co_version` from its headers, CPython 3.14.10, x86-64.
 
-use super::table::{LineFormat, ObjectOffsets};
+use super::table::{FreeThreaded, LineFormat, LocalBytecode, ObjectOffsets};
 
 pub(super) static OFFSETS: ObjectOffsets = ObjectOffsets {
     runtime_interpreters_head: 808,
@@ -35,4 +35,16 @@ pub(super) static OFFSETS: ObjectOffsets = ObjectOffsets {
     unicode_state: 32,
     bytes_size: 16,
     bytes_data: 32,
+    free_threaded: None,
+};
+
+/// The build without the GIL. Source: `offsetof` on Debian's headers with `Py_GIL_DISABLED`, CPython 3.14.10, x86-64.
+pub(super) static FREE_THREADED: ObjectOffsets = ObjectOffsets {
+    frame_owner: Some(78),
+    // Behind `co_tlbc`.
+    code_bytecode: Some(232),
+    ..OFFSETS.without_gil(FreeThreaded {
+        unicode_kind_shift: 8,
+        local_bytecode: Some(LocalBytecode { frame_index: 72, code_copies: 224 }),
+    })
 };

@@ -49,13 +49,18 @@ fn spawned_workers() {
         let program = format!(
             "
 import multiprocessing, time
-def work():
+def work(running):
+    running.release()
     time.sleep(600)
 if __name__ == '__main__':
     context = multiprocessing.get_context('{method}')
-    workers = [context.Process(target=work) for _ in range(2)]
+    # Before that a worker may be in the middle of its exec, which is nobody's yet.
+    running = context.Semaphore(0)
+    workers = [context.Process(target=work, args=(running,)) for _ in range(2)]
     for worker in workers:
         worker.start()
+    for worker in workers:
+        running.acquire()
     print(*(worker.pid for worker in workers), flush=True)
     time.sleep(600)
 "

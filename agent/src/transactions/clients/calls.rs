@@ -93,6 +93,19 @@ pub enum Operation {
         method: Cow<'static, str>,
         path: Option<String>,
     },
+    /// Something for a queue or a topic, or from one.
+    Message {
+        /// `messaging.system`.
+        system: &'static str,
+        /// Low-cardinality: `publish`.
+        name: Cow<'static, str>,
+        /// Queue, topic, or exchange and routing key.
+        destination: Option<String>,
+        /// Of the message, where it has one by which its receiver can be found.
+        id: Option<String>,
+        /// Of its body.
+        bytes: Option<u64>,
+    },
 }
 
 /// What a statement is sent for.

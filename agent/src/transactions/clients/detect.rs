@@ -1,6 +1,7 @@
 //! Which protocol a connection speaks, by the first bytes of a call. A peer's port is no proof.
 
 use super::Protocol;
+use super::amqp::{self, Amqp};
 use super::http::Http;
 use super::memcached::{self, Memcached};
 use super::mysql::{self, Mysql};
@@ -24,6 +25,12 @@ pub fn detect(head: &[u8], moved: u32, direction: Direction, opening: bool) -> O
     }
     if redis::begins(head) {
         return Some(Box::new(Redis::default()));
+    }
+    if opening && amqp::begins(head) {
+        return Some(Box::new(Amqp::opening()));
+    }
+    if amqp::continues(head, moved) {
+        return Some(Box::new(Amqp::in_the_middle()));
     }
     if memcached::begins(head) {
         return Some(Box::new(Memcached::default()));

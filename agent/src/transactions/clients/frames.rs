@@ -57,6 +57,12 @@ impl Frames {
         self.at == At::Lost
     }
 
+    /// The next byte begins a message.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        self.at == At::Header && self.filled == 0
+    }
+
     /// The next byte begins a message, whatever was before.
     pub fn restart(&mut self) {
         self.at = At::Header;

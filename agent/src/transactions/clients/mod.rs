@@ -11,9 +11,10 @@
 //! Calls of protocols that answer in order have tag 0; a parser then says when a call begins and ends, and
 //! whoever feeds it knows that the bytes between belong to the oldest.
 
+mod amqp;
 mod calls;
 mod detect;
-mod frames;
+pub(super) mod frames;
 mod http;
 mod key;
 mod memcached;

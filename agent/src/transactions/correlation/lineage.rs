@@ -36,6 +36,8 @@ pub enum Whose {
     Nobodys(Reason),
     /// The thread serves one request at a time: ask the thread.
     Threads,
+    /// The thread will show it: see [`super::handed`].
+    Handed,
 }
 
 /// Why nothing tells.

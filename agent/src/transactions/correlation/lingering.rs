@@ -2,7 +2,7 @@
 //! was may be told by the answer itself. They are given out a little later.
 
 use crate::intake::Endpoint;
-use crate::transactions::http::Ended;
+use crate::transactions::http::{Ended, Exchange};
 use crate::transactions::spans::RequestId;
 use crate::transactions::work::Work;
 use std::collections::{HashMap, VecDeque};
@@ -33,6 +33,14 @@ impl Lingering {
     pub fn keep(&mut self, request: RequestId, answered: Answered) {
         self.due.push_back((answered.ended.ended_ns.saturating_add(LINGER_NS), request));
         self.answered.insert(request, answered);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.due.is_empty()
+    }
+
+    pub fn exchange(&mut self, request: RequestId) -> Option<&mut Exchange<Work>> {
+        Some(&mut self.answered.get_mut(&request)?.ended.exchange)
     }
 
     pub fn work(&mut self, request: RequestId) -> Option<&mut Work> {

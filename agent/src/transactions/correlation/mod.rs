@@ -3,11 +3,13 @@
 //! - [`place`]: puts spans and samples where they belong.
 //! - [`thread`]: one request a thread at a time.
 //! - [`lineage`]: many requests on one thread (asyncio, uvloop, greenlets).
+//! - [`handed`]: requests that one thread reads and others answer (waitress).
 //! - [`ancestry`]: the contexts of one process, and what was made from what.
 //! - [`served`]: its requests, and when each was the one being worked on.
 //! - [`lingering`]: requests that have been answered and are not given out yet.
 
 mod ancestry;
+mod handed;
 mod lineage;
 mod lingering;
 mod place;
@@ -17,4 +19,4 @@ mod tests;
 mod thread;
 
 pub use lingering::Lingering;
-pub use place::Lineages;
+pub use place::{Lineages, Pools};

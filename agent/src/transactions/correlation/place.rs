@@ -1,5 +1,6 @@
 //! Puts spans and samples where they belong: at once, or when an answer has told.
 
+use super::handed::Pool;
 use super::lineage::{Lineage, Reason, Whose};
 use super::lingering::Answered;
 use crate::intake::Endpoint;
@@ -7,15 +8,19 @@ use crate::intake::{ConnectionId, Context, Direction, ExceptionId, Io, StackId};
 use crate::transactions::connection::Speaks;
 use crate::transactions::http::Ended;
 use crate::transactions::spans::{Asking, Caller, OpenSpan, RequestId, SpanId};
+use crate::transactions::tasks::Link;
 use crate::transactions::work::Work;
 use crate::transactions::{Output, Transactions};
-use pyapm_model::line::Frame;
+use pyapm_model::line::{Frame, Outcome};
 use pyapm_wire::scope::flag;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The processes in which one thread serves many requests.
 pub type Lineages = HashMap<u32, Lineage<Waiting>>;
+
+/// The processes in which threads may answer what another has read.
+pub type Pools = HashMap<u32, Pool<Waiting>>;
 
 /// What waits to be told whose it is.
 #[derive(Debug)]
@@ -41,6 +46,12 @@ impl Transactions {
         lineage.queued(&caller.scope, connection);
     }
 
+    /// A thread of a pool has woken the one that reads.
+    pub(in crate::transactions) fn handed_back(&mut self, caller: &Caller) {
+        let pool = self.pools.entry(caller.thread.pid).or_default();
+        pool.woke(caller.time_ns, caller.thread.tid);
+    }
+
     /// Who makes a call on this connection: the one who asked for it, where writes are put off.
     pub(in crate::transactions) fn asker(&self, caller: Caller, io: &Io<'_>) -> Caller {
         if caller.scope.flags & flag::DEFERS == 0 || io.direction != Direction::Out {
@@ -63,6 +74,17 @@ impl Transactions {
 
     /// A part of the answer to `request` is about to be taken.
     pub(in crate::transactions) fn answers(&mut self, caller: &Caller, (request, began_ns): Begun) {
+        let thread = caller.thread;
+        if caller.scope.flags & flag::HANDS_ON != 0
+            && let Some(connection) = self.connections.get(&request.connection)
+        {
+            let pool = self.pools.entry(thread.pid).or_default();
+            // One that reads what it answers is of no pool.
+            if pool.is_proven() || connection.owner != Some(thread) {
+                pool.answered(thread.tid, request, began_ns);
+            }
+            self.settle(thread.pid, caller.time_ns);
+        }
         if caller.scope.flags & flag::READ == 0 {
             return;
         }
@@ -78,6 +100,9 @@ impl Transactions {
         connection: ConnectionId,
         last: Option<u64>,
     ) {
+        if caller.scope.flags & flag::HANDS_ON != 0 {
+            self.pools.entry(caller.thread.pid).or_default().read(caller.thread.tid);
+        }
         if caller.scope.flags & flag::READ == 0 {
             return;
         }
@@ -123,8 +148,13 @@ impl Transactions {
     /// Whose is what this caller does?
     fn whose(&mut self, caller: &Caller) -> Whose {
         let by_thread = self.by_thread(caller.thread);
+        if caller.scope.flags & flag::HANDS_ON != 0 {
+            let pool = self.pools.entry(caller.thread.pid).or_default();
+            return pool.whose(caller.thread.tid, by_thread);
+        }
         let of_thread = by_thread.map_or(Whose::Nobodys(Reason::NoContext), Whose::Request);
-        if caller.scope.flags & flag::READ == 0 {
+        let is_task = by_thread.is_some_and(|request| self.is_task(request));
+        if caller.scope.flags & flag::READ == 0 || is_task {
             return of_thread;
         }
         let lineage = self.lineages.entry(caller.thread.pid).or_default();
@@ -138,10 +168,21 @@ impl Transactions {
         }
     }
 
+    /// Keeps something until its thread shows what it did it for.
+    fn wait_for_thread(&mut self, caller: &Caller, what: Waiting) {
+        let pool = self.pools.entry(caller.thread.pid).or_default();
+        pool.wait(caller.time_ns, caller.thread.tid, what);
+    }
+
+    /// Who reads a request does not work on it.
+    pub(in crate::transactions) fn only_reads(&self, pid: u32) -> bool {
+        self.pools.get(&pid).is_some_and(Pool::is_proven)
+    }
+
     /// What rides along with a request that has not been given out.
     pub(in crate::transactions) fn work(&mut self, id: RequestId) -> Option<&mut Work> {
         if let Some(connection) = self.connections.get_mut(&id.connection)
-            && let Speaks::Http(server) = &mut connection.speaks
+            && let Some(server) = connection.speaks.server_mut()
             && let Some(exchange) = server.exchange(id.sequence)
         {
             return Some(&mut exchange.work);
@@ -170,6 +211,10 @@ impl Transactions {
                 lineage.wait(waits, Waiting::Span(id));
                 Some(id)
             }
+            Whose::Handed => {
+                self.wait_for_thread(caller, Waiting::Span(id));
+                Some(id)
+            }
             Whose::Nobodys(_) | Whose::Threads => None,
         }
     }
@@ -186,6 +231,9 @@ impl Transactions {
                 self.counts.sample_unplaced += 1;
                 self.unplaced(caller.scope.flags, reason);
             }
+            Whose::Handed => {
+                self.wait_for_thread(caller, Waiting::Sample { id, stack: caller.stack.clone() });
+            }
             Whose::Threads => self.counts.sample_unplaced += 1,
         }
     }
@@ -197,7 +245,9 @@ impl Transactions {
             Whose::Later(waits) => {
                 let lineage = self.lineages.entry(caller.thread.pid).or_default();
                 lineage.wait(waits, Waiting::Error(id));
+                self.errors.waits(id, true);
             }
+            Whose::Handed => self.wait_for_thread(caller, Waiting::Error(id)),
             Whose::Nobodys(_) | Whose::Threads => {}
         }
     }
@@ -229,7 +279,37 @@ impl Transactions {
         // Those that were told late may have begun before those that were told at once.
         let at = work.spans.partition_point(|before| *before < id);
         work.spans.insert(at, id);
+        self.link(id, owner);
         true
+    }
+
+    /// What this call sends belongs to its sender's trace: ids are given before anything is given out.
+    fn link(&mut self, id: SpanId, owner: RequestId) {
+        let Some(span) = self.spans.get_mut(id) else { return };
+        let Asking::Message { id: Some(message), .. } = &span.asking else { return };
+        let message = message.clone();
+        let exchange = match self.connections.get_mut(&owner.connection).and_then(|c| c.speaks.server_mut()) {
+            Some(server) => server.exchange(owner.sequence),
+            None => None,
+        };
+        let Some(exchange) = exchange.or_else(|| self.lingering.exchange(owner)) else { return };
+        let span_id = self.finisher.ids.span();
+        let trace = self.finisher.trace(exchange);
+        exchange.work.trace = Some(trace.clone());
+        span.span_id = Some(span_id.clone());
+        self.finisher.sent.add(&message, Link { trace_id: trace.trace_id, span_id });
+    }
+
+    /// Messages that were sent since this was last asked.
+    pub fn take_sent(&mut self) -> Vec<(String, Link)> {
+        self.finisher.sent.take_news()
+    }
+
+    /// Messages that another application has sent.
+    pub fn learn_sent(&mut self, sent: &[(String, Link)]) {
+        for (id, link) in sent {
+            self.finisher.sent.learn(id, link.clone());
+        }
     }
 
     fn add_sample(&mut self, owner: RequestId, id: Option<StackId>, stack: Option<Arc<[Frame]>>) {
@@ -256,8 +336,13 @@ impl Transactions {
 
     /// Places what has been told.
     fn settle(&mut self, pid: u32, now_ns: u64) {
-        let Some(lineage) = self.lineages.get_mut(&pid) else { return };
-        for (what, verdict) in lineage.told(now_ns) {
+        let mut told = self.lineages.get_mut(&pid).map(|lineage| lineage.told(now_ns)).unwrap_or_default();
+        told.extend(self.pools.get_mut(&pid).map(Pool::told).unwrap_or_default());
+        self.take_verdicts(told);
+    }
+
+    fn take_verdicts(&mut self, told: Vec<(Waiting, Result<RequestId, Reason>)>) {
+        for (what, verdict) in told {
             match (what, verdict) {
                 (Waiting::Span(id), Ok(request)) => {
                     self.place_span(id, request);
@@ -270,7 +355,7 @@ impl Transactions {
                 }
                 (Waiting::Error(id), Ok(request)) => self.give_error(id, request),
                 // Who never finds an owner is counted when the exception is done.
-                (Waiting::Error(_), Err(_)) => {}
+                (Waiting::Error(id), Err(_)) => self.errors.waits(id, false),
                 (Waiting::Sample { .. }, Err(reason)) => {
                     self.counts.sample_unplaced += 1;
                     self.unplaced(flag::READ, reason);
@@ -289,6 +374,11 @@ impl Transactions {
     ) {
         self.open = self.open.saturating_sub(self.ended.len());
         let passed_on = self.gateways.contains(&pid);
+        if self.ended.iter().any(|ended| ended.outcome != Outcome::Complete)
+            && let Some(pool) = self.pools.get_mut(&pid)
+        {
+            pool.cut_off();
+        }
         for ended in std::mem::take(&mut self.ended) {
             if passed_on {
                 self.counts.passed_on += 1;
@@ -299,10 +389,15 @@ impl Transactions {
             let request = RequestId { connection: id, sequence: ended.exchange.sequence };
             if let Some(lineage) = self.lineages.get_mut(&pid) {
                 lineage.ended(ended.exchange.started_ns, request);
-                if lineage.is_loop(ended.exchange.work.tid) {
+                if lineage.is_loop(ended.exchange.work.tid) && ended.exchange.work.task.is_none() {
                     self.lingering.keep(request, Answered { ended, pid, peer });
                     continue;
                 }
+            }
+            // That it was sent may be told later than that it has been done.
+            if ended.exchange.work.task.is_some() && !self.finisher.is_linked(&ended.exchange) {
+                self.lingering.keep(request, Answered { ended, pid, peer });
+                continue;
             }
             self.give_out(ended, pid, peer, out);
         }
@@ -319,10 +414,10 @@ impl Transactions {
 
     /// What only time tells: call it now and then, with the time up to which events have been taken.
     pub fn advance(&mut self, now_ns: u64, out: &mut Output) {
-        if self.lineages.is_empty() {
+        if self.lineages.is_empty() && self.pools.is_empty() && self.lingering.is_empty() {
             return;
         }
-        let pids: Vec<u32> = self.lineages.keys().copied().collect();
+        let pids: Vec<u32> = self.lineages.keys().chain(self.pools.keys()).copied().collect();
         for pid in pids {
             self.settle(pid, now_ns);
         }
@@ -337,9 +432,12 @@ impl Transactions {
 
     /// Gives out what waits: nothing more will come.
     pub fn finish(&mut self, out: &mut Output) {
-        let pids: Vec<u32> = self.lineages.keys().copied().collect();
+        let pids: Vec<u32> = self.lineages.keys().chain(self.pools.keys()).copied().collect();
         for pid in pids {
             self.forget_lineage(pid, out);
+        }
+        for answered in self.lingering.take_all(None) {
+            self.give_out(answered.ended, answered.pid, answered.peer, out);
         }
     }
 
@@ -347,6 +445,9 @@ impl Transactions {
     pub(in crate::transactions) fn forget_lineage(&mut self, pid: u32, out: &mut Output) {
         self.settle(pid, u64::MAX);
         self.lineages.remove(&pid);
+        if let Some(pool) = self.pools.remove(&pid) {
+            self.take_verdicts(pool.close());
+        }
         for answered in self.lingering.take_all(Some(pid)) {
             self.give_out(answered.ended, answered.pid, answered.peer, out);
         }

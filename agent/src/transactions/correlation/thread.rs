@@ -8,7 +8,7 @@
 use crate::intake::ConnectionId;
 use crate::transactions::Transactions;
 use crate::transactions::connection::{Connection, Speaks};
-use crate::transactions::http::Exchange;
+use crate::transactions::http::{Exchange, Server};
 use crate::transactions::spans::RequestId;
 use crate::transactions::thread::{Thread, ThreadKey};
 use crate::transactions::work::Work;
@@ -22,6 +22,12 @@ impl Transactions {
         Some(RequestId { connection, sequence })
     }
 
+    /// Whether it is a task: its thread works on nothing else.
+    pub(in crate::transactions) fn is_task(&self, id: RequestId) -> bool {
+        let connection = self.connections.get(&id.connection);
+        connection.is_some_and(|connection| matches!(connection.speaks, Speaks::Tasks(_)))
+    }
+
     /// Whether the requests of this process may share their threads.
     pub(in crate::transactions) fn shares_threads(&self, pid: u32) -> bool {
         self.lineages.contains_key(&pid)
@@ -29,18 +35,12 @@ impl Transactions {
 
     /// A request that has not ended.
     pub(in crate::transactions) fn open_request(&mut self, id: RequestId) -> Option<&mut Exchange<Work>> {
-        match &mut self.connections.get_mut(&id.connection)?.speaks {
-            Speaks::Http(server) => server.exchange(id.sequence),
-            _ => None,
-        }
+        self.connections.get_mut(&id.connection)?.speaks.server_mut()?.exchange(id.sequence)
     }
 
     /// What has happened in the open requests of a connection.
     pub(in crate::transactions) fn open_work(&mut self, id: ConnectionId) -> impl Iterator<Item = &mut Work> {
-        let server = match self.connections.get_mut(&id).map(|connection| &mut connection.speaks) {
-            Some(Speaks::Http(server)) => Some(server),
-            _ => None,
-        };
+        let server = self.connections.get_mut(&id).and_then(|connection| connection.speaks.server_mut());
         server.into_iter().flat_map(|server| server.open_mut().map(|exchange| &mut exchange.work))
     }
 
@@ -78,7 +78,7 @@ impl Transactions {
         let connections = &mut self.connections;
         state.serving.retain(|id| {
             let Some(connection) = connections.get_mut(id) else { return false };
-            let lost = matches!(&connection.speaks, Speaks::Http(server) if server.is_answer_lost());
+            let lost = connection.speaks.server().is_some_and(Server::is_answer_lost);
             if lost {
                 connection.owner = None;
             }
@@ -92,8 +92,5 @@ fn current_exchange(
     connections: &mut HashMap<ConnectionId, Connection>,
     id: ConnectionId,
 ) -> Option<&mut Exchange<Work>> {
-    match &mut connections.get_mut(&id)?.speaks {
-        Speaks::Http(server) => server.current(),
-        _ => None,
-    }
+    connections.get_mut(&id)?.speaks.server_mut()?.current()
 }

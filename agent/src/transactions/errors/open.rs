@@ -9,6 +9,7 @@ use crate::transactions::work::Work;
 use crate::transactions::{Clock, FinishedError, Output, Transactions};
 use pyapm_model::error::{Chained, Error, Relation as Chain};
 use pyapm_model::line::{Frame, Outcome};
+use pyapm_model::task::State;
 use pyapm_wire::scope::Scope;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -44,6 +45,8 @@ struct OpenError {
     chain: Vec<ExceptionId>,
     suppressed: u32,
     owner: Option<RequestId>,
+    /// An answer that is still to come may tell its owner.
+    waits: bool,
     raised_ns: u64,
     reached_ns: u64,
     transaction: Option<String>,
@@ -106,11 +109,13 @@ impl Transactions {
             .collect();
         for id in done {
             let Some(open) = self.errors.open.get(&id) else { continue };
-            let (owner, kept_until) = (open.owner, open.reached_ns.saturating_add(KEPT_NS));
+            let kept = now_ns < open.reached_ns.saturating_add(KEPT_NS);
+            let (owner, waits) = (open.owner, open.waits);
             match owner {
+                None if waits && kept => continue,
                 None => self.counts.exception_unplaced += 1,
                 // Its request is yet to be given out, and may show it.
-                Some(owner) if now_ns < kept_until && self.work(owner).is_some() => continue,
+                Some(owner) if kept && self.work(owner).is_some() => continue,
                 Some(_) => {}
             }
             out.errors.extend(self.errors.close(id, self.finisher.clock));
@@ -175,6 +180,7 @@ impl Errors {
             chain: Vec::new(),
             suppressed: exception.suppressed,
             owner: None,
+            waits: false,
             raised_ns: raised.time_ns,
             reached_ns: raised.time_ns,
             transaction: None,
@@ -201,6 +207,8 @@ impl Errors {
     #[must_use]
     pub fn that_ended(&self, ended: &Ended<Work>) -> Option<Error> {
         let failed = ended.exchange.status.is_some_and(|status| status >= 500);
+        let task = ended.exchange.work.task.as_ref().and_then(|task| task.finished.as_ref());
+        let failed = failed || task.is_some_and(|finished| finished.state == Some(State::Failure));
         if !failed && ended.outcome != Outcome::WorkerExited {
             return None;
         }
@@ -216,6 +224,13 @@ impl Errors {
     pub(in crate::transactions) fn owned_by(&mut self, id: ExceptionId, owner: RequestId) {
         if let Some(open) = self.open.get_mut(&id) {
             open.owner = Some(owner);
+        }
+    }
+
+    /// Whether its owner is still to be told.
+    pub(in crate::transactions) fn waits(&mut self, id: ExceptionId, waits: bool) {
+        if let Some(open) = self.open.get_mut(&id) {
+            open.waits = waits;
         }
     }
 

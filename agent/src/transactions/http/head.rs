@@ -2,6 +2,7 @@
 //! trace continuation need is kept; other headers are not looked at.
 
 use super::detect::{Likeness, request_likeness, response_likeness};
+use super::queued::QueueStart;
 use super::{Body, body::Progress};
 use crate::transactions::ids::TraceParent;
 use httparse::{Header, ParserConfig, Status};
@@ -35,6 +36,23 @@ pub struct RequestHead {
     /// The client waits for an interim response before it sends the body.
     pub expects_continue: bool,
     pub traceparent: Option<TraceParent>,
+    /// When a server in front of this one had it.
+    pub queued: Option<QueueStart>,
+}
+
+impl RequestHead {
+    /// Of work that is no HTTP request.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            method: Cow::Borrowed(""),
+            path: None,
+            framing: Framing::None,
+            expects_continue: false,
+            traceparent: None,
+            queued: None,
+        }
+    }
 }
 
 /// What is kept of a response's head. Framing as the head alone says; the request's method may overrule.
@@ -84,6 +102,7 @@ pub fn parse_request(head: &[u8]) -> Option<RequestHead> {
     head.framing = framing;
     head.expects_continue = seen.expects_continue;
     head.traceparent = seen.traceparent;
+    head.queued = seen.queued;
     Some(head)
 }
 
@@ -98,6 +117,7 @@ pub(super) fn request_line(head: &[u8]) -> Option<RequestHead> {
         framing: Framing::Unclear,
         expects_continue: false,
         traceparent: None,
+        queued: None,
     })
 }
 
@@ -176,12 +196,18 @@ struct Seen {
     length: Length,
     expects_continue: bool,
     traceparent: Option<TraceParent>,
+    queued: Option<QueueStart>,
 }
 
 impl Seen {
     fn of(headers: &[Header<'_>]) -> Self {
-        let mut seen =
-            Self { coding: Coding::None, length: Length::Absent, expects_continue: false, traceparent: None };
+        let mut seen = Self {
+            coding: Coding::None,
+            length: Length::Absent,
+            expects_continue: false,
+            traceparent: None,
+            queued: None,
+        };
         for header in headers {
             let value = header.value;
             match header.name.len() {
@@ -198,6 +224,10 @@ impl Seen {
                 }
                 6 if header.name.eq_ignore_ascii_case("expect") => {
                     seen.expects_continue = value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
+                }
+                // The outermost server's stands first where several wrote one.
+                13 | 15 if seen.queued.is_none() && is_queue_start(header.name) => {
+                    seen.queued = QueueStart::parse(value);
                 }
                 11 if header.name.eq_ignore_ascii_case("traceparent") => {
                     seen.traceparent = TraceParent::parse(value);
@@ -221,6 +251,10 @@ impl Seen {
             };
         }
     }
+}
+
+fn is_queue_start(name: &str) -> bool {
+    name.eq_ignore_ascii_case("x-request-start") || name.eq_ignore_ascii_case("x-queue-start")
 }
 
 /// A head that has not ended yet.

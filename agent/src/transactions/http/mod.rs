@@ -7,11 +7,13 @@ mod body;
 mod detect;
 mod head;
 mod outbound;
+mod queued;
 mod server;
 mod uwsgi;
 
 pub use body::{Body, Progress};
 pub use detect::{Likeness, request_likeness, response_likeness};
 pub use head::{Framing, RequestHead, ResponseHead, parse_request, parse_response};
+pub use queued::QueueStart;
 pub use server::{Ended, Exchange, Part, Requests, Server, Sink};
 pub use uwsgi::packet_likeness;

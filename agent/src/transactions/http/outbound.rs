@@ -126,6 +126,7 @@ impl<W: Default> Server<W> {
         let tunnel = response.status == 101 || (is("CONNECT") && (200..=299).contains(&response.status));
         if tunnel {
             self.end(Outcome::Complete, Some(time_ns), sink);
+            self.upgraded = true;
             self.ignore(sink);
             return taken;
         }

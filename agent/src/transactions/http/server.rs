@@ -104,6 +104,7 @@ pub struct Server<W> {
     pub(super) open: VecDeque<Exchange<W>>,
     next_sequence: u64,
     pub(super) last_out_ns: u64,
+    pub(super) upgraded: bool,
 }
 
 impl<W> Default for Server<W> {
@@ -115,6 +116,7 @@ impl<W> Default for Server<W> {
             open: VecDeque::new(),
             next_sequence: 0,
             last_out_ns: 0,
+            upgraded: false,
         }
     }
 }
@@ -163,6 +165,12 @@ impl<W: Default> Server<W> {
     #[must_use]
     pub fn is_ignored(&self) -> bool {
         matches!((&self.inbound, &self.outbound), (Inbound::Ignored, Outbound::Ignored))
+    }
+
+    /// Both ends have agreed on another protocol.
+    #[must_use]
+    pub fn is_upgraded(&self) -> bool {
+        self.upgraded
     }
 
     /// Bytes ahead in each direction whose values do not matter.
@@ -363,6 +371,37 @@ impl<W: Default> Server<W> {
             guessed: false,
             work: W::default(),
         });
+    }
+
+    /// Opens an exchange whose message was framed by somebody else; false when there is no room for it.
+    pub fn take_up(
+        &mut self,
+        request: RequestHead,
+        started_ns: u64,
+        bytes: u64,
+        sink: &mut Sink<'_, W>,
+    ) -> bool {
+        if sink.room == 0 || self.open.len() >= sink.room_here {
+            sink.counts.active_overflow += 1;
+            return false;
+        }
+        self.begin(request, started_ns, bytes, sink);
+        true
+    }
+
+    /// Ends what is open, of which nothing more is heard.
+    pub fn give_up(&mut self, time_ns: u64, sink: &mut Sink<'_, W>) {
+        while !self.open.is_empty() {
+            self.end(Outcome::Incomplete, Some(time_ns), sink);
+        }
+    }
+
+    /// The current exchange has ended, as somebody else has told, with so many bytes.
+    pub fn done(&mut self, time_ns: u64, bytes: u64, sink: &mut Sink<'_, W>) {
+        if let Some(exchange) = self.open.front_mut() {
+            exchange.response_bytes = bytes;
+        }
+        self.end(Outcome::Complete, Some(time_ns), sink);
     }
 
     /// Ends the oldest exchange, at its last response byte when no time is given.

@@ -10,6 +10,7 @@
 use super::Body;
 use super::detect::Likeness;
 use super::head::{Framing, RequestHead, request_line};
+use super::queued::QueueStart;
 use crate::transactions::ids::TraceParent;
 
 const HEADER: usize = 4;
@@ -55,7 +56,7 @@ pub fn packet_length(bytes: &[u8]) -> Option<usize> {
 #[must_use]
 pub fn parse_packet(packet: &[u8]) -> Option<RequestHead> {
     let (mut method, mut target, mut path) = (None, None, None);
-    let (mut length, mut traceparent) = (Some(0), None);
+    let (mut length, mut traceparent, mut queued) = (Some(0), None, None);
     for (name, value) in Variables(packet.get(HEADER..)?) {
         match name {
             b"REQUEST_METHOD" => method = Some(value),
@@ -63,6 +64,9 @@ pub fn parse_packet(packet: &[u8]) -> Option<RequestHead> {
             b"PATH_INFO" => path = Some(value),
             b"CONTENT_LENGTH" if !value.is_empty() => {
                 length = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse::<u64>().ok());
+            }
+            b"HTTP_X_REQUEST_START" | b"HTTP_X_QUEUE_START" => {
+                queued = queued.or_else(|| QueueStart::parse(value));
             }
             b"HTTP_TRACEPARENT" => traceparent = TraceParent::parse(value),
             _ => {}
@@ -78,6 +82,7 @@ pub fn parse_packet(packet: &[u8]) -> Option<RequestHead> {
         None => Framing::Unclear,
     };
     head.traceparent = traceparent;
+    head.queued = queued;
     Some(head)
 }
 
@@ -125,6 +130,7 @@ mod tests {
             ("REQUEST_URI", "/a%20b?x=1"),
             ("PATH_INFO", "/a b"),
             ("SERVER_PROTOCOL", "HTTP/1.1"),
+            ("HTTP_X_REQUEST_START", "t=1700000000.123"),
             ("HTTP_TRACEPARENT", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         ]);
         assert_eq!(packet_likeness(&bytes), Likeness::Yes);
@@ -132,7 +138,7 @@ mod tests {
         let head = parse_packet(&bytes).unwrap();
         assert_eq!((head.method.as_ref(), head.path.as_deref()), ("POST", Some("/a%20b")));
         assert_eq!(head.framing, Framing::Body(Body::Length(5)));
-        assert!(head.traceparent.is_some());
+        assert!(head.traceparent.is_some() && head.queued.is_some());
     }
 
     #[test]

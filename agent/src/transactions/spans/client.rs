@@ -197,6 +197,9 @@ impl Transactions {
                 Asking::Command { kind, system, name, target }
             }
             Operation::Http { method, path } => Asking::Http { method, path },
+            Operation::Message { system, name, destination, id, bytes } => {
+                Asking::Message { system, name, destination, id, bytes }
+            }
         }
     }
 
@@ -208,7 +211,7 @@ impl Transactions {
     }
 }
 
-fn end(span: &mut OpenSpan, time_ns: u64, result: CallResult) {
+pub(super) fn end(span: &mut OpenSpan, time_ns: u64, result: CallResult) {
     span.closed = true;
     span.answer = if result.unseen && result.status.is_none() && result.error.is_none() {
         // How it ended is not known, nor when: the last byte seen is the best end.

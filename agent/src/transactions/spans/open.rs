@@ -37,14 +37,35 @@ pub struct OpenSpan {
     pub closed: bool,
     /// When its connection was made, of which it is the first call.
     pub connected_ns: Option<u64>,
+    /// As outputs show it, where others have been told it before.
+    pub span_id: Option<String>,
 }
 
 /// What is asked.
 #[derive(Clone, Debug)]
 pub enum Asking {
-    Statement { system: &'static str, statement: Arc<Normalised>, purpose: Purpose },
-    Command { kind: SpanKind, system: &'static str, name: Cow<'static, str>, target: Option<String> },
-    Http { method: Cow<'static, str>, path: Option<String> },
+    Statement {
+        system: &'static str,
+        statement: Arc<Normalised>,
+        purpose: Purpose,
+    },
+    Command {
+        kind: SpanKind,
+        system: &'static str,
+        name: Cow<'static, str>,
+        target: Option<String>,
+    },
+    Http {
+        method: Cow<'static, str>,
+        path: Option<String>,
+    },
+    Message {
+        system: &'static str,
+        name: Cow<'static, str>,
+        destination: Option<String>,
+        id: Option<String>,
+        bytes: Option<u64>,
+    },
 }
 
 /// What is known of the answer.
@@ -66,6 +87,8 @@ impl Asking {
             Self::Statement { statement, .. } => statement.text.clone(),
             Self::Command { name, target: Some(target), .. } => format!("{name} {target}"),
             Self::Command { name, target: None, .. } => name.clone().into_owned(),
+            Self::Message { name, destination: Some(destination), .. } => format!("{name} {destination}"),
+            Self::Message { name, destination: None, .. } => name.clone().into_owned(),
             Self::Http { method, path } => {
                 format!("{method} {}", path.as_deref().map(name::of_path).unwrap_or_default())
             }
@@ -86,6 +109,7 @@ impl OpenSpan {
             answer: Answer::None,
             closed: false,
             connected_ns: None,
+            span_id: None,
         }
     }
 

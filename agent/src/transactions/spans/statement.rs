@@ -44,7 +44,7 @@ impl Transactions {
         let known = self.handles.get(&(thread.pid, asked.handle));
         let Some(connection) = self.connections.get_mut(&io.connection) else { return };
         match &connection.speaks {
-            Speaks::Http(_) => return,
+            Speaks::Http(_) | Speaks::Tasks(_) | Speaks::Results(_) => return,
             // What is on the wire says it itself, and takes up what was asked for.
             Speaks::Client(client) if !(client.is_opaque() && client.protocol.system() == SYSTEM) => return,
             Speaks::Client(_) | Speaks::Undecided { .. } | Speaks::Mysql(_) | Speaks::Nothing => {}

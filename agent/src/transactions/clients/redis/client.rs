@@ -4,6 +4,7 @@
 use super::commands::named;
 use super::reply::{Replies, Reply};
 use super::request::{Request, Requests};
+use super::task;
 use crate::transactions::clients::calls::{CallResult, ended};
 use crate::transactions::clients::{Call, Calls, Operation, Protocol, Wants};
 use crate::transactions::http::Part;
@@ -15,6 +16,8 @@ const MOST_WAITING: usize = 16_384;
 /// What is wanted of each call: the first arguments of many commands in a pipeline, their short answers.
 const WANT_SENT: u32 = 4096;
 const WANT_RECEIVED: u32 = 2048;
+/// The same where tasks are sent.
+const WANT_TASK: u32 = 16 * 1024;
 
 #[derive(Debug, Default)]
 pub struct Redis {
@@ -29,6 +32,8 @@ struct State {
     /// The client has subscribed to something, so arrays may be what others have published.
     subscribed: bool,
     overflowed: bool,
+    /// Tasks of Celery have gone out, whose numbers stand behind their arguments.
+    sends_tasks: bool,
 }
 
 /// What answers a command.
@@ -59,7 +64,7 @@ impl Protocol for Redis {
     fn wants(&self) -> Wants {
         Wants {
             received: WANT_RECEIVED,
-            sent: WANT_SENT,
+            sent: if self.state.sends_tasks { WANT_TASK } else { WANT_SENT },
             indifferent_received: 0,
             indifferent_sent: 0,
             stacks: true,
@@ -105,8 +110,19 @@ impl State {
             true => Expected::Confirmations(request.count.saturating_sub(1).max(1)),
             false => Expected::Value,
         });
-        let operation =
-            Operation::Command { kind: SpanKind::Cache, system: "redis", name: name.into(), target };
+        let operation = match task::sent(&request.arguments) {
+            Some((queue, id)) => {
+                self.sends_tasks = true;
+                Operation::Message {
+                    system: "redis",
+                    name: "publish".into(),
+                    destination: Some(queue),
+                    id: Some(id),
+                    bytes: None,
+                }
+            }
+            None => Operation::Command { kind: SpanKind::Cache, system: "redis", name: name.into(), target },
+        };
         calls.push(Call::Began { tag: 0, operation });
     }
 

@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod reply;
 mod request;
+mod task;
 
 pub use client::Redis;
 pub use request::begins;

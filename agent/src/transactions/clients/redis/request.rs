@@ -1,6 +1,7 @@
 //! Commands as clients send them: arrays of strings that say their lengths.
 
 use super::commands::LONGEST_WORD;
+use super::task;
 use crate::transactions::http::Part;
 
 /// Arguments of a command that are looked at: those of `EVAL` up to its first key.
@@ -76,7 +77,10 @@ impl Requests {
                     if let Some(argument) = self.arguments.last_mut()
                         && self.count - self.left < KEPT_ARGUMENTS as u64
                     {
-                        let room = KEPT_BYTES.saturating_sub(argument.len());
+                        let most = if task::begins(argument) { task::KEPT } else { KEPT_BYTES };
+                        // What a message is, its beginning has to say first.
+                        let most = if argument.is_empty() && task::begins(bytes) { task::KEPT } else { most };
+                        let room = most.saturating_sub(argument.len());
                         argument.extend_from_slice(&bytes[..text.min(room)]);
                     }
                     bytes = &bytes[taken..];

@@ -124,6 +124,10 @@ fn operation_of(operation: &Operation) -> String {
         Operation::Command { kind, system, name, target } => {
             format!("{kind:?} {system}: {name} [{}]", target.as_deref().unwrap_or("-"))
         }
+        Operation::Message { system, name, destination, id, bytes } => {
+            let (destination, id) = (destination.as_deref().unwrap_or("-"), id.as_deref().unwrap_or("-"));
+            format!("{system}: {name} {destination} id {id} bytes {bytes:?}")
+        }
         Operation::Http { method, path, .. } => format!("http: {method} {}", path.as_deref().unwrap_or("-")),
     }
 }

@@ -1,6 +1,7 @@
 //! Every recording: the calls that it comes to, however its bytes are cut.
 
 use super::{captured, described, folder, played, recording, whole};
+use crate::transactions::clients::amqp::Amqp;
 use crate::transactions::clients::memcached::Memcached;
 use crate::transactions::clients::mysql::Mysql;
 use crate::transactions::clients::postgresql::Postgresql;
@@ -13,13 +14,14 @@ pub(super) fn parser(name: &str) -> Box<dyn Protocol> {
         Some(("postgresql", _)) => Box::new(Postgresql::opening()),
         Some(("redis", _)) => Box::new(Redis::default()),
         Some(("mysql", _)) => Box::new(Mysql::opening()),
+        Some(("amqp", _)) => Box::new(Amqp::opening()),
         Some(("memcached", _)) => Box::new(Memcached::default()),
         other => panic!("no protocol for {other:?}"),
     }
 }
 
 /// All of them, so that a recording without a test shows.
-pub(super) const RECORDINGS: [&str; 11] = [
+pub(super) const RECORDINGS: [&str; 13] = [
     "postgresql/psycopg2",
     "postgresql/psycopg3",
     "postgresql/asyncpg",
@@ -31,6 +33,8 @@ pub(super) const RECORDINGS: [&str; 11] = [
     "mysql/connector",
     "mysql/mysqlclient",
     "memcached/pymemcache",
+    "amqp/pika",
+    "amqp/kombu",
 ];
 
 fn for_each(check: impl Fn(&str, super::Exchange)) {

@@ -1,0 +1,41 @@
+//! Lines to the thread that writes the history. Nobody waits for it: what it cannot take is counted.
+
+use super::{Published, Subscriber};
+use crate::config;
+use crate::history::{Entry, Refused, Writer};
+use anyhow::Context;
+use pyapm_model::line::Line;
+use pyapm_model::service::ApplicationInfo;
+use std::sync::Arc;
+
+impl Entry for Arc<Published> {
+    fn application(&self) -> &ApplicationInfo {
+        &self.application
+    }
+
+    fn line(&self) -> &Line {
+        &self.line
+    }
+}
+
+/// Hands lines on until the service ends, and then waits until they are written.
+///
+/// # Errors
+/// When the file cannot be opened, is not ours, or its writer has died.
+pub async fn run(settings: &config::History, mut subscriber: Subscriber) -> anyhow::Result<()> {
+    let settings = settings.clone();
+    let writer = tokio::task::spawn_blocking(move || Writer::start(&settings)).await??;
+    while let Some(published) = subscriber.next().await {
+        if !matches!(published.line, Line::Transaction(_) | Line::Stacks(_)) {
+            continue;
+        }
+        match writer.offer(published) {
+            Ok(()) => {}
+            Err(Refused::Full) => subscriber.dropped(1),
+            Err(Refused::Ended) => break,
+        }
+        subscriber.dropped(writer.take_given_up());
+        writer.say_lost(subscriber.lost());
+    }
+    tokio::task::spawn_blocking(move || writer.finish()).await?.context("what came last may be missing")
+}

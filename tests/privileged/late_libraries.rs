@@ -1,0 +1,95 @@
+//! Libraries that a worker imports while it is watched: once pyapm says that it has probed them, nothing is missed. And
+//! SQLite, which is nothing but such a library: its statements are those that it says itself that it ran.
+
+use crate::drivers::{PSYCOPG2, Page, SQLITE, assert_page, is_preparation};
+use harness::drivers::{Asks, Drivers};
+use harness::place::Python;
+use harness::pyapm::Pyapm;
+use harness::source::site_in;
+use pyapm_model::line::{Span, SpanKind};
+
+#[test]
+fn what_is_imported_late_is_followed() {
+    let drivers = Drivers::start_as(&Python::chosen().unwrap(), Asks::SyncLate).unwrap();
+    let mut attach = Pyapm::attach(drivers.master(), &["-v"]).unwrap();
+    // With psycopg2 comes a TLS library of its own.
+    drivers.ask(&["/open/sqlite3", "/open/sqlite3-counted", "/open/psycopg2-tls"]).unwrap();
+    attach
+        .wait_for_log("the libraries to be probed", |log| {
+            let bundled = |function: &str| {
+                log.lines()
+                    .any(|line| line.contains(&format!("`{function}` probed")) && line.contains("libssl-"))
+            };
+            log.contains("SQLite probed") && bundled("SSL_read") && bundled("SSL_write")
+        })
+        .unwrap();
+    const ROUNDS: usize = 5;
+    for _ in 0..ROUNDS {
+        drivers.ask(&["/sqlite3", "/psycopg2-tls"]).unwrap();
+    }
+    let said = String::from_utf8(drivers.get("/sqlite3-counted").unwrap()).unwrap();
+    attach.wait_for_transactions(3 + 2 * ROUNDS + 1).unwrap();
+    let report = attach.stop().unwrap();
+
+    let pages: [Page; 2] = [
+        ("sqlite3", SpanKind::Db, Some("sqlite"), SQLITE),
+        ("psycopg2-tls", SpanKind::Db, Some("postgresql"), PSYCOPG2),
+    ];
+    for page in &pages {
+        let path = format!("/{}", page.0);
+        let mut rounds = 0;
+        for transaction in report.transactions.iter().filter(|one| one.path.as_deref() == Some(&path)) {
+            let mut one = report.clone();
+            one.transactions = vec![transaction.clone()];
+            assert_page(&one, page.0, page, is_preparation);
+            rounds += 1;
+        }
+        assert_eq!(rounds, ROUNDS, "{path}");
+    }
+
+    let path = Some("/sqlite3-counted");
+    let counted = report.transactions.iter().find(|one| one.path.as_deref() == path).unwrap();
+    let spans: Vec<&Span> = counted.spans.iter().collect();
+    let said: Vec<&str> = said.lines().collect();
+    assert_eq!(spans.len(), said.len(), "{said:#?} {:#?}", texts(&spans));
+    // What SQLite says has the values put in.
+    for (span, said) in spans.iter().zip(&said) {
+        let (told, said) = (first_word(&span.name), first_word(said));
+        assert!(told.eq_ignore_ascii_case(&said), "{told} {said}: {:#?}", texts(&spans));
+        assert_eq!(span.db_system.as_deref(), Some("sqlite"));
+    }
+    let of = |mark: &str| -> Vec<&Span> {
+        let site = site_in("drivers.py", &format!("call: counted {mark}")).unwrap();
+        let here = |span: &&&Span| span.stack.first().is_some_and(|frame| frame.line == Some(site.line));
+        spans.iter().filter(here).copied().collect()
+    };
+    // `sqlite3` begins transactions by itself.
+    assert_eq!(
+        of("many").iter().map(|span| (span.name.as_str(), span.affected_rows)).collect::<Vec<_>>(),
+        [
+            ("BEGIN", None),
+            ("INSERT counted", Some(1)),
+            ("INSERT counted", Some(1)),
+            ("INSERT counted", Some(1))
+        ]
+    );
+    let [part] = of("part")[..] else { panic!("{:#?}", texts(&spans)) };
+    assert!(part.error_type.is_none() && part.returned_rows.is_some_and(|rows| rows > 0), "{part:#?}");
+    let [begin, refused] = of("constraint")[..] else { panic!("{:#?}", texts(&spans)) };
+    assert_eq!((begin.name.as_str(), begin.error_type.as_deref()), ("BEGIN", None));
+    assert_eq!(refused.error_type.as_deref(), Some("SQLITE_CONSTRAINT_UNIQUE"));
+    assert_eq!(of("rollback").len(), 1);
+    assert!(of("delete").iter().any(|span| span.affected_rows == Some(3)), "{:#?}", of("delete"));
+    assert_eq!(of("vacuum").len(), 1, "{:#?}", texts(&spans));
+    for loss in ["sqlite_unknown", "sqlite_full"] {
+        assert!(!report.summary.incomplete.contains_key(loss), "{:?}", report.summary.incomplete);
+    }
+}
+
+fn first_word(text: &str) -> String {
+    text.split(|next: char| !next.is_alphanumeric()).next().unwrap_or_default().to_owned()
+}
+
+fn texts(spans: &[&Span]) -> Vec<(String, Option<String>)> {
+    spans.iter().map(|span| (span.name.clone(), span.db_query.clone())).collect()
+}

@@ -1,0 +1,37 @@
+"""Tasks of Celery. Each sets one key of its own, whose name says which task it was. BROKER and BACKEND are addresses,
+REDIS_PORT is where the keys go."""
+
+import os
+
+import redis
+from celery import Celery
+
+app = Celery("queue_tasks", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
+app.conf.broker_connection_retry_on_startup = True
+cache = redis.Redis(port=int(os.environ["REDIS_PORT"]), db=3)
+
+
+@app.task
+def add(number):
+    cache.set(f"added:{number}", number)
+    return number + 1
+
+
+@app.task
+def fail(number):
+    cache.set(f"failed:{number}", number)
+    raise ValueError(f"not {number}")
+
+
+@app.task(bind=True, max_retries=3)
+def retry(self, number):
+    """Fails at first, and is well the second time."""
+    cache.set(f"retried:{number}", number)
+    if self.request.retries == 0:
+        raise self.retry(exc=ValueError("not yet"), countdown=0)
+
+
+@app.task
+def chain(number):
+    cache.set(f"chained:{number}", number)
+    add.delay(number)
