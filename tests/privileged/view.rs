@@ -50,6 +50,9 @@ fn the_view_shows_the_application_and_gives_the_terminal_back() {
         .unwrap();
     assert!(small.lines().next().is_some_and(|line| line.starts_with("shop")), "{small}");
 
+    look_into_a_transaction(&terminal);
+    choose_dots(&terminal);
+
     terminal.press("?").unwrap();
     terminal.wait_until("the help", |screen| screen.to_lowercase().contains("help")).unwrap();
     terminal.press("Escape").unwrap();
@@ -60,6 +63,68 @@ fn the_view_shows_the_application_and_gives_the_terminal_back() {
     let after = terminal.wait_for("isig icanon iexten echo echoe").unwrap();
     assert!(!after.contains("q quit"), "the view is still on the screen:\n{after}");
     load.stop().without_failures().unwrap();
+}
+
+/// From the routes to one of the latest transactions of one, with its statements and the lines that made them; and back.
+fn look_into_a_transaction(terminal: &Terminal) {
+    terminal.resize(160, 50).unwrap();
+    terminal.press("4").unwrap();
+    terminal.wait_for("Routes").unwrap();
+    terminal.type_line("/nplus1").unwrap();
+    terminal.wait_for("Routes 1 of").unwrap();
+    terminal.press("Enter").unwrap();
+    terminal.wait_for("Transactions of GET /nplus1").unwrap();
+    // The latest: it is sure to be kept.
+    terminal.press("s").unwrap();
+    terminal.press("Home").unwrap();
+    terminal.press("Enter").unwrap();
+    let screen = terminal.wait_for("Calls ").unwrap();
+    for words in
+        ["GET /nplus1  200", "Where its time went", "on a CPU", "database", "the same call again and again"]
+    {
+        assert!(screen.contains(words), "`{words}` is missing on:\n{screen}");
+    }
+    terminal.press("e").unwrap();
+    terminal
+        .wait_until("a statement with the line that made it", |screen| {
+            screen.contains("SELECT") && screen.contains("pages.py:") && screen.contains("system mysql")
+        })
+        .unwrap();
+    terminal.press("Escape").unwrap();
+    terminal.wait_for("Transactions of GET /nplus1").unwrap();
+    terminal.press("Escape").unwrap();
+    terminal.wait_for("Routes").unwrap();
+    // What is filtered was left with the way into it.
+    terminal.wait_for("GET /sqlerror").unwrap();
+}
+
+/// Dots of the X-View within a rectangle that the keyboard draws become a list, and one of them is looked into.
+fn choose_dots(terminal: &Terminal) {
+    terminal.press("3").unwrap();
+    terminal
+        .wait_until("dots with errors among them", |screen| {
+            screen.contains('×')
+                && screen.chars().any(|character| ('\u{2801}'..='\u{28ff}').contains(&character))
+        })
+        .unwrap();
+    terminal.press("j").unwrap();
+    terminal.wait_for("in the rectangle").unwrap();
+    // By steps, then over all.
+    terminal.press("L").unwrap();
+    terminal.press("a").unwrap();
+    terminal.press("Enter").unwrap();
+    terminal.wait_for("Transactions of").unwrap();
+    terminal.press("Enter").unwrap();
+    terminal
+        .wait_until("one of them", |screen| {
+            screen.contains("> Transactions > Transaction")
+                // The slowest is kept as a rule, but not under any load.
+                && (screen.contains("Where its time went") || screen.contains("no more is kept of it"))
+        })
+        .unwrap();
+    terminal.press("1").unwrap();
+    terminal.resize(80, 24).unwrap();
+    terminal.wait_for("Routes").unwrap();
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! terminal must come back, and the view must say that nothing arrives.
 
 use pyapm_model::snapshot::Snapshot;
-use pyapm_tui::{ViewOptions, run};
+use pyapm_tui::{Local, ViewOptions, run};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -38,7 +38,7 @@ async fn main() -> anyhow::Result<()> {
     };
     // In one task, so that a panic in the figures unwinds through the view as it would in the agent.
     let exit = tokio::select! {
-        exit = run(receiver, ViewOptions::from_environment(), shutdown) => exit?,
+        exit = run(Local::new(receiver), ViewOptions::from_environment(), shutdown) => exit?,
         () = figures => anyhow::bail!("the figures ended"),
     };
     #[expect(clippy::print_stdout, reason = "tells whoever drives this by hand why the view ended")]

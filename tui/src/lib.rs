@@ -1,13 +1,14 @@
 //! The live terminal view: draws [`Snapshot`](pyapm_model::snapshot::Snapshot)s, one after the other, and
-//! lets a person sort, filter and pause them. It knows the model only: not how anything was measured, not
-//! where a snapshot comes from ([`SnapshotSource`]), and it keeps no figures of its own.
+//! lets a person sort, filter and pause them, and look into them. It knows the model only: not how anything was measured, not
+//! where a snapshot comes from ([`Source`]), and it keeps no figures of its own but the dots of the X-View.
 //!
 //! ```text
-//! keyboard --keys--> Message --update--> State --view--> screen
-//! SnapshotSource ----^
+//! keyboard, mouse --keys--> Message --update--> State --view--> terminal
+//! Source -------------------^          |
+//!    ^---------------- asks -----------+
 //! ```
 //!
-//! One loop ([`run`]) owns the state; everything reaches it as a message, and it draws at most once a turn.
+//! One loop ([`run`]) owns the state; everything reaches it as a message, and it draws at most thirty times a second.
 
 pub mod format;
 mod keyboard;
@@ -24,5 +25,5 @@ mod view;
 mod fixture;
 
 pub use run::{Exit, ViewOptions, run};
-pub use source::SnapshotSource;
+pub use source::{Delivery, Local, Source};
 pub use theme::Palette;

@@ -1,16 +1,16 @@
-//! The one loop: input, snapshots, time and shutdown in; at most one drawing a turn out. It decides
+//! The one loop: input, deliveries, time and shutdown in; at most one drawing a frame out. It decides
 //! nothing: [`update`](crate::update) does, and [`view`](crate::view) draws.
 
 use crate::keyboard::Keyboard;
 use crate::keys;
-use crate::source::SnapshotSource;
+use crate::source::Source;
 use crate::state::State;
-use crate::terminal::Guard;
+use crate::terminal::{Guard, follow_mouse};
 use crate::theme::{Palette, Theme};
-use crate::update::{Effect, Message, update};
+use crate::update::{Effect, Message, Mouse, update};
 use crate::view;
 use anyhow::Context;
-use crossterm::event::Event;
+use crossterm::event::{Event, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::Terminal;
 use ratatui::backend::Backend;
 use std::future::Future;
@@ -18,7 +18,10 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+/// Between two drawings, at least: more often is not seen, and costs the same each time.
+const FRAME: Duration = Duration::from_millis(33);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ViewOptions {
@@ -31,10 +34,7 @@ pub struct ViewOptions {
 impl ViewOptions {
     /// Colours as the environment asks for them (`NO_COLOR`).
     pub fn from_environment() -> Self {
-        Self {
-            palette: Palette::from_no_color(std::env::var_os("NO_COLOR").as_deref()),
-            leave_when_source_ends: false,
-        }
+        Self { palette: Palette::from_environment(true), leave_when_source_ends: false }
     }
 }
 
@@ -57,7 +57,7 @@ pub enum Exit {
 /// # Errors
 /// When standard output is not a terminal, or the terminal goes away.
 pub async fn run(
-    source: impl SnapshotSource,
+    source: impl Source,
     options: ViewOptions,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<Exit> {
@@ -67,14 +67,15 @@ pub async fn run(
     // Declared after the guard, so that the thread has stopped reading before the terminal is given back:
     // what the user types next belongs to the shell.
     let (_reader, input) = Keyboard::start().context("cannot start the thread that reads the keyboard")?;
-    drive(&mut guard.terminal, input, source, options, shutdown).await
+    drive(&mut guard.terminal, follow_mouse, input, source, options, shutdown).await
 }
 
-/// The loop itself, over any backend and any input.
+/// The loop itself, over any backend and any input. `mouse` has the terminal follow the mouse, or not.
 async fn drive<B>(
     terminal: &mut Terminal<B>,
+    mouse: impl Fn(bool) -> io::Result<()>,
     mut input: mpsc::Receiver<io::Result<Event>>,
-    mut source: impl SnapshotSource,
+    mut source: impl Source,
     options: ViewOptions,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<Exit>
@@ -89,9 +90,18 @@ where
     seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut ended = false;
     let mut dirty = true;
+    let mut follows_mouse = false;
+    let mut next_frame = Instant::now();
     loop {
-        if dirty {
+        if dirty && Instant::now() >= next_frame {
+            let size = terminal.size().context("cannot ask the terminal for its size")?;
+            let _drawn_anyway = update(&mut state, Message::Size(size.width, size.height));
             terminal.draw(|frame| view::draw(&state, theme, frame)).context("cannot draw on the terminal")?;
+            (dirty, next_frame) = (false, Instant::now() + FRAME);
+        }
+        if state.wants_mouse() != follows_mouse {
+            follows_mouse = !follows_mouse;
+            mouse(follows_mouse).context("cannot write to the terminal")?;
         }
         let effect = tokio::select! {
             // In this order: leaving must work however fast snapshots arrive.
@@ -106,9 +116,10 @@ where
                 }
                 effect
             }
-            snapshot = source.next(), if !ended => match snapshot {
-                Some(snapshot) => update(&mut state, Message::Snapshot(snapshot)),
-                None if options.leave_when_source_ends => return Ok(Exit::SourceEnded),
+            () = sleep_until(next_frame), if dirty => Effect::Nothing,
+            delivery = source.next(), if !ended => match delivery {
+                Some(delivery) => update(&mut state, Message::Delivery(delivery)),
+                None if options.leave_when_source_ends => return leave(terminal, &state, theme),
                 None => {
                     ended = true;
                     update(&mut state, Message::SourceEnded)
@@ -116,12 +127,25 @@ where
             },
             _ = seconds.tick() => update(&mut state, Message::Second),
         };
+        for ask in state.asks.drain(..) {
+            source.ask(ask);
+        }
         match effect {
             Effect::Quit => return Ok(Exit::Quit),
             Effect::Draw => dirty = true,
-            Effect::Nothing => dirty = false,
+            Effect::Nothing => {}
         }
     }
+}
+
+/// What came last is on the screen when the view leaves.
+fn leave<B>(terminal: &mut Terminal<B>, state: &State, theme: Theme) -> anyhow::Result<Exit>
+where
+    B: Backend,
+    B::Error: Send + Sync + 'static,
+{
+    terminal.draw(|frame| view::draw(state, theme, frame)).context("cannot draw on the terminal")?;
+    Ok(Exit::SourceEnded)
 }
 
 fn handle(state: &mut State, event: &Event) -> Effect {
@@ -130,9 +154,23 @@ fn handle(state: &mut State, event: &Event) -> Effect {
             Some(action) => update(state, Message::Action(action)),
             None => Effect::Nothing,
         },
+        Event::Mouse(event) => match mouse_of(*event) {
+            Some(mouse) => update(state, Message::Mouse(mouse)),
+            None => Effect::Nothing,
+        },
         // The drawing asks the terminal for its size itself.
         Event::Resize(_, _) => Effect::Draw,
         _ => Effect::Nothing,
+    }
+}
+
+fn mouse_of(event: MouseEvent) -> Option<Mouse> {
+    let (x, y) = (event.column, event.row);
+    match event.kind {
+        MouseEventKind::Down(MouseButton::Left) => Some(Mouse::Pressed(x, y)),
+        MouseEventKind::Drag(MouseButton::Left) => Some(Mouse::Dragged(x, y)),
+        MouseEventKind::Up(MouseButton::Left) => Some(Mouse::Released(x, y)),
+        _ => None,
     }
 }
 
@@ -140,6 +178,7 @@ fn handle(state: &mut State, event: &Event) -> Effect {
 mod tests {
     use super::*;
     use crate::fixture;
+    use crate::source::Local;
     use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
     use pyapm_model::snapshot::Snapshot;
     use ratatui::backend::TestBackend;
@@ -148,8 +187,9 @@ mod tests {
     use tokio::sync::watch;
 
     /// Never drawn by the loop; in the channel because a `watch` needs a first value.
-    fn channel() -> (watch::Sender<Arc<Snapshot>>, watch::Receiver<Arc<Snapshot>>) {
-        watch::channel(Arc::new(Snapshot::default()))
+    fn channel() -> (watch::Sender<Arc<Snapshot>>, Local) {
+        let (sender, receiver) = watch::channel(Arc::new(Snapshot::default()));
+        (sender, Local::new(receiver))
     }
 
     fn key(code: KeyCode) -> io::Result<Event> {
@@ -171,7 +211,7 @@ mod tests {
         sender.send(Arc::new(fixture::shop())).unwrap();
         drop(sender);
         let mut terminal = terminal();
-        let exit = drive(&mut terminal, input, receiver, leaving(), pending()).await.unwrap();
+        let exit = drive(&mut terminal, |_| Ok(()), input, receiver, leaving(), pending()).await.unwrap();
         assert_eq!(exit, Exit::SourceEnded);
         assert!(format!("{}", terminal.backend()).contains("POST /checkout"));
     }
@@ -184,7 +224,7 @@ mod tests {
         let (keys, input) = mpsc::channel(4);
         let mut terminal = terminal();
         let options = ViewOptions::default();
-        let view = drive(&mut terminal, input, receiver, options, pending());
+        let view = drive(&mut terminal, |_| Ok(()), input, receiver, options, pending());
         let user = async {
             tokio::time::sleep(Duration::from_millis(200)).await;
             keys.send(key(KeyCode::Char('q'))).await.unwrap();
@@ -204,7 +244,7 @@ mod tests {
         let (keys, input) = mpsc::channel(4);
         keys.try_send(key(KeyCode::Char('q'))).unwrap();
         let options = ViewOptions::default();
-        let exit = drive(&mut terminal(), input, receiver, options, ready(())).await.unwrap();
+        let exit = drive(&mut terminal(), |_| Ok(()), input, receiver, options, ready(())).await.unwrap();
         assert_eq!(exit, Exit::Shutdown);
     }
 
@@ -216,7 +256,7 @@ mod tests {
             keys.try_send(key(code)).unwrap();
         }
         let options = ViewOptions::default();
-        let exit = drive(&mut terminal(), input, receiver, options, pending()).await.unwrap();
+        let exit = drive(&mut terminal(), |_| Ok(()), input, receiver, options, pending()).await.unwrap();
         assert_eq!(exit, Exit::Quit);
     }
 
@@ -226,7 +266,8 @@ mod tests {
         let (keys, input) = mpsc::channel(4);
         keys.try_send(Err(io::Error::other("gone"))).unwrap();
         let options = ViewOptions::default();
-        let error = drive(&mut terminal(), input, receiver, options, pending()).await.unwrap_err();
+        let error =
+            drive(&mut terminal(), |_| Ok(()), input, receiver, options, pending()).await.unwrap_err();
         assert_eq!(error.to_string(), "cannot read the keyboard");
     }
 }

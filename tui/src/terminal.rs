@@ -2,6 +2,7 @@
 //! message is printed. Without that, the shell is left without echo, without a cursor and on the wrong screen.
 
 use crossterm::cursor::{Hide, Show};
+use crossterm::style::Print;
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
@@ -9,6 +10,11 @@ use std::io::{self, Stdout};
 use std::mem::ManuallyDrop;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Buttons and drags, in the form that knows no largest column (xterm's modes 1000, 1002 and 1006). Moves without a button
+/// are not asked for: nothing is done with them, and there are many.
+const MOUSE_ON: &str = "\x1b[?1000h\x1b[?1002h\x1b[?1006h";
+const MOUSE_OFF: &str = "\x1b[?1006l\x1b[?1002l\x1b[?1000l";
 
 /// Whether the terminal is ours at the moment; the panic hook outlives the guard and asks this.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -46,6 +52,11 @@ impl Guard {
     }
 }
 
+/// Has the terminal tell what the mouse does, or leaves the mouse to the terminal: to select text with, for one.
+pub(crate) fn follow_mouse(follow: bool) -> io::Result<()> {
+    crossterm::execute!(io::stdout(), Print(if follow { MOUSE_ON } else { MOUSE_OFF }))
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
         give_back();
@@ -56,7 +67,7 @@ impl Drop for Guard {
 /// the terminal may be gone already and nobody is left to be told.
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
-        let _ = crossterm::execute!(io::stdout(), Show, LeaveAlternateScreen);
+        let _ = crossterm::execute!(io::stdout(), Print(MOUSE_OFF), Show, LeaveAlternateScreen);
         let _ = disable_raw_mode();
     }
 }

@@ -10,8 +10,10 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::termios::{Termios, tcgetattr};
+use pyapm_model::line::{Span, Transaction};
+use pyapm_model::recent::{Point, Recent, Whole};
 use pyapm_model::snapshot::Snapshot;
-use pyapm_tui::{Exit, ViewOptions, run};
+use pyapm_tui::{Exit, Local, ViewOptions, run};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::num::NonZero;
@@ -32,8 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn main() {
     match std::env::var(ROLE).ok().as_deref() {
         None => {
-            let tests: [(&str, fn()); 4] = [
+            let tests: [(&str, fn()); 5] = [
                 ("keys_sizes_and_quitting", keys_sizes_and_quitting),
+                ("the_mouse_chooses_dots", the_mouse_chooses_dots),
                 ("a_signal_ends_the_view", a_signal_ends_the_view),
                 ("a_panic_is_readable_afterwards", a_panic_is_readable_afterwards),
                 ("a_hang_up_ends_the_view", a_hang_up_ends_the_view),
@@ -53,7 +56,8 @@ fn main() {
 fn program(role: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let exit = runtime.block_on(async {
-        let snapshot: Snapshot = serde_json::from_str(include_str!("../fixtures/shop.json")).unwrap();
+        let mut snapshot: Snapshot = serde_json::from_str(include_str!("../fixtures/shop.json")).unwrap();
+        snapshot.recent = recent(snapshot.taken_ns);
         let (sender, receiver) = watch::channel(Arc::new(Snapshot::default()));
         sender.send(Arc::new(snapshot)).unwrap();
         // Without a handler a hang-up would kill the process before the view can notice anything.
@@ -63,11 +67,44 @@ fn program(role: &str) {
             terminate.recv().await;
             assert_ne!(role, "panic", "the panic that was asked for");
         };
-        run(receiver, ViewOptions::default(), shutdown).await
+        run(Local::new(receiver), ViewOptions::default(), shutdown).await
     });
     match (role, exit) {
         ("quit", Ok(Exit::Quit)) | ("signal", Ok(Exit::Shutdown)) | ("hang-up", Err(_)) => {}
         (role, exit) => panic!("{role}: {exit:?}"),
+    }
+}
+
+/// A minute with a dot each second, the slowest in the middle; that one is whole.
+fn recent(taken_ns: u64) -> Recent {
+    let point = |number: u64| Point {
+        number,
+        ended_ns: taken_ns - 60_000_000_000 + number * 1_000_000_000,
+        duration_ns: if number == 30 { 950_000_000 } else { 20_000_000 },
+        name: "GET /slow".into(),
+        status: Some(200),
+        is_error: false,
+        pid: 7,
+        is_whole: number == 30,
+    };
+    let span = Span {
+        name: "SELECT ages".to_owned(),
+        db_query: Some("SELECT * FROM ages WHERE era = ?".to_owned()),
+        start_ns: taken_ns,
+        duration_ns: 900_000_000,
+        ..Span::default()
+    };
+    let transaction = Transaction {
+        name: "GET /slow".to_owned(),
+        start_ns: taken_ns,
+        duration_ns: 950_000_000,
+        spans: vec![span],
+        ..Transaction::default()
+    };
+    Recent {
+        seconds: vec![Arc::new((1..=60).map(point).collect())],
+        whole: [Whole { number: 30, transaction: Arc::new(transaction) }].into(),
+        left_out: 0,
     }
 }
 
@@ -203,23 +240,50 @@ fn keys_sizes_and_quitting() {
     terminal.press("\x1b");
     terminal.wait_for("the help closed", |screen| !screen.contents().contains("Keys and marks"));
     terminal.press("/users\r");
-    terminal.wait_for_text("1 Routes 1 of 12 /u");
+    terminal.wait_for_text("Routes 1 of 12 /u");
     terminal.press("r");
-    terminal.wait_for_text("1 Routes 12");
+    terminal.wait_for_text("Routes 12");
     // An arrow key is three bytes, of which the first alone would mean Escape.
-    terminal.press("\x1b[B\r");
+    terminal.press("\x1b[Bi");
     terminal.wait_for_text("statuses");
     terminal.press("\x1b");
     terminal.resize(50, 200);
-    terminal.wait_for_text("4 Statements 6");
-    terminal.wait_for_text("5 Workers 4");
+    terminal.wait_for_text("Statements 6");
+    terminal.wait_for_text("Workers 4");
     terminal.resize(10, 40);
     terminal.wait_for_text("40x10, needs 60x12");
     terminal.resize(24, 80);
-    terminal.wait_for_text("2 Active 4");
+    terminal.wait_for_text("Active 4");
     terminal.press("q");
     assert_eq!(terminal.ends().code(), Some(0));
     terminal.is_given_back();
+}
+
+/// A rectangle is drawn around the slowest dot, which is looked into; then the mouse is the terminal's again.
+fn the_mouse_chooses_dots() {
+    let mut terminal = Terminal::start("quit", 40, 120);
+    terminal.wait_for_text("POST /checkout");
+    let follows =
+        |screen: &vt100::Screen| screen.mouse_protocol_mode() == vt100::MouseProtocolMode::ButtonMotion;
+    assert!(!follows(terminal.emulator.screen()));
+    terminal.press("3");
+    terminal.wait_for_text("60 dots");
+    terminal.wait_for("the mouse followed", follows);
+    // Pressed in the upper left corner, dragged, and let go in the middle on the right: xterm's SGR form, counted from 1.
+    terminal.press("\x1b[<0;12;6M\x1b[<32;60;12M");
+    terminal.wait_for_text("in the rectangle");
+    terminal.press("\x1b[<32;115;25M\x1b[<0;115;25m");
+    terminal.wait_for_text("Transactions of 950 ms to 950 ms 1");
+    terminal.press("\r");
+    terminal.wait_for_text("SELECT * FROM ages WHERE era = ?");
+    terminal.wait_for("the mouse left alone", |screen| !follows(screen));
+    // By keyboard, from the picture on: all dots.
+    terminal.press("3a\r");
+    terminal.wait_for_text("Transactions of 20.0 ms to 950 ms 60");
+    terminal.press("3q");
+    assert_eq!(terminal.ends().code(), Some(0));
+    terminal.is_given_back();
+    assert!(!follows(terminal.emulator.screen()), "the shell gets the mouse");
 }
 
 fn a_signal_ends_the_view() {

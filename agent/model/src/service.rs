@@ -3,7 +3,9 @@
 //! The protocol is JSON, one object a line each way. A client sends one [`Request`]; the service answers with
 //! [`Response`]s. Names are append-only, as those of [`crate::line`].
 
+use crate::line::Transaction;
 use crate::metric::Metrics;
+use crate::recent::Points;
 use crate::snapshot::{Losses, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -112,6 +114,55 @@ pub enum Request {
     Health,
     /// Answered by a [`Response::Snapshot`] each second, until the client leaves or the application is forgotten.
     Watch(Watch),
+    /// As [`Request::Watch`], for views: each second a [`Response::Figures`] of all applications, and of the one that is
+    /// watched a [`Response::Snapshot`] and [`Response::Points`]. Without anything in it, none is watched at first where
+    /// there are several. The client may go on to send [`Ask`]s, one a line.
+    View(Watch),
+}
+
+/// What the client of a [`Request::View`] may want besides.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Ask {
+    /// To watch another application, by its number.
+    Choose { application: u32 },
+    /// Answered by a [`Response::Transaction`].
+    Transaction { application: u32, number: u64 },
+}
+
+/// How one application fares, in short.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Figures {
+    pub info: Arc<ApplicationInfo>,
+    /// Over the window.
+    pub per_second: f64,
+    pub transactions: u64,
+    pub errors: u64,
+    pub p50_ns: Option<u64>,
+    pub p95_ns: Option<u64>,
+    /// In flight now.
+    pub active: u64,
+    pub cpu_cores: Option<f64>,
+    /// Of all processes; `None` when it is not known of one.
+    pub rss_bytes: Option<u64>,
+}
+
+impl Figures {
+    #[must_use]
+    pub fn of(info: &Arc<ApplicationInfo>, snapshot: &Snapshot) -> Self {
+        let totals = &snapshot.totals;
+        Self {
+            info: Arc::clone(info),
+            per_second: totals.per_second,
+            transactions: totals.transactions,
+            errors: totals.errors,
+            p50_ns: totals.p50_ns,
+            p95_ns: totals.p95_ns,
+            active: snapshot.active.len() as u64,
+            cpu_cores: totals.cpu_cores,
+            rss_bytes: snapshot.workers.iter().map(|worker| worker.rss_bytes).sum(),
+        }
+    }
 }
 
 /// Which application is meant: the one that fits all that is given; without anything, the only one.
@@ -133,6 +184,21 @@ pub enum Response {
     },
     Health(Box<Health>),
     Snapshot(Arc<State>),
+    /// By number, ascending.
+    Figures {
+        applications: Vec<Figures>,
+    },
+    /// Of the application that is watched.
+    Points {
+        application: u32,
+        points: Points,
+    },
+    Transaction {
+        application: u32,
+        number: u64,
+        /// `None` when it is no longer kept, or never was.
+        transaction: Option<Arc<Transaction>>,
+    },
     /// The request could not be met; the connection ends.
     Error {
         message: String,

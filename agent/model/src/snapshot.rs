@@ -1,8 +1,11 @@
 //! The state of one application at one moment, aggregated over all its workers: what views draw.
 //! Durations in nanoseconds. `None` is unknown, and is drawn as such.
 
+use crate::dump::State;
 use crate::error::ErrorGroup;
 use crate::line::{Frame, WarningKind};
+use crate::recent::Recent;
+use crate::stack::Stack;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -41,6 +44,12 @@ pub struct Snapshot {
     #[serde(default)]
     pub loops: Vec<EventLoop>,
     pub losses: Losses,
+    /// Empty while nobody watches.
+    #[serde(default)]
+    pub tree: CallTree,
+    /// Empty while nobody watches. Not part of what is sent: see [`Recent`].
+    #[serde(skip)]
+    pub recent: Recent,
 }
 
 /// Over the window, unless said otherwise.
@@ -93,6 +102,18 @@ pub struct Active {
     #[serde(default)]
     pub trace_id: Option<String>,
     pub doing: Doing,
+    /// Calls that it has begun.
+    #[serde(default)]
+    pub calls: u64,
+    /// Where the kernel has its thread; `None` when that is not known, or the thread serves others, too.
+    #[serde(default)]
+    pub state: Option<State>,
+    /// Of its thread, innermost frame first, while it provably did not run; empty when it is not known.
+    #[serde(default)]
+    pub stack: Stack,
+    /// The innermost frame of `stack` that is the application's own.
+    #[serde(default)]
+    pub place: Option<Frame>,
 }
 
 /// What an active transaction is doing now.
@@ -118,6 +139,31 @@ pub struct Function {
     /// Share of samples with this function anywhere on the stack, 0.0 to 1.0.
     pub total_share: f64,
     pub samples: u64,
+}
+
+/// Where the on-CPU samples of the window fell, by who called whom.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct CallTree {
+    /// All samples; those of callers too small for a node among them.
+    pub samples: u64,
+    /// Samples whose stack was one too many in its second: in no node.
+    pub left_out: u64,
+    /// Callers before what they call, siblings by samples, most first.
+    pub nodes: Vec<CallNode>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct CallNode {
+    pub function: String,
+    pub file: String,
+    /// Of the application's own code, not of the standard library or an installed package.
+    pub is_application: bool,
+    /// 0 has no caller. Each node's caller is the nearest one before it whose depth is smaller by one.
+    pub depth: u32,
+    /// In it, or in what it calls.
+    pub samples: u64,
+    /// In itself.
+    pub own: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]

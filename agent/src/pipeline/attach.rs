@@ -99,7 +99,8 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
             break End::ApplicationEnded;
         }
         if tick && face.wants_snapshot() {
-            let snapshots = ids.iter().filter_map(|id| engine.snapshot(*id)).collect();
+            let looks = face.looks();
+            let snapshots = ids.iter().filter_map(|id| engine.snapshot(*id, looks)).collect();
             if face.snapshots(snapshots)? == Reading::Closed {
                 break End::Told;
             }
@@ -168,7 +169,8 @@ impl Face {
         let (snapshots, source) = watch::channel(Arc::new(Snapshot::default()));
         let (tell, done) = oneshot::channel();
         let (stay, told_to_leave) = oneshot::channel::<()>();
-        let palette = if color { pyapm_tui::Palette::Sixteen } else { pyapm_tui::Palette::None };
+        let palette = pyapm_tui::Palette::from_environment(color);
+        let source = pyapm_tui::Local::new(source);
         let options = pyapm_tui::ViewOptions { palette, leave_when_source_ends: false };
         tokio::spawn(async move {
             let leave = async {
@@ -215,6 +217,11 @@ impl Face {
         }
     }
 
+    /// Somebody may look into what the snapshot is made of.
+    fn looks(&self) -> bool {
+        matches!(self, Self::View(_))
+    }
+
     /// One for each application.
     fn snapshots(&mut self, snapshots: Vec<Snapshot>) -> anyhow::Result<Reading> {
         match self {
@@ -251,7 +258,7 @@ impl Face {
                 let _nobody_may_read = json.flush().context("cannot write to stdout")?;
             }
             Self::Text { .. } => {
-                let snapshots: Vec<_> = ids.iter().filter_map(|id| engine.snapshot(*id)).collect();
+                let snapshots: Vec<_> = ids.iter().filter_map(|id| engine.snapshot(*id, false)).collect();
                 let _nobody_may_read = print_reports(&snapshots)?;
             }
             Self::View(View { snapshots, stay, done, result, _log }) => {

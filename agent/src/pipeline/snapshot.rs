@@ -1,22 +1,30 @@
 //! One [`Snapshot`] of an application from everything that the engine owns.
 
 use super::clock;
+use super::dump::Surroundings;
 use super::engine::Engine;
-use crate::python::{ProcessMemory, parked_stack};
-use crate::targets::ApplicationId;
+use crate::python::{Gil, Interpreter, Objects, ProcessMemory, parked_stack, while_parked};
+use crate::targets::{ApplicationId, Descriptors, Place, ProcFs};
+use crate::transactions::callsite::from_application;
+use pyapm_model::dump::State;
 use pyapm_model::snapshot::{Active, Doing, Snapshot, Worker};
+use pyapm_model::stack::Stack;
 use std::collections::HashMap;
 
 /// Active transactions whose thread is read from outside in one snapshot, at most.
 const MAX_READ: usize = 32;
+/// Processes whose open files are looked up in one snapshot, at most: their tables may be long.
+const MAX_FILES: usize = 8;
 
 impl Engine {
-    /// `None` when there is no such application.
-    pub(super) fn snapshot(&mut self, application: ApplicationId) -> Option<Snapshot> {
+    /// `None` when there is no such application. `is_watched` says whether somebody will look into it: from then on more
+    /// is kept, and what costs more is part of it.
+    pub(super) fn snapshot(&mut self, application: ApplicationId, is_watched: bool) -> Option<Snapshot> {
         let now = clock::monotonic_ns();
+        self.instance_mut(application)?.store.watch(is_watched);
         let mut active = self.instance(application)?.transactions.active(now);
         active.sort_by_key(|active| std::cmp::Reverse(active.elapsed_ns));
-        self.look_at_parked(&mut active);
+        self.look_at_parked(&mut active, is_watched);
         let workers = self.workers(application, now, &active);
         let instance = self.instance(application)?;
         let mut snapshot = instance.store.snapshot(self.clock.wall_ns(now));
@@ -42,16 +50,35 @@ impl Engine {
     }
 
     /// What threads are doing that no sample has met, because they wait: their frames are read from
-    /// outside, and only believed when the thread provably did not run meanwhile.
-    fn look_at_parked(&mut self, active: &mut [Active]) {
-        let waiting = active.iter_mut().filter(|active| !matches!(active.doing, Doing::Statement { .. }));
-        for active in waiting.take(MAX_READ) {
+    /// outside, and only believed when the thread provably did not run meanwhile. What a thread does that serves
+    /// several at once is none of theirs in particular.
+    fn look_at_parked(&mut self, active: &mut [Active], with_states: bool) {
+        let mut served: HashMap<(u32, u32), usize> = HashMap::new();
+        for one in &*active {
+            *served.entry((one.pid, one.tid)).or_default() += 1;
+        }
+        let procfs = ProcFs::new();
+        let mut files: HashMap<u32, Descriptors> = HashMap::new();
+        let alone = active.iter_mut().filter(|one| served.get(&(one.pid, one.tid)) == Some(&1));
+        for active in alone.take(MAX_READ) {
             let Some(interpreter) = self.interpreters.get(&active.pid).cloned() else { continue };
             let memory = ProcessMemory::new(active.pid);
-            let Some(frames) = parked_stack(active.pid, active.tid, &interpreter, &memory) else { continue };
-            let named = self.symbols.resolve(active.pid, &interpreter, &memory, &frames);
-            if let Some(innermost) = named.first() {
-                active.doing = Doing::Function(innermost.clone());
+            if let Some(frames) = parked_stack(active.pid, active.tid, &interpreter, &memory) {
+                let named = self.symbols.resolve(active.pid, &interpreter, &memory, &frames);
+                if let Some(innermost) = named.first()
+                    && !matches!(active.doing, Doing::Statement { .. })
+                {
+                    active.doing = Doing::Function(innermost.clone());
+                }
+                active.stack = Stack::from(named);
+                active.place = from_application(active.stack.clone()).first().cloned();
+            }
+            if with_states {
+                if files.len() < MAX_FILES {
+                    files.entry(active.pid).or_insert_with(|| Descriptors::of(active.pid));
+                }
+                let descriptors = files.get(&active.pid);
+                active.state = state(&procfs, active.pid, active.tid, &interpreter, &memory, descriptors);
             }
         }
     }
@@ -80,4 +107,25 @@ impl Engine {
             })
             .collect()
     }
+}
+
+/// Where the kernel has a thread; `None` when that changes too fast to be told.
+fn state(
+    procfs: &ProcFs,
+    pid: u32,
+    tid: u32,
+    interpreter: &Interpreter,
+    memory: &ProcessMemory,
+    descriptors: Option<&Descriptors>,
+) -> Option<State> {
+    let Some(descriptors) = descriptors else { return None };
+    let surroundings = Surroundings { procfs, pid, descriptors, gil: main_gil(interpreter, memory) };
+    while_parked(pid, tid, |_| surroundings.state(tid))
+        .or_else(|| matches!(procfs.task_place(pid, tid), Ok(Place::Running)).then_some(State::Running))
+}
+
+fn main_gil(interpreter: &Interpreter, memory: &ProcessMemory) -> Option<Gil> {
+    let objects = Objects::new(memory, &interpreter.offsets, interpreter.version.minor)?;
+    let main = objects.main_interpreter(interpreter.runtime_address).ok()?;
+    objects.gil(interpreter.runtime_address, main).ok()
 }

@@ -3,9 +3,8 @@
 use crate::cli::TopOptions;
 use crate::exports::socket::{Connection, ConnectionError};
 use anyhow::Context;
-use pyapm_model::service::{ApplicationInfo, ApplicationState, Request, Response, Watch};
-use pyapm_model::snapshot::Snapshot;
-use pyapm_tui::{Palette, SnapshotSource, ViewOptions};
+use pyapm_model::service::{ApplicationInfo, ApplicationState, Ask, Request, Response, Watch};
+use pyapm_tui::{Delivery, Palette, Source, ViewOptions};
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -30,10 +29,10 @@ async fn view(options: &TopOptions) -> anyhow::Result<()> {
     let number = options.application.as_ref().and_then(|text| text.parse().ok());
     let name = options.application.clone().filter(|_| number.is_none());
     let watch = Watch { application: number, name, pid: options.pid };
-    let mut connection = Connection::open(&options.socket, &Request::Watch(watch)).await?;
+    let mut connection = Connection::open(&options.socket, &Request::View(watch)).await?;
     // What cannot be shown is said before the terminal is taken.
-    let first = snapshot(&mut connection).await?.ok_or(ConnectionError::Closed)?;
-    let palette = if options.color { Palette::Sixteen } else { Palette::None };
+    let first = delivery(&mut connection).await?.ok_or(ConnectionError::Closed)?;
+    let palette = Palette::from_environment(options.color);
     let source = Remote { first: Some(first), connection };
     let _log = crate::telemetry::hold_log();
     let shutdown = async {
@@ -47,27 +46,44 @@ async fn view(options: &TopOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Snapshots as the service sends them.
+/// What the service sends.
 struct Remote {
-    first: Option<Arc<Snapshot>>,
+    first: Option<Delivery>,
     connection: Connection,
 }
 
-impl SnapshotSource for Remote {
-    async fn next(&mut self) -> Option<Arc<Snapshot>> {
+impl Source for Remote {
+    async fn next(&mut self) -> Option<Delivery> {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
         // Whatever went wrong, it is the end; the view marks its figures as such.
-        snapshot(&mut self.connection).await.ok().flatten()
+        delivery(&mut self.connection).await.ok().flatten()
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        if let Err(error) = self.connection.ask(&ask) {
+            tracing::error!("cannot ask the service: {error}");
+        }
     }
 }
 
-async fn snapshot(connection: &mut Connection) -> Result<Option<Arc<Snapshot>>, ConnectionError> {
+async fn delivery(connection: &mut Connection) -> Result<Option<Delivery>, ConnectionError> {
     while let Some(response) = connection.next().await? {
-        if let Response::Snapshot(state) = response {
-            return Ok(Some(Arc::new(state.snapshot.clone())));
-        }
+        let delivery = match response {
+            Response::Figures { applications } => Delivery::Applications(applications),
+            Response::Snapshot(state) => {
+                // Nobody else has it: it has just been read.
+                let snapshot = Arc::unwrap_or_clone(state);
+                Delivery::Snapshot { application: snapshot.info.id, snapshot: Arc::new(snapshot.snapshot) }
+            }
+            Response::Points { application, points } => Delivery::Points { application, points },
+            Response::Transaction { application, number, transaction } => {
+                Delivery::Transaction { application, number, transaction }
+            }
+            Response::Applications { .. } | Response::Health(_) | Response::Error { .. } => continue,
+        };
+        return Ok(Some(delivery));
     }
     Ok(None)
 }

@@ -60,6 +60,12 @@ impl<K: Hash + Eq + ?Sized> Interned<K> {
         self.names.get(number as usize)?.as_deref()
     }
 
+    /// The name, shared.
+    #[must_use]
+    pub fn shared(&self, number: u32) -> Option<Arc<K>> {
+        self.names.get(number as usize)?.clone()
+    }
+
     /// Lets go of every name whose number is not in use.
     pub fn keep(&mut self, in_use: impl Fn(u32) -> bool) {
         let (names, free) = (&mut self.names, &mut self.free);

@@ -1,7 +1,8 @@
 //! What is remembered of one application: totals since the attach, and a sliding window of the last
 //! minute behind rates, percentiles and rankings.
 //!
-//! It holds no transaction: each is counted into its second and let go. No clock: times are handed in,
+//! Each transaction is counted into its second and let go; the latest stay a while as points, and some of them whole, for
+//! views. No clock: times are handed in,
 //! wall clock as the model has them. Everything has a bound, with a `{other}` for what does not fit.
 
 mod durations;
@@ -9,16 +10,18 @@ mod errors;
 mod functions;
 mod intern;
 mod loops;
+mod recent;
 mod series;
 mod settings;
 mod stacks;
 mod tally;
+mod tree;
 mod warnings;
 mod window;
 
 pub use durations::{Durations, histogram};
 pub use loops::{LoopTimes, Loops};
-pub use settings::Limits;
+pub use settings::{Limits, RecentLimits};
 pub use stacks::Stacks;
 pub use tally::{RouteTally, StatementTally, is_error};
 pub use window::Store;

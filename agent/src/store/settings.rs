@@ -16,6 +16,39 @@ pub struct Limits {
     pub workers: usize,
     /// Series of metrics, over all families.
     pub series: usize,
+    pub recent: RecentLimits,
+}
+
+/// Of the latest transactions, one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecentLimits {
+    pub points: usize,
+    /// Seconds with points.
+    pub seconds: usize,
+    pub points_per_second: u64,
+    /// Transactions that are kept whole while somebody watches.
+    pub whole: usize,
+    pub whole_per_second: u64,
+    /// Calls, samples and the like in all of them; a quarter of it while nobody watches.
+    pub whole_weight: usize,
+    /// While nobody does.
+    pub whole_unwatched: usize,
+    pub whole_per_second_unwatched: u64,
+}
+
+impl Default for RecentLimits {
+    fn default() -> Self {
+        Self {
+            points: 65_536,
+            seconds: 600,
+            points_per_second: 500,
+            whole: 2_000,
+            whole_per_second: 100,
+            whole_weight: 40_000,
+            whole_unwatched: 300,
+            whole_per_second_unwatched: 10,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -29,6 +62,7 @@ impl Default for Limits {
             errors: 1_000,
             workers: 4_096,
             series: 2_000,
+            recent: RecentLimits::default(),
         }
     }
 }

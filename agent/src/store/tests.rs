@@ -1,6 +1,6 @@
 //! Counting into seconds, and what is seen of it through the window.
 
-use super::{Limits, Store};
+use super::{Limits, RecentLimits, Store};
 use pyapm_model::line::{Frame, Outcome, Span, SpanKind, Transaction, TransactionKind};
 
 const SECOND: u64 = 1_000_000_000;
@@ -179,6 +179,7 @@ fn bounds_with_an_entry_for_the_rest() {
         errors: 2,
         workers: 2,
         series: 9,
+        recent: RecentLimits::default(),
     };
     let mut store = Store::new(limits, START);
     for index in 0..10u32 {

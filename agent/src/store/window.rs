@@ -5,9 +5,11 @@ use super::errors::Errors;
 use super::functions::{FunctionTally, Name, Seen, number_of};
 use super::intern::{Interned, OTHER};
 use super::loops::Loops;
+use super::recent::Latest;
 use super::series::Series;
 use super::settings::Limits;
 use super::tally::{RouteTally, StatementTally, is_error};
+use super::tree::{StackTally, tree};
 use super::warnings::Warnings;
 use crate::transactions::FinishedError;
 use hdrhistogram::Histogram;
@@ -33,6 +35,7 @@ struct Slot {
     statements: HashMap<u32, StatementTally>,
     warnings: Warnings,
     functions: FunctionTally,
+    stacks: StackTally,
 }
 
 /// One application.
@@ -53,6 +56,7 @@ pub struct Store {
     pub loops: Loops,
     /// What threads have waited for the interpreter's lock; `None` where that is not told.
     gil_wait_ns: Option<u64>,
+    latest: Latest,
     /// Kept between samples so that a known stack allocates nothing.
     scratch: (Name, Vec<u32>),
     /// The second in which each kind of name was last thinned out.
@@ -78,6 +82,7 @@ impl Store {
             series: Series::new(limits.series),
             loops: Loops::default(),
             gil_wait_ns: None,
+            latest: Latest::new(limits.recent),
             scratch: Default::default(),
             thinned: [0; 3],
         }
@@ -99,9 +104,11 @@ impl Store {
         }
         let second = transaction.start_ns.saturating_add(transaction.duration_ns) / SECOND_NS;
         self.thin(second);
+        let route = number(&mut self.routes, &transaction.name);
+        let name = self.routes.shared(route).unwrap_or_else(|| OTHER_NAME.into());
+        self.latest.record(second, transaction, name, error);
         let Some(slot) = slot_of(&mut self.slots, second) else { return };
         slot.errors += u64::from(error);
-        let route = number(&mut self.routes, &transaction.name);
         slot.routes.entry(route).or_default().record(transaction);
         let route = self.routes.name(route).unwrap_or(OTHER_NAME);
         slot.warnings.record(route, transaction, self.limits.warnings);
@@ -111,6 +118,11 @@ impl Store {
                 slot.statements.entry(statement).or_default().record(span);
             }
         }
+    }
+
+    /// Whether somebody looks: then stacks are kept, and more of the latest transactions whole.
+    pub fn watch(&mut self, is_watched: bool) {
+        self.latest.watch(is_watched);
     }
 
     /// Counts an exception that is done into its group.
@@ -139,6 +151,9 @@ impl Store {
         numbers.extend(stack.iter().map(|frame| number_of(&mut self.functions, frame, name)));
         if let Some(slot) = slot_of(&mut self.slots, second) {
             slot.functions.record(numbers);
+            if self.latest.is_watched() {
+                slot.stacks.record(numbers);
+            }
         }
     }
 
@@ -206,7 +221,14 @@ impl Store {
             all_errors: self.all_errors,
         };
         let workers = self.workers.iter();
+        let (tree, recent) = if self.latest.is_watched() {
+            (tree(slots.iter().map(|slot| &slot.stacks), &self.functions), self.latest.recent())
+        } else {
+            Default::default()
+        };
         Snapshot {
+            tree,
+            recent,
             taken_ns,
             elapsed_ns,
             window_ns,

@@ -23,6 +23,7 @@ use crate::frameworks::RouteTable;
 use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io, Library};
 use pyapm_model::line::{Frame, Outcome};
 use pyapm_model::snapshot::{Active, Doing};
+use pyapm_model::stack::Stack;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -415,6 +416,10 @@ impl Transactions {
             elapsed_ns: now_ns.saturating_sub(exchange.started_ns),
             trace_id: exchange.request.traceparent.map(|parent| parent.trace_id()),
             doing,
+            calls: work.spans.len() as u64,
+            state: None,
+            stack: Stack::default(),
+            place: None,
         }
     }
 }

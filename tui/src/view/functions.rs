@@ -3,8 +3,8 @@
 use super::panel::View;
 use super::table::{Row, figure, text};
 use crate::format;
+use crate::state::Shown;
 use crate::theme::{Severity, Theme};
-use pyapm_model::snapshot::Snapshot;
 
 pub(super) const VIEW: View = View {
     title: "Functions",
@@ -20,8 +20,8 @@ pub(super) const VIEW: View = View {
     empty: "no samples on a CPU yet",
 };
 
-fn row(snapshot: &Snapshot, index: usize, _theme: Theme) -> Option<Row> {
-    let function = snapshot.functions.get(index)?;
+fn row(shown: &Shown, index: usize, _theme: Theme) -> Option<Row> {
+    let function = shown.functions.get(index)?;
     Some(Row {
         severity: Severity::Normal,
         cells: vec![

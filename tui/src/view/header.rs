@@ -65,6 +65,8 @@ fn flags(state: &State, snapshot: &Snapshot) -> Vec<String> {
     }
     if state.ended {
         flags.push("ENDED".to_owned());
+    } else if state.is_gone() {
+        flags.push("NO LONGER WATCHED".to_owned());
     } else if state.is_stale() {
         flags.push(format!("NO DATA FOR {} s", state.silent_seconds));
     }

@@ -22,7 +22,7 @@ pub(super) fn footer(state: &State, theme: Theme, width: usize) -> Line<'static>
     }
     let mut spans: Vec<Span<'static>> = Vec::new();
     let mut used = 0;
-    for (name, label) in KEYS.iter().filter_map(|key| key.footer) {
+    for (name, label) in KEYS.iter().filter(|key| key.is_for(state.mode())).filter_map(|key| key.footer) {
         let wide = format::width(name) + 1 + format::width(label);
         let gap = if used == 0 { 0 } else { 2 };
         if used + gap + wide > width {
@@ -36,21 +36,58 @@ pub(super) fn footer(state: &State, theme: Theme, width: usize) -> Line<'static>
     Line::from(spans)
 }
 
-/// Every key, then what the marks on the screen mean.
-pub(super) fn help(theme: Theme) -> Vec<Line<'static>> {
+/// Every key of the screen, then what the marks on it mean.
+pub(super) fn help(mode: Mode, theme: Theme) -> Vec<Line<'static>> {
     let entry = |name: &str, text: &'static str, style| {
-        Line::from(vec![Span::styled(format::left(name, 15), style), Span::raw(text)])
+        Line::from(vec![Span::styled(format::left(name, 18), style), Span::raw(text)])
     };
-    let mut lines: Vec<Line<'static>> =
-        KEYS.iter().map(|key| entry(key.names, key.help, theme.strong())).collect();
+    let mut lines: Vec<Line<'static>> = KEYS
+        .iter()
+        .filter(|key| key.is_for(mode))
+        .map(|key| entry(key.names, key.help, theme.strong()))
+        .collect();
     lines.push(Line::default());
     let warning = theme.severity(Severity::Warning);
     let critical = theme.severity(Severity::Critical);
-    lines.push(entry("*", "a route has errors or a p95 of 1 s; active for 1 s", warning));
-    lines.push(entry("!", "5 % errors, a p95 of 5 s, or active for 5 s", critical));
+    match mode {
+        Mode::XView => {
+            lines.push(entry("dots", "up to eight transactions in a cell", theme.strong()));
+            lines.push(entry("×", "one of them failed", critical));
+            lines.push(entry("▴", "one of them took longer than the top", warning));
+            lines.push(entry(
+                "no dot for",
+                "too many in a second: slow, failed, a fair choice are there",
+                theme.strong(),
+            ));
+        }
+        Mode::Flame => {
+            lines.push(entry("width", "share of the CPU samples of the last minute", theme.strong()));
+            lines.push(entry(
+                "colour",
+                "red, yellow: the application; green, blue, grey: libraries",
+                theme.strong(),
+            ));
+        }
+        Mode::Document => {
+            lines.push(entry("▸ ▾ !", "a call; unfolded; one that failed", theme.strong()));
+            lines.push(entry(
+                "+ and the bar",
+                "when the call began, and where it lay in time",
+                theme.strong(),
+            ));
+        }
+        Mode::Table | Mode::Filter => {
+            lines.push(entry("*", "a route has errors or a p95 of 1 s; active for 1 s", warning));
+            lines.push(entry("!", "5 % errors, a p95 of 5 s, or active for 5 s; unhandled", critical));
+            lines.push(entry("▼", "sorted by this column", theme.strong()));
+            lines.push(entry("db, calls", "database: mean time, mean calls per transaction", theme.strong()));
+            lines.push(entry(
+                "self, total %",
+                "share of CPU samples in it; with what it calls",
+                theme.strong(),
+            ));
+        }
+    }
     lines.push(entry("-", "not known", theme.strong()));
-    lines.push(entry("▼", "sorted by this column", theme.strong()));
-    lines.push(entry("db, calls", "database: mean time and mean calls per transaction", theme.strong()));
-    lines.push(entry("self, total %", "share of CPU samples in it; in it or what it calls", theme.strong()));
     lines
 }

@@ -1,11 +1,10 @@
-//! What the five panels have in common: a title with its count, an order, a selection, an empty state.
+//! What all tables have in common: a title with its count, an order, a selection, an empty state.
 
 use super::table::{Column, Row, Table};
-use super::{active, functions, routes, statements, workers};
+use super::{active, applications, errors, functions, routes, statements, transactions, workers};
 use crate::format;
-use crate::state::{self, Mode, Panel, Sort, State};
+use crate::state::{self, Mode, Panel, Screen, Shown, Sort, State};
 use crate::theme::{Severity, Theme};
-use pyapm_model::snapshot::Snapshot;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -13,9 +12,9 @@ use ratatui::layout::Rect;
 pub(super) struct View {
     pub(super) title: &'static str,
     pub(super) columns: &'static [Column],
-    pub(super) row: fn(&Snapshot, usize, Theme) -> Option<Row>,
+    pub(super) row: fn(&Shown, usize, Theme) -> Option<Row>,
     /// The row's severity without the row: asked for each row, also those out of sight.
-    pub(super) severity: fn(&Snapshot, usize) -> Severity,
+    pub(super) severity: fn(&Shown, usize) -> Severity,
     pub(super) empty: &'static str,
 }
 
@@ -26,25 +25,28 @@ pub(super) fn view(panel: Panel) -> &'static View {
         Panel::Functions => &functions::VIEW,
         Panel::Statements => &statements::VIEW,
         Panel::Workers => &workers::VIEW,
+        Panel::Errors => &errors::VIEW,
+        Panel::Applications => &applications::VIEW,
+        Panel::Transactions => &transactions::VIEW,
     }
 }
 
 pub(super) fn draw(state: &State, panel: Panel, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let Some(snapshot) = &state.snapshot else { return };
+    let shown = state.shown();
     let (view, table) = (view(panel), state.table(panel));
     Table {
-        title: title(state, snapshot, panel),
+        title: title(state, &shown, panel),
         columns: view.columns,
         sorted: heading(state.sort(panel)),
         ascending: matches!(state.sort(panel), Sort::Name | Sort::Pid),
-        focused: state.focus == panel,
+        focused: state.panel() == panel,
         rows: table.order.len(),
         selected: table.selection.as_ref().map(|selection| selection.position),
-        empty: empty(state, snapshot, panel),
+        empty: empty(state, &shown, panel),
     }
     .draw(
         |position| {
-            let row = table.order.get(position).and_then(|&index| (view.row)(snapshot, index, theme));
+            let row = table.order.get(position).and_then(|&index| (view.row)(&shown, index, theme));
             row.unwrap_or(Row { severity: Severity::Normal, cells: Vec::new() })
         },
         theme,
@@ -53,42 +55,46 @@ pub(super) fn draw(state: &State, panel: Panel, theme: Theme, area: Rect, buffer
     );
 }
 
-/// `1 Routes 12 !2`, `1 Routes 3 of 12 /users`: the critical rows are counted here because they may be out
+/// `Routes 12 !2`, `Routes 3 of 12 /users`: the critical rows are counted here because they may be out
 /// of sight.
-fn title(state: &State, snapshot: &Snapshot, panel: Panel) -> String {
-    let (shown, all) = match panel {
+fn title(state: &State, shown: &Shown, panel: Panel) -> String {
+    let (listed, all) = match panel {
         // The master is in the list, but does not count: it serves nothing.
         Panel::Workers => {
-            let workers = snapshot.workers.iter().filter(|worker| !worker.is_master).count();
+            let workers = shown.workers.iter().filter(|worker| !worker.is_master).count();
             (workers, workers)
         }
-        _ => (state.table(panel).order.len(), state::rows(snapshot, panel)),
+        _ => (state.table(panel).order.len(), state::rows(shown, panel)),
     };
-    let title = view(panel).title;
-    let number = panel.index() + 1;
+    let title = match panel {
+        Panel::Transactions => format!("Transactions of {}", format::clean(&state.chosen_by)),
+        _ => view(panel).title.to_owned(),
+    };
     if State::filters(panel) && !state.filter.is_empty() {
-        format!("{number} {title} {shown} of {all} /{}", format::clean(&state.filter))
+        format!("{title} {listed} of {all} /{}", format::clean(&state.filter))
     } else {
         let indices = state.table(panel).order.iter();
-        match indices.filter(|&&index| (view(panel).severity)(snapshot, index) == Severity::Critical).count()
-        {
-            0 => format!("{number} {title} {all}"),
-            critical => format!("{number} {title} {all} !{critical}"),
+        match indices.filter(|&&index| (view(panel).severity)(shown, index) == Severity::Critical).count() {
+            0 => format!("{title} {all}"),
+            critical => format!("{title} {all} !{critical}"),
         }
     }
 }
 
-fn empty(state: &State, snapshot: &Snapshot, panel: Panel) -> String {
-    if state::rows(snapshot, panel) > 0 {
+fn empty(state: &State, shown: &Shown, panel: Panel) -> String {
+    if state::rows(shown, panel) > 0 {
         let hint = if state.mode() == Mode::Filter { "" } else { "; Esc drops the filter" };
-        return format!("none of {} matches{hint}", state::rows(snapshot, panel));
+        return format!("none of {} matches{hint}", state::rows(shown, panel));
     }
     match panel {
         // Panels whose emptiness may mean that something is wrong say how long they have waited.
         Panel::Routes | Panel::Statements | Panel::Functions => {
-            format!("{} in {}", view(panel).empty, format::whole_seconds(snapshot.elapsed_ns))
+            format!("{} in {}", view(panel).empty, format::whole_seconds(shown.elapsed_ns))
         }
-        Panel::Active | Panel::Workers => view(panel).empty.to_owned(),
+        Panel::Transactions if state.before.last() == Some(&Screen::Routes) => {
+            "none of them has become a dot yet".to_owned()
+        }
+        _ => view(panel).empty.to_owned(),
     }
 }
 
@@ -100,6 +106,7 @@ fn heading(sort: Sort) -> &'static str {
         Sort::Errors => "err",
         Sort::Database => "db",
         Sort::Calls => "calls",
+        Sort::Latest => "last",
         other => other.label(),
     }
 }

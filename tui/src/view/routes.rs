@@ -3,8 +3,9 @@
 use super::panel::View;
 use super::table::{Cell, Row, figure, text};
 use crate::format;
+use crate::state::Shown;
 use crate::theme::{Severity, Theme};
-use pyapm_model::snapshot::{Route, Snapshot};
+use pyapm_model::snapshot::Route;
 
 /// A route whose slow requests take this long keeps people waiting.
 const SLOW_P95_NS: u64 = 1_000_000_000;
@@ -33,11 +34,11 @@ pub(super) const VIEW: View = View {
     empty: "no transactions seen yet",
 };
 
-fn row(snapshot: &Snapshot, index: usize, theme: Theme) -> Option<Row> {
-    let route = snapshot.routes.get(index)?;
+fn row(shown: &Shown, index: usize, theme: Theme) -> Option<Row> {
+    let route = shown.routes.get(index)?;
     let (errors, slow) = (errors(route), slowness(route.p95_ns));
     Some(Row {
-        severity: severity(snapshot, index),
+        severity: severity(shown, index),
         cells: vec![
             format::clean(&route.name).into(),
             format::count(route.count).into(),
@@ -55,8 +56,8 @@ fn row(snapshot: &Snapshot, index: usize, theme: Theme) -> Option<Row> {
     })
 }
 
-fn severity(snapshot: &Snapshot, index: usize) -> Severity {
-    snapshot.routes.get(index).map_or(Severity::Normal, |route| errors(route).max(slowness(route.p95_ns)))
+fn severity(shown: &Shown, index: usize) -> Severity {
+    shown.routes.get(index).map_or(Severity::Normal, |route| errors(route).max(slowness(route.p95_ns)))
 }
 
 fn errors(route: &Route) -> Severity {

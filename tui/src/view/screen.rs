@@ -1,8 +1,8 @@
-//! The whole screen: header, panels, footer, and what lies over them.
+//! The whole terminal: header, line of screens, the screen, footer, and what lies over them.
 
-use super::{details, header, help, layout, losses, panel};
-use crate::state::{Overlay, State};
-use crate::theme::Theme;
+use super::{details, document, flame, header, help, layout, losses, panel, tabs, xview};
+use crate::state::{Overlay, Screen, State};
+use crate::theme::{Palette, Theme};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
@@ -28,7 +28,7 @@ pub(crate) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>) {
     let footer = Rect { y: area.bottom() - 1, height: 1, ..area };
     frame.render_widget(help::footer(state, theme, usize::from(area.width)), footer);
     let above = Rect { height: area.height - 1, ..area };
-    let Some(snapshot) = &state.snapshot else {
+    if state.snapshot.is_none() && state.screen != Screen::Applications {
         let text = if state.ended {
             "the application ended before the first figures arrived".to_owned()
         } else {
@@ -37,15 +37,48 @@ pub(crate) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>) {
         frame.render_widget(Line::styled(text, theme.label()), Rect { height: 1, ..above });
         overlay(state, theme, above, frame);
         return;
-    };
-    let lines = header::lines(state, snapshot, theme, above.width);
-    let head = (lines.len() as u16).min(above.height);
-    frame.render_widget(Paragraph::new(lines), Rect { height: head, ..above });
-    let body = Rect { y: above.y + head, height: above.height - head, ..above };
-    for (panel, place) in layout::panels(body, state.focus) {
-        panel::draw(state, panel, theme, place, frame.buffer_mut());
+    }
+    let lines = head(state, theme, area);
+    let height = (lines.len() as u16).min(above.height);
+    frame.render_widget(Paragraph::new(lines), Rect { height, ..above });
+    let body = body(state, area);
+    let buffer = frame.buffer_mut();
+    match state.screen {
+        Screen::Overview => {
+            for (panel, place) in layout::panels(body, state.focus) {
+                panel::draw(state, panel, theme, place, buffer);
+            }
+        }
+        Screen::XView => xview::draw(state, theme, body, buffer),
+        Screen::Flame => flame::draw(state, theme, body, buffer),
+        Screen::Transaction | Screen::InFlight | Screen::Failure => {
+            document::draw(state, theme, body, buffer);
+        }
+        screen => {
+            if let Some(panel) = screen.panel() {
+                panel::draw(state, panel, theme, body, buffer);
+            }
+        }
     }
     overlay(state, theme, body, frame);
+}
+
+/// The lines above the screen.
+fn head(state: &State, theme: Theme, area: Rect) -> Vec<Line<'static>> {
+    let mut lines = match &state.snapshot {
+        Some(snapshot) => header::lines(state, snapshot, theme, area.width),
+        None => Vec::new(),
+    };
+    lines.push(tabs::line(state, theme, usize::from(area.width)));
+    lines
+}
+
+/// The place of the screen on a terminal of this size.
+pub(super) fn body(state: &State, area: Rect) -> Rect {
+    // Neither colours nor styles change how many lines there are.
+    let head = head(state, Theme::new(Palette::None), area).len() as u16;
+    let head = head.min(area.height);
+    Rect { y: area.y + head, height: area.height.saturating_sub(head + 1), ..area }
 }
 
 /// In the middle of the panels; header and footer stay in sight.
@@ -54,7 +87,7 @@ fn overlay(state: &State, theme: Theme, area: Rect, frame: &mut Frame<'_>) {
     let width = area.width.min(100);
     let inner = usize::from(width.saturating_sub(4));
     let (title, lines) = match overlay {
-        Overlay::Help => (" Keys and marks ", help::help(theme)),
+        Overlay::Help => (" Keys and marks ", help::help(state.mode(), theme)),
         Overlay::Losses => (
             " Losses since the start ",
             state

@@ -3,8 +3,9 @@
 use super::panel::View;
 use super::table::{Cell, Row, figure, text};
 use crate::format;
+use crate::state::Shown;
 use crate::theme::{Severity, Theme};
-use pyapm_model::snapshot::{Snapshot, Statement};
+use pyapm_model::snapshot::Statement;
 
 const SLOW_MEAN_NS: u64 = 1_000_000_000;
 
@@ -24,8 +25,8 @@ pub(super) const VIEW: View = View {
     empty: "no statements seen yet",
 };
 
-fn row(snapshot: &Snapshot, index: usize, theme: Theme) -> Option<Row> {
-    let statement = snapshot.statements.get(index)?;
+fn row(shown: &Shown, index: usize, theme: Theme) -> Option<Row> {
+    let statement = shown.statements.get(index)?;
     let (errors, slow) = (errors(statement), slowness(statement));
     Some(Row {
         severity: errors.max(slow),
@@ -41,8 +42,8 @@ fn row(snapshot: &Snapshot, index: usize, theme: Theme) -> Option<Row> {
     })
 }
 
-fn severity(snapshot: &Snapshot, index: usize) -> Severity {
-    snapshot
+fn severity(shown: &Shown, index: usize) -> Severity {
+    shown
         .statements
         .get(index)
         .map_or(Severity::Normal, |statement| errors(statement).max(slowness(statement)))

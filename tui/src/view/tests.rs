@@ -2,10 +2,12 @@
 
 use crate::fixture;
 use crate::keys::Action;
-use crate::state::{Panel, State};
+use crate::source::Delivery;
+use crate::state::{Screen, State, Step};
 use crate::theme::{Palette, Theme};
 use crate::update::{Message, update};
 use crate::view;
+use pyapm_model::service::Ask;
 use pyapm_model::snapshot::Snapshot;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -13,13 +15,33 @@ use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::{Color, Modifier};
 use std::sync::Arc;
 
-fn state(snapshot: Snapshot, actions: &[Action]) -> State {
-    let mut state = State::default();
-    update(&mut state, Message::Snapshot(Arc::new(snapshot)));
+/// All that a source delivers in its first second, then the keys; whole transactions are answered as they are asked for.
+fn state_at(snapshot: Snapshot, actions: &[Action], size: (u16, u16)) -> State {
+    let mut state = State { size, ..State::default() };
+    let snapshot = Arc::new(snapshot);
+    let points = snapshot.recent.since(0, 8_000);
+    for delivery in [
+        Delivery::Snapshot { application: 0, snapshot: Arc::clone(&snapshot) },
+        Delivery::Points { application: 0, points },
+        Delivery::Applications(fixture::applications()),
+    ] {
+        update(&mut state, Message::Delivery(delivery));
+    }
     for action in actions {
         update(&mut state, Message::Action(*action));
+        for ask in std::mem::take(&mut state.asks) {
+            if let Ask::Transaction { application, number } = ask {
+                let transaction = snapshot.recent.whole(number).cloned();
+                let answer = Delivery::Transaction { application, number, transaction };
+                update(&mut state, Message::Delivery(answer));
+            }
+        }
     }
     state
+}
+
+fn state(snapshot: Snapshot, actions: &[Action]) -> State {
+    state_at(snapshot, actions, (80, 24))
 }
 
 fn draw(state: &State, palette: Palette, width: u16, height: u16) -> TestBackend {
@@ -44,17 +66,28 @@ fn find<'a>(buffer: &'a Buffer, text: &str) -> &'a Cell {
     panic!("`{text}` is not on the screen:\n{}", lines(buffer).join("\n"));
 }
 
+/// To the latest transaction of the first route, which is whole.
+const TRANSACTION: &[Action] =
+    &[Action::Screen(Screen::Routes), Action::Enter, Action::Sort, Action::First, Action::Enter];
+
+/// The same, and then these.
+fn in_transaction(actions: &[Action]) -> Vec<Action> {
+    [TRANSACTION, actions].concat()
+}
+
 macro_rules! screens {
     ($($name:ident: $snapshot:expr, $actions:expr;)*) => {
         $(#[test]
         fn $name() {
-            let state = state($snapshot, $actions);
-            for (width, height) in [(80, 24), (200, 50)] {
+            for (width, height) in [(60, 20), (80, 24), (200, 50), (300, 80)] {
+                let state = state_at($snapshot, $actions, (width, height));
                 let drawn = draw(&state, Palette::Sixteen, width, height);
                 insta::assert_snapshot!(concat!(stringify!($name), "_{}").replace("{}", &format!("{width}x{height}")), drawn);
                 // Colour changes no character.
                 let plain = draw(&state, Palette::None, width, height);
                 assert_eq!(lines(drawn.buffer()), lines(plain.buffer()));
+                let shades = draw(&state, Palette::True, width, height);
+                assert_eq!(lines(drawn.buffer()), lines(shades.buffer()));
                 assert!(plain.buffer().content.iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
             }
         })*
@@ -68,9 +101,26 @@ screens! {
     help: fixture::shop(), &[Action::Help];
     filter: fixture::shop(), &[Action::Filter, Action::Type('c'), Action::Type('a'), Action::Type('r')];
     filter_without_match: fixture::shop(), &[Action::Filter, Action::Type('#'), Action::Accept];
-    statements: fixture::shop(), &[Action::Focus(Panel::Statements), Action::Move(1), Action::Move(1)];
-    details: fixture::shop(), &[Action::Focus(Panel::Statements), Action::Last, Action::Move(-4), Action::Details];
-    workers_by_memory: fixture::shop(), &[Action::Focus(Panel::Workers), Action::Sort, Action::Sort, Action::Sort, Action::Sort];
+    statements: fixture::shop(), &[Action::Screen(Screen::Statements), Action::Move(1), Action::Move(1)];
+    details: fixture::shop(), &[Action::Screen(Screen::Statements), Action::Last, Action::Move(-4), Action::Details];
+    workers_by_memory: fixture::shop(), &[Action::Screen(Screen::Workers), Action::Sort, Action::Sort, Action::Sort, Action::Sort];
+    applications: fixture::shop(), &[Action::Screen(Screen::Applications), Action::Move(1)];
+    active: fixture::shop(), &[Action::Screen(Screen::Active), Action::Move(1)];
+    in_flight: fixture::shop(), &[Action::Screen(Screen::Active), Action::Enter];
+    xview: fixture::shop(), &[Action::Screen(Screen::XView)];
+    xview_rectangle: fixture::shop(), &[Action::Screen(Screen::XView), Action::Push(0, 1), Action::Stretch(4, 1), Action::Push(2, 1)];
+    xview_logarithmic: fixture::shop(), &[Action::Screen(Screen::XView), Action::Bend, Action::Widen(-1)];
+    routes: fixture::shop(), &[Action::Screen(Screen::Routes)];
+    transactions: fixture::shop(), &[Action::Screen(Screen::Routes), Action::Enter, Action::Sort];
+    transaction: fixture::shop(), TRANSACTION;
+    transaction_unfolded: fixture::shop(), &in_transaction(&[Action::Move(23), Action::Enter]);
+    transaction_end: fixture::shop(), &in_transaction(&[Action::Last]);
+    errors: fixture::shop(), &[Action::Screen(Screen::Errors)];
+    failure: fixture::shop(), &[Action::Screen(Screen::Errors), Action::Enter];
+    functions: fixture::shop(), &[Action::Screen(Screen::Functions)];
+    flame: fixture::shop(), &[Action::Screen(Screen::Flame), Action::Step(Step::Called), Action::Step(Step::Called), Action::Step(Step::Called), Action::Step(Step::Called)];
+    flame_zoomed: fixture::shop(), &[Action::Screen(Screen::Flame), Action::Step(Step::Called), Action::Step(Step::Called), Action::Step(Step::Called), Action::Step(Step::Called), Action::Enter];
+    help_of_the_xview: fixture::shop(), &[Action::Screen(Screen::XView), Action::Help];
     paused: fixture::lossy(), &[Action::Pause];
     hostile: fixture::hostile(), &[];
     crowded: fixture::crowded(), &[Action::Last, Action::Move(-3)];
@@ -111,7 +161,7 @@ fn the_selected_row_is_reversed_with_and_without_colour() {
     for palette in [Palette::Sixteen, Palette::None] {
         let drawn = draw(&state, palette, 80, 24);
         let reversed: Vec<String> = (0..24)
-            .filter(|&y| drawn.buffer()[(10, y)].modifier.contains(Modifier::REVERSED))
+            .filter(|&y| drawn.buffer()[(60, y)].modifier.contains(Modifier::REVERSED))
             .map(|y| lines(drawn.buffer())[usize::from(y)].clone())
             .collect();
         assert_eq!(reversed.len(), 1);
@@ -141,16 +191,32 @@ fn a_stalled_source_and_an_ended_one_are_marked() {
 
 #[test]
 fn every_state_can_be_drawn_at_every_size() {
-    let actions: [&[Action]; 9] = [
+    let actions: [&[Action]; 19] = [
         &[],
         &[Action::Help],
         &[Action::Losses, Action::Move(3)],
         &[Action::Pause],
         &[Action::Filter, Action::Type('订')],
         &[Action::Last, Action::Details],
-        &[Action::Focus(Panel::Active), Action::Details],
-        &[Action::Focus(Panel::Functions), Action::Sort],
-        &[Action::Focus(Panel::Statements), Action::Details],
+        &[Action::Screen(Screen::Active), Action::Enter, Action::Last],
+        &[Action::Screen(Screen::Functions), Action::Sort],
+        &[Action::Screen(Screen::Statements), Action::Details],
+        &[Action::Screen(Screen::Applications), Action::Details],
+        &[Action::Screen(Screen::XView), Action::Push(1, 1), Action::Stretch(300, 90)],
+        &[Action::Screen(Screen::XView), Action::Bend],
+        &[Action::Screen(Screen::XView), Action::Push(1, 1), Action::Stretch(300, 90), Action::Enter],
+        &[
+            Action::Screen(Screen::XView),
+            Action::Push(1, 1),
+            Action::Stretch(300, 90),
+            Action::Enter,
+            Action::Enter,
+        ],
+        TRANSACTION,
+        &[Action::Screen(Screen::Errors), Action::Last, Action::Enter],
+        &[Action::Screen(Screen::Flame), Action::Step(Step::Called), Action::Step(Step::Called)],
+        &[Action::Screen(Screen::Flame), Action::Step(Step::Called), Action::Enter],
+        &[Action::Screen(Screen::Workers)],
     ];
     let sizes = [
         (1, 1),
@@ -171,8 +237,8 @@ fn every_state_can_be_drawn_at_every_size() {
         [fixture::shop(), fixture::idle(), fixture::lossy(), fixture::hostile(), fixture::crowded()]
     {
         for actions in actions {
-            let state = state(snapshot.clone(), actions);
             for (width, height) in sizes {
+                let state = state_at(snapshot.clone(), actions, (width, height));
                 let drawn = draw(&state, Palette::Sixteen, width, height);
                 let text = lines(drawn.buffer()).concat();
                 assert!(!text.contains(char::is_control), "{width}x{height}: {text:?}");

@@ -1,10 +1,11 @@
 //! The processes that serve the application.
 
+use super::active::by_age;
 use super::panel::View;
-use super::table::{Row, figure, text};
+use super::table::{Cell, Row, figure, text};
 use crate::format;
+use crate::state::Shown;
 use crate::theme::{Severity, Theme};
-use pyapm_model::snapshot::Snapshot;
 
 pub(super) const VIEW: View = View {
     title: "Workers",
@@ -16,24 +17,41 @@ pub(super) const VIEW: View = View {
         figure("CPU", 6, 9),
         figure("memory", 8, 10),
         figure("threads", 8, 10),
+        figure("oldest", 8, 12),
+        text("oldest in flight", 3, 40),
     ],
     row,
     severity: |_, _| Severity::Normal,
     empty: "no workers",
 };
 
-fn row(snapshot: &Snapshot, index: usize, _theme: Theme) -> Option<Row> {
-    let worker = snapshot.workers.get(index)?;
+fn row(shown: &Shown, index: usize, theme: Theme) -> Option<Row> {
+    let worker = shown.workers.get(index)?;
+    let its = shown.active.iter().filter(|active| active.pid == worker.pid);
+    let oldest = its.max_by_key(|active| active.elapsed_ns);
+    let kind = match (worker.is_master, worker.active) {
+        (true, _) => "master",
+        (false, 0) => "worker, idle",
+        (false, _) => "worker, busy",
+    };
     Some(Row {
         severity: Severity::Normal,
         cells: vec![
-            if worker.is_master { "master" } else { "worker" }.to_owned().into(),
+            kind.to_owned().into(),
             worker.pid.to_string().into(),
             format::count(worker.transactions).into(),
             format::count(worker.active).into(),
             format::known(worker.cpu_cores, format::cores).into(),
             format::known(worker.rss_bytes, format::bytes).into(),
             format::known(worker.threads, format::count).into(),
+            oldest.map_or_else(
+                || format::UNKNOWN.to_owned().into(),
+                |active| {
+                    let age = theme.severity(by_age(active.elapsed_ns));
+                    Cell::styled(format::duration(active.elapsed_ns), age)
+                },
+            ),
+            format::known(oldest, |active| format::clean(&active.name)).into(),
         ],
     })
 }

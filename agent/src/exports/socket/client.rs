@@ -1,5 +1,6 @@
 //! One client: a request, and the answer to it. All that it sends is hostile.
 
+use super::view::view;
 use crate::exports::Overviews;
 use pyapm_model::service::{Overview, Request, Response, State};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 /// Bytes of a request, at most.
-const MAX_REQUEST: usize = 4096;
+pub(super) const MAX_REQUEST: usize = 4096;
 /// How long a client has to say what it wants, and to take one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -37,6 +38,7 @@ pub(super) async fn serve(mut stream: UnixStream, mut overviews: Overviews) {
                 }
             }
         }
+        Ok(Request::View(wanted)) => view(&mut stream, &mut overviews, overview, &wanted).await,
         Err(error) => {
             let message = format!("not a request: {error}");
             let _left = write(&mut stream, &Response::Error { message }).await;
@@ -63,7 +65,10 @@ async fn read_line(stream: &mut UnixStream) -> Option<Vec<u8>> {
 }
 
 /// The application that is meant, or what to tell the client.
-fn choose(overview: &Overview, wanted: &pyapm_model::service::Watch) -> Result<Arc<State>, String> {
+pub(super) fn choose(
+    overview: &Overview,
+    wanted: &pyapm_model::service::Watch,
+) -> Result<Arc<State>, String> {
     let fits = |state: &Arc<State>| {
         wanted.application.is_none_or(|id| state.info.id == id)
             && wanted.name.as_ref().is_none_or(|name| state.info.name == *name)
@@ -119,7 +124,7 @@ async fn watch(stream: &mut UnixStream, overviews: &mut Overviews, first: Arc<St
 }
 
 /// An error: the client has left, or does not take what it asked for.
-async fn write(stream: &mut UnixStream, response: &Response) -> std::io::Result<()> {
+pub(super) async fn write(stream: &mut UnixStream, response: &Response) -> std::io::Result<()> {
     let mut line = serde_json::to_vec(response)?;
     line.push(b'\n');
     timeout(PATIENCE, stream.write_all(&line)).await?

@@ -1,6 +1,6 @@
 //! The client's end, for `pyapm top`.
 
-use pyapm_model::service::{Request, Response};
+use pyapm_model::service::{Ask, Request, Response};
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
@@ -31,6 +31,8 @@ pub enum ConnectionError {
 pub struct Connection {
     stream: BufReader<UnixStream>,
     line: Vec<u8>,
+    /// What is asked and has not been sent.
+    asked: Vec<u8>,
 }
 
 impl Connection {
@@ -42,7 +44,17 @@ impl Connection {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         stream.write_all(&line).await?;
-        Ok(Self { stream: BufReader::new(stream), line: Vec::new() })
+        Ok(Self { stream: BufReader::new(stream), line: Vec::new(), asked: Vec::new() })
+    }
+
+    /// Asks within a [`Request::View`]; sent with the next call of [`Self::next`].
+    ///
+    /// # Errors
+    /// Never for what is asked by this version.
+    pub fn ask(&mut self, ask: &Ask) -> Result<(), ConnectionError> {
+        serde_json::to_writer(&mut self.asked, ask)?;
+        self.asked.push(b'\n');
+        Ok(())
     }
 
     /// The next answer; `None` after the last. Cancel safe.
@@ -50,6 +62,10 @@ impl Connection {
     /// # Errors
     /// When the answer makes no sense, or says that the request could not be met.
     pub async fn next(&mut self) -> Result<Option<Response>, ConnectionError> {
+        while !self.asked.is_empty() {
+            let sent = self.stream.get_mut().write(&self.asked).await?;
+            self.asked.drain(..sent);
+        }
         // What a cancelled call had read is in the line already.
         let room = MAX_RESPONSE.saturating_sub(self.line.len() as u64);
         (&mut self.stream).take(room).read_until(b'\n', &mut self.line).await?;

@@ -19,3 +19,4 @@ mod state;
 mod subject;
 
 pub use act::dump;
+pub(in crate::pipeline) use state::Surroundings;

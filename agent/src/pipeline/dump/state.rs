@@ -10,7 +10,7 @@ const MAX_POLLED: u64 = 1024;
 const POLLFD: usize = 8;
 
 /// What is needed to tell.
-pub(super) struct Surroundings<'a> {
+pub(in crate::pipeline) struct Surroundings<'a> {
     pub procfs: &'a ProcFs,
     pub pid: u32,
     pub descriptors: &'a Descriptors,
@@ -19,7 +19,7 @@ pub(super) struct Surroundings<'a> {
 
 impl Surroundings<'_> {
     /// What thread `tid` is doing. Right only if it did not run meanwhile.
-    pub(super) fn state(&self, tid: u32) -> State {
+    pub(in crate::pipeline) fn state(&self, tid: u32) -> State {
         if let Ok(stat) = self.procfs.task_stat(self.pid, tid)
             && matches!(stat.state, 'T' | 't')
         {

@@ -197,11 +197,12 @@ impl Service {
     }
 
     fn publish_overview(&mut self) {
+        let is_watched = self.publisher.is_live();
         let mut overview = Overview { applications: Vec::new(), health: self.health() };
         if let Some(Watching { engine, catalog, .. }) = &mut self.watching {
             for id in engine.applications() {
                 let Some(info) = catalog.info(engine, id) else { continue };
-                let Some(snapshot) = engine.snapshot(id) else { continue };
+                let Some(snapshot) = engine.snapshot(id, is_watched) else { continue };
                 let families = engine.metrics(id, &snapshot);
                 let metrics = Arc::new(Metrics {
                     application: info.name.clone(),
