@@ -35,8 +35,8 @@ pub(super) fn compare(now: &Application, before: &Application) -> Comparison {
             before: Some(before.totals).filter(|figures| figures.count > 0),
             now: Some(now.totals).filter(|figures| figures.count > 0),
         },
-        routes: changes(routes(&now.routes), &routes(&before.routes)),
-        statements: changes(statements(&now.statements), &statements(&before.statements)),
+        routes: changes(&routes(&now.routes), &routes(&before.routes)),
+        statements: changes(&statements(&now.statements), &statements(&before.statements)),
         new_errors: only(now, &kinds_before),
         gone_errors: only(before, &kinds_now),
         functions: functions(now, before),
@@ -51,9 +51,9 @@ fn statements(statements: &[Statement]) -> BTreeMap<&str, Figures> {
     statements.iter().map(|statement| (statement.text.as_str(), statement.figures)).collect()
 }
 
-fn changes(now: BTreeMap<&str, Figures>, before: &BTreeMap<&str, Figures>) -> Changes {
+fn changes(now: &BTreeMap<&str, Figures>, before: &BTreeMap<&str, Figures>) -> Changes {
     let mut changes = Changes::default();
-    for (name, figures) in &now {
+    for (name, figures) in now {
         let change =
             Change { name: (*name).to_owned(), before: before.get(name).copied(), now: Some(*figures) };
         let Some(old) = &change.before else {
