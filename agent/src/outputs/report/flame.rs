@@ -2,10 +2,15 @@
 //! do nothing but draw.
 
 use inferno::flamegraph::color::{BackgroundColor, MultiPalette, Palette};
-use inferno::flamegraph::{self, Options};
+use inferno::flamegraph::{self, Options, TextTruncateDirection};
 
 /// Narrower frames are not drawn, in percent of the whole.
 const MIN_WIDTH_PERCENT: f64 = 0.1;
+/// Of the picture, in pixels: what the page has on a wide screen. On a narrow one it is scrolled in its frame. One that
+/// follows the frame's width is drawn anew by its script after it was drawn once, wrongly.
+const WIDTH: usize = 1_140;
+/// Of a scroll bar below it.
+const BAR: u32 = 18;
 /// Stacks that are drawn, the most frequent: what is left out is narrower than can be seen.
 const STACKS: usize = 20_000;
 
@@ -24,8 +29,10 @@ pub(super) fn flame(stacks: &[(String, u64)], samples: u64) -> Option<String> {
     options.name_type = "Frame:".to_owned();
     options.colors = Palette::Multi(MultiPalette::Python);
     options.bgcolors = Some(BackgroundColor::Flat((250, 250, 248).into()));
+    options.image_width = Some(WIDTH);
     options.min_width = MIN_WIDTH_PERCENT;
     options.hash = true;
+    options.text_truncate_direction = TextTruncateDirection::Right;
     let mut svg = Vec::new();
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut svg).ok()?;
     let svg = String::from_utf8(svg).ok()?;
@@ -52,11 +59,11 @@ fn encoded(svg: &str) -> String {
     address
 }
 
-/// Of the picture, in pixels, as it says itself.
+/// Of the frame, in pixels: the picture's, as it says itself, and room for a scroll bar.
 fn height(svg: &str) -> Option<u32> {
     let head = svg.get(..svg.find('>')?)?;
     let value = head.split(" height=\"").nth(1)?.split('"').next()?;
-    value.parse::<f64>().ok().map(|height| height.clamp(100.0, 20_000.0) as u32)
+    value.parse::<f64>().ok().map(|height| height.clamp(100.0, 20_000.0) as u32 + BAR)
 }
 
 #[cfg(test)]
