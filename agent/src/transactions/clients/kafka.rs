@@ -86,7 +86,7 @@ impl Kafka {
         let operation = Operation::Message {
             system: "kafka",
             name: name.into(),
-            destination: topic.map(|topic| key::pattern(topic)),
+            destination: topic.map(key::pattern),
             id: None,
             bytes: (request.kind == PRODUCE).then_some(length),
         };
