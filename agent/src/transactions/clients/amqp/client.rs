@@ -1,6 +1,8 @@
 //! One connection to a broker: channels, on each of which methods are answered in order, and messages that follow
 //! some of them.
 
+// Long because a channel's calls, what it sends and what it receives end each other.
+
 use super::fields::{Content, destination};
 use super::methods::{Asked, Told, asked, told};
 use crate::transactions::clients::frames::{Frames, Shape, follow};
