@@ -488,7 +488,8 @@ mod tests {
         let site = RaiseSite { file_offset: 0x33, emulated: true, passes };
         assert_eq!(traced(SHARED_3_12, &FROM_3_12_ON), Some(site));
         let passes = Passes::Traced {
-            frame_register: 5,
+            // The argument's own register still has it.
+            frame_register: 7,
             frame_in_traceback: false,
             exception_register: 15,
             traceback_register: 14,
