@@ -5,12 +5,14 @@
 //! something with the old traceback, behind a test for there being one, in every build:
 //!
 //! - up to 3.11 it gives up its reference at the end (`Py_XDECREF(tb)`), when the thread state has the exception again:
-//!   the branch behind that subtraction ([`restored`](decref));
-//! - from 3.12 on the exception holds it; the first branch behind the test ([`traced`]) has what is needed in registers.
+//!   the branch behind that subtraction (`decref`);
+//! - from 3.12 on the exception holds it; the first branch behind the test (`traced`) has what is needed in registers.
 //!
 //! Where neither is found, each exception passes the probe: at the first instruction that the kernel emulates, or (where
 //! the compiler has moved those away, as in Debian's static 3.14) at the first branch behind the place that takes the
 //! exception out of the thread state.
+
+// Long because half of it are functions of real builds, byte by byte, for the tests.
 
 use super::site::{self, SiteError, is_emulated};
 use crate::binaries::Image;
@@ -488,7 +490,8 @@ mod tests {
         let site = RaiseSite { file_offset: 0x33, emulated: true, passes };
         assert_eq!(traced(SHARED_3_12, &FROM_3_12_ON), Some(site));
         let passes = Passes::Traced {
-            frame_register: 5,
+            // The argument's own register still has it.
+            frame_register: 7,
             frame_in_traceback: false,
             exception_register: 15,
             traceback_register: 14,
