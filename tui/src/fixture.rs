@@ -127,11 +127,11 @@ pub(crate) const WHOLE: u64 = 1_500;
 /// Two minutes with a wave, slow ones and failed ones; the last is whole.
 fn recent(taken_ns: u64) -> Recent {
     let point = |number: u64| {
-        let is_error = number % 61 == 0;
+        let is_error = number.is_multiple_of(61);
         let wave = (number % 300).abs_diff(150);
         let duration_ns = match number {
             WHOLE => 212 * MS,
-            _ if number % 97 == 0 => 900 * MS + number % 7 * 20 * MS,
+            _ if number.is_multiple_of(97) => 900 * MS + number % 7 * 20 * MS,
             _ if is_error => 300 * MS,
             _ => 10 * MS + wave * MS + number % 11 * 9 * MS,
         };
@@ -139,7 +139,7 @@ fn recent(taken_ns: u64) -> Recent {
             number,
             ended_ns: taken_ns - 120 * SECOND + number * 120 * SECOND / WHOLE,
             duration_ns,
-            name: if number % 3 == 0 { "POST /checkout" } else { "GET /nplus1" }.into(),
+            name: if number.is_multiple_of(3) { "POST /checkout" } else { "GET /nplus1" }.into(),
             status: Some(if is_error { 500 } else { 200 }),
             is_error,
             pid: 4243,

@@ -17,6 +17,7 @@ use super::sql::Statements;
 use super::tasks::Sent;
 use super::thread::{Thread, ThreadKey};
 use super::tls::{Session, Tls};
+use super::trace_context::TraceContext;
 use super::work::Work;
 use super::{Clock, Counts, Limits, Output, Settings};
 use crate::frameworks::RouteTable;
@@ -414,7 +415,10 @@ impl Transactions {
             pid,
             tid: work.tid,
             elapsed_ns: now_ns.saturating_sub(exchange.started_ns),
-            trace_id: exchange.request.traceparent.map(|parent| parent.trace_id()),
+            trace_id: match (&work.trace, &exchange.request.trace) {
+                (Some(trace), _) => Some(trace.trace_id.clone()),
+                (None, caller) => caller.as_ref().map(TraceContext::trace_id),
+            },
             doing,
             calls: work.spans.len() as u64,
             state: None,
