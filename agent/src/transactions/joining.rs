@@ -159,7 +159,7 @@ fn exchange<'a>(
     request: RequestId,
 ) -> Option<&'a mut Exchange<Work>> {
     if let Some(connection) = connections.get_mut(&request.connection)
-        && let Speaks::Http(server) = &mut connection.speaks
+        && let Some(server) = connection.speaks.server_mut()
         && let Some(exchange) = server.exchange(request.sequence)
     {
         return Some(exchange);
