@@ -118,8 +118,8 @@ fn state(
     memory: &ProcessMemory,
     descriptors: Option<&Descriptors>,
 ) -> Option<State> {
-    let Some(descriptors) = descriptors else { return None };
-    let surroundings = Surroundings { procfs, pid, descriptors, gil: main_gil(interpreter, memory) };
+    let surroundings =
+        Surroundings { procfs, pid, descriptors: descriptors?, gil: main_gil(interpreter, memory) };
     while_parked(pid, tid, |_| surroundings.state(tid))
         .or_else(|| matches!(procfs.task_place(pid, tid), Ok(Place::Running)).then_some(State::Running))
 }

@@ -232,16 +232,16 @@ impl Probes {
         let hints = self.mapped("HINTS", hint_words, true)?;
         let counts = self.mapped("COUNTS", (count::SLOTS * count::CPUS) as usize, false)?;
         let failed = |map| move |source| ProbeError::Map { map, source };
-        Ok(Tables::new(
-            HashMap::try_from(targets).map_err(failed("TARGETS"))?,
-            HashMap::try_from(stacks).map_err(failed("STACKS"))?,
-            HashMap::try_from(passing).map_err(failed("PASSING"))?,
-            HashMap::try_from(sleepers).map_err(failed("SLEEPERS"))?,
-            HashMap::try_from(loops).map_err(failed("LOOPS"))?,
-            HashMap::try_from(sqlite).map_err(failed("SQLITE_LAYOUTS"))?,
+        Ok(Tables {
+            targets: HashMap::try_from(targets).map_err(failed("TARGETS"))?,
+            stacks: HashMap::try_from(stacks).map_err(failed("STACKS"))?,
+            passing: HashMap::try_from(passing).map_err(failed("PASSING"))?,
+            sleepers: HashMap::try_from(sleepers).map_err(failed("SLEEPERS"))?,
+            loops: HashMap::try_from(loops).map_err(failed("LOOPS"))?,
+            sqlite: HashMap::try_from(sqlite).map_err(failed("SQLITE_LAYOUTS"))?,
             hints,
             counts,
-        ))
+        })
     }
 
     fn mapped(&mut self, name: &'static str, words: usize, writable: bool) -> Result<Mapped, ProbeError> {

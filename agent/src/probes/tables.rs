@@ -20,15 +20,15 @@ unsafe impl<T: bytemuck::Pod> aya::Pod for Plain<T> {}
 
 /// The maps that userspace writes, and the counters that it reads.
 pub struct Tables {
-    targets: HashMap<MapData, u32, Plain<Target>>,
-    stacks: HashMap<MapData, u64, u8>,
+    pub(super) targets: HashMap<MapData, u32, Plain<Target>>,
+    pub(super) stacks: HashMap<MapData, u64, u8>,
     /// Only ever emptied from here.
-    passing: HashMap<MapData, [u64; 2], [u64; 4]>,
-    sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
-    loops: HashMap<MapData, u64, Plain<LoopTurns>>,
-    sqlite: HashMap<MapData, u64, Plain<SqliteLayout>>,
-    hints: Mapped,
-    counts: Mapped,
+    pub(super) passing: HashMap<MapData, [u64; 2], [u64; 4]>,
+    pub(super) sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
+    pub(super) loops: HashMap<MapData, u64, Plain<LoopTurns>>,
+    pub(super) sqlite: HashMap<MapData, u64, Plain<SqliteLayout>>,
+    pub(super) hints: Mapped,
+    pub(super) counts: Mapped,
 }
 
 /// Slots of `pyapm_wire::count`, summed over CPUs.
@@ -49,19 +49,6 @@ impl Counts {
 }
 
 impl Tables {
-    pub(super) fn new(
-        targets: HashMap<MapData, u32, Plain<Target>>,
-        stacks: HashMap<MapData, u64, u8>,
-        passing: HashMap<MapData, [u64; 2], [u64; 4]>,
-        sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
-        loops: HashMap<MapData, u64, Plain<LoopTurns>>,
-        sqlite: HashMap<MapData, u64, Plain<SqliteLayout>>,
-        hints: Mapped,
-        counts: Mapped,
-    ) -> Self {
-        Self { targets, stacks, passing, sleepers, loops, sqlite, hints, counts }
-    }
-
     /// Starts watching a process. `only_new` leaves an entry that the fork program made in the meantime.
     ///
     /// # Errors

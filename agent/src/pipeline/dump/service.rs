@@ -101,6 +101,10 @@ mod tests {
             elapsed_ns,
             trace_id: None,
             doing: Doing::Unknown,
+            calls: 0,
+            state: None,
+            stack: pyapm_model::stack::Stack::default(),
+            place: None,
         };
         let snapshot = Snapshot {
             active: vec![
