@@ -134,7 +134,9 @@ fn act(state: &mut State, action: Action) -> Effect {
             }
             (_, true) => read(state, |line, _| line.saturating_add_signed(by)),
             (_, false) => {
-                select(state, |position, _| position.map_or(0, |position| position.saturating_add_signed(by)))
+                select(state, |position, _| {
+                    position.map_or(0, |position| position.saturating_add_signed(by))
+                });
             }
         },
         Action::First if state.screen.is_document() => read(state, |_, _| 0),
