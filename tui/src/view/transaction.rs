@@ -67,6 +67,14 @@ fn whole(state: &State, writer: &mut Writer, transaction: &Transaction, now_ns: 
     let bytes = (format::bytes(transaction.request_bytes), format::bytes(transaction.response_bytes));
     let client = format::known(transaction.client_address.as_deref(), format::clean);
     writer.entry("client", &format!("{client}, {} in, {} out", bytes.0, bytes.1));
+    if let Some(queued) = transaction.queue_ns {
+        writer.entry("queued", &format!("{} before its first byte was read", format::duration(queued)));
+    }
+    if let Some(task) = &transaction.task {
+        let queue = format::known(task.queue.as_deref(), format::clean);
+        let retries = format::known(task.retries, |retries| retries.to_string());
+        writer.entry("task", &format!("{} of queue {queue}, retries {retries}", format::clean(&task.system)));
+    }
     writer.entry("trace", &format::clean(&transaction.trace_id));
     if let Some(waits) = &transaction.waits {
         waits_of(writer, waits, transaction.duration_ns);
