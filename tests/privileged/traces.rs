@@ -160,7 +160,10 @@ fn the_headers_of_a_caller_continue_its_trace() {
     let attach = Pyapm::attach(served.pid(), &[]).unwrap();
     let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     let w3c = format!("00-{trace}-{span}-01");
-    let cases: [(&str, Vec<(&str, String)>, Option<TraceSource>, Option<bool>, Option<&str>); 6] = [
+    /// Path, headers, and what they tell: by which header, whether recorded, the state.
+    type Case =
+        (&'static str, Vec<(&'static str, String)>, Option<TraceSource>, Option<bool>, Option<&'static str>);
+    let cases: [Case; 6] = [
         (
             "/users/1",
             vec![
