@@ -10,6 +10,7 @@ mod joined;
 mod losses;
 mod metrics;
 mod pending;
+mod processes;
 mod raised;
 mod turning;
 mod vitals;
@@ -29,8 +30,8 @@ use crate::targets::{ApplicationId, Discovery, Registry};
 use crate::transactions::{Clock, Joining, Link, sql};
 use announced::Announced;
 use losses::Retired;
-use pending::{MAX_PENDING, Pending};
-use pyapm_model::line::{Frame, Worker};
+use pending::Pending;
+use pyapm_model::line::Frame;
 use pyapm_wire::connection::Hint;
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
@@ -425,7 +426,7 @@ impl Rooms<'_> {
         if self.is_single {
             return self.instances.keys().next().copied();
         }
-        let parent = self.registry.get(parent_of(event.pid)?)?.application;
+        let parent = self.registry.get(processes::parent_of(event.pid)?)?.application;
         let notice = self.registry.add(parent, event.pid, false, event.time_ns);
         self.notices(parent, notice);
         Some(parent)
@@ -440,50 +441,6 @@ impl Rooms<'_> {
             self.tables.forget_stack(id.0);
         }
         frames
-    }
-
-    fn fork(&mut self, application: ApplicationId, event: &Event<'_>, child: u32) {
-        let notices = self.registry.fork(event.pid, child, event.time_ns);
-        self.symbols.fork(event.pid, child, event.time_ns);
-        if let Some(interpreter) = self.interpreters.get(&event.pid).cloned() {
-            self.interpreters.insert(child, interpreter);
-        }
-        self.notices(application, notices);
-    }
-
-    fn exec(&mut self, application: ApplicationId, event: &Event<'_>) {
-        let notice = self.registry.exec(event.pid, event.time_ns);
-        self.forget(event.pid);
-        self.notices(application, notice);
-        if self.pending.len() < MAX_PENDING
-            && let Some(parent) = parent_of(event.pid)
-        {
-            let since_ns = event.time_ns;
-            self.pending.push(Pending { pid: event.pid, parent, application, since_ns });
-        }
-    }
-
-    fn exit(&mut self, application: ApplicationId, event: &Event<'_>) {
-        let notice = self.registry.exit(event.pid, event.time_ns);
-        if let Some(instance) = self.instances.get_mut(&application) {
-            instance.store.worker_exited(event.pid);
-        }
-        self.forget(event.pid);
-        self.notices(application, notice);
-    }
-
-    fn forget(&mut self, pid: u32) {
-        self.symbols.forget(pid);
-        self.interpreters.remove(&pid);
-        self.loops.forget(pid);
-    }
-
-    /// Workers that came or went, in order with the transactions that ended before.
-    fn notices(&mut self, application: ApplicationId, notices: impl IntoIterator<Item = Worker>) {
-        joined::give_out(self.instances, self.joining, self.upto_ns, self.lines);
-        if let Some(instance) = self.instances.get_mut(&application) {
-            instance.notices(notices, self.lines);
-        }
     }
 
     /// What one application has sent, another may be handed next.
@@ -513,8 +470,4 @@ impl Rooms<'_> {
         }
         joined::give_out(self.instances, self.joining, self.upto_ns, self.lines);
     }
-}
-
-fn parent_of(pid: u32) -> Option<u32> {
-    crate::targets::ProcFs::new().stat(pid).ok().map(|stat| stat.ppid)
 }
