@@ -1,9 +1,11 @@
 //! The command: steps, one after the other, until one fails; then how long each took. It prints what the runners
 //! print and counts nothing itself.
 
+use super::again;
 use crate::setup::{self, python};
 use crate::{bpf, dist, kernels, setup::privilege, tidy, workspace};
 use anyhow::{Context, Result, bail};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A part of the tests that can be run by itself.
@@ -100,17 +102,31 @@ fn unprivileged() -> Result<()> {
 
 fn privileged() -> Result<()> {
     build()?;
-    let mut command = workspace::cargo();
-    command.args(["test", "--package", "pyapm-tests", "--test", "privileged", "--", "--test-threads=1"]);
     if !privilege::is_root() {
         if !privilege::sudo_works() {
             bail!("the privileged tests need root, and `sudo` does not work here; try again as root");
         }
         eprintln!("not root: the tests run through `sudo`");
+    }
+    let unsteady = again::run(attaching(&[]), attaching)?;
+    if !unsteady.is_empty() {
+        eprintln!("==> UNSTEADY: failed among the others and passed alone: {}", unsteady.join(", "));
+    }
+    Ok(())
+}
+
+/// The tests of these names, or all.
+fn attaching(names: &[String]) -> Command {
+    let mut command = workspace::cargo();
+    command.args(["test", "--package", "pyapm-tests", "--test", "privileged", "--", "--test-threads=1"]);
+    if !names.is_empty() {
+        command.arg("--exact").args(names);
+    }
+    if !privilege::is_root() {
         // Cargo itself stays as it is, so that the files it builds do not come to belong to root.
         command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "sudo --preserve-env --");
     }
-    workspace::run(&mut command)
+    command
 }
 
 /// The binary that a user would have.

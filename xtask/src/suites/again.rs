@@ -1,0 +1,89 @@
+//! The tests that attach, and those of them that failed once more. They start real servers and load them on whatever
+//! machine there is; a test that failed among all others and holds alone is unsteady, which is told with its name at the
+//! end and not hidden: its first failure stands in the output. One that fails twice fails the suite.
+
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+/// With more failures than these the cause is not a test's own.
+const MOST: usize = 6;
+
+/// Runs the tests of `command` (which prints libtest's lines), and by `alone` those that failed. Gives out the names of those that
+/// failed the first time only.
+///
+/// # Errors
+/// When a test fails twice, too many fail, or nothing says which have failed.
+pub fn run(mut command: Command, alone: impl Fn(&[String]) -> Command) -> Result<Vec<String>> {
+    let failed = watch(&mut command)?;
+    if failed.is_empty() {
+        return Ok(failed);
+    }
+    eprintln!("==> failed, and run again by themselves: {}", failed.join(", "));
+    let still = watch(&mut alone(&failed))?;
+    if !still.is_empty() {
+        bail!("failed twice: {}", still.join(", "));
+    }
+    Ok(failed)
+}
+
+/// Passes its output on; the names of the tests that failed.
+fn watch(command: &mut Command) -> Result<Vec<String>> {
+    eprintln!("$ {command:?}");
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {command:?}"))?;
+    let output = child.stdout.take().context("no output")?;
+    let mut failed = Vec::new();
+    for line in BufReader::new(output).split(b'\n') {
+        let mut line = line.context("cannot read what the tests print")?;
+        failed.extend(failure(&String::from_utf8_lossy(&line)));
+        line.push(b'\n');
+        std::io::stdout().write_all(&line).context("cannot write to stdout")?;
+    }
+    let status = child.wait().context("cannot wait for the tests")?;
+    match (status.success(), failed.len()) {
+        (true, 0) => Ok(failed),
+        (false, 1..=MOST) => Ok(failed),
+        (_, failures) => bail!("the tests ended with {status} and {failures} failures"),
+    }
+}
+
+/// As libtest says it: `test room::name ... FAILED`.
+fn failure(line: &str) -> Option<String> {
+    let name = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;
+    Some(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn a_failure_has_a_second_chance_and_a_name() {
+        let once = "echo 'test a::b ... ok'; echo 'test c::d ... FAILED'; exit 101";
+        let unsteady = run(sh(once), |names| {
+            assert_eq!(names, ["c::d"]);
+            sh("echo 'test c::d ... ok'")
+        });
+        assert_eq!(unsteady.unwrap(), ["c::d"]);
+        let twice = run(sh(once), |_| sh(once)).unwrap_err();
+        assert_eq!(twice.to_string(), "failed twice: c::d");
+    }
+
+    #[test]
+    fn what_is_no_tests_failure_has_none() {
+        let never = |_: &[String]| -> Command { panic!("run again") };
+        assert_eq!(run(sh("echo 'test a ... ok'"), never).unwrap(), Vec::<String>::new());
+        assert!(run(sh("exit 101"), never).is_err());
+        assert!(
+            run(sh("for i in 1 2 3 4 5 6 7; do echo \"test $i ... FAILED\"; done; exit 101"), never).is_err()
+        );
+        assert!(run(sh("echo 'test a ... FAILED'"), never).is_err());
+    }
+}
