@@ -49,6 +49,9 @@ pub(super) fn start(
     waits: bool,
 ) -> Result<(Engine, Vec<ApplicationId>), StartError> {
     let off_cpu = if waits { OffCpu::Times } else { OffCpu::None };
+    // First of all: what is missing here is missing for every process.
+    let blocked_ms = Collection::default().event_loop_blocked_ms;
+    let probes = load(ring_bytes, false, off_cpu, blocked_ms)?;
     let mut discovery = Discovery::new();
     let mut applications: Vec<Application> = Vec::new();
     for pid in pids {
@@ -58,8 +61,6 @@ pub(super) fn start(
         }
     }
     let is_single = applications.len() == 1;
-    let blocked_ms = Collection::default().event_loop_blocked_ms;
-    let probes = load(ring_bytes, false, off_cpu, blocked_ms)?;
     let mut engine = Engine::new(probes, rate_hz, seed, is_single)?;
     engine.sql = sql;
     engine.discovery = discovery;
