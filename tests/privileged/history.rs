@@ -173,10 +173,13 @@ impl Truth {
             group.unwrap_or_else(|| panic!("no {kind} in {:#?}", now.errors))
         };
         let division = group("ZeroDivisionError");
-        assert_eq!((division.count, division.unhandled), (40, 40));
+        // Those beyond the rate limit of one place are errors of their routes, without an exception.
+        assert!((1..=40).contains(&division.count), "{division:?}");
+        assert_eq!(division.unhandled, division.count);
         assert_eq!(division.frame.as_ref().unwrap().function, "inner");
         assert_eq!(division.latest.message, None, "values are kept only on request");
-        assert_eq!(group("ProgrammingError").count, 40);
+        let refused = group("ProgrammingError");
+        assert!((1..=40).contains(&refused.count), "{refused:?}");
         let nplus1 = now.warnings.iter().find(|one| one.route == "GET /nplus1" && one.most_calls == 20);
         assert_eq!(nplus1.unwrap_or_else(|| panic!("{:#?}", now.warnings)).transactions, 40);
         assert!(now.slowest.len() >= 7 && now.slowest[0].duration_ns == now.totals.max_ns);

@@ -191,7 +191,10 @@ fn attaches_under_load_leave_nothing() {
     });
     assert_eq!(workers(), pids, "a worker has been replaced");
     for (before, after) in before.iter().zip(of(&pids)) {
-        assert_eq!(before.differences(&after), Vec::<String>::new());
+        // The server starts threads of its pool when it has use for them.
+        let mut differences = before.differences(&after);
+        differences.retain(|difference| difference != "number of threads differs");
+        assert_eq!(differences, Vec::<String>::new());
     }
 }
 

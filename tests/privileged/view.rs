@@ -4,6 +4,7 @@ use harness::gunicorn::{Gunicorn, Options};
 use harness::load::{Plan, Request, Stream};
 use harness::place::{self, Python};
 use harness::tmux::Terminal;
+use harness::wait;
 use std::process::{Command, Stdio};
 
 fn load(shop: &Gunicorn) -> Stream {
@@ -74,11 +75,23 @@ fn look_into_a_transaction(terminal: &Terminal) {
     terminal.wait_for("Routes 1 of").unwrap();
     terminal.press("Enter").unwrap();
     terminal.wait_for("Transactions of GET /nplus1").unwrap();
-    // The latest: it is sure to be kept.
+    // The latest; but of many in a second not all are kept, and it may be one of the others.
     terminal.press("s").unwrap();
-    terminal.press("Home").unwrap();
-    terminal.press("Enter").unwrap();
-    let screen = terminal.wait_for("Calls ").unwrap();
+    let shown = |screen: &str| screen.contains("Calls ");
+    let screen = wait::until("a transaction that is kept", || {
+        terminal.press("Home")?;
+        terminal.press("Enter")?;
+        let screen = terminal.wait_until("a transaction", |screen| {
+            shown(screen) || screen.contains("no more is kept of it")
+        })?;
+        if shown(&screen) {
+            return Ok(Some(screen));
+        }
+        terminal.press("Escape")?;
+        terminal.wait_for("Transactions of GET /nplus1")?;
+        Ok(None)
+    })
+    .unwrap();
     for words in
         ["GET /nplus1  200", "Where its time went", "on a CPU", "database", "the same call again and again"]
     {

@@ -32,9 +32,9 @@ PLAN = (
     + [("GET", f"/burn/{n}", 200) for n in range(4)]
 )
 
-DOCTOR_LIMIT_S = 400
+DOCTOR_LIMIT_S = 600
 SERVER_LIMIT_S = 30
-ATTACH_LIMIT_S = 300
+ATTACH_LIMIT_S = 400
 REQUEST_LIMIT_S = 60
 STOP_LIMIT_S = 45
 # Only if all else fails: `drive` stops pyapm long before.

@@ -11,7 +11,7 @@ done
 ip link set lo up
 cd /tmp
 python3 /t/kernel_guest.py serve --port 8000 &
-timeout 360 python3 /t/kernel_guest.py drive --pyapm /t/pyapm --pid $! --port 8000
+timeout 1100 python3 /t/kernel_guest.py drive --pyapm /t/pyapm --pid $! --port 8000
 code=$?
 echo
 echo "@@ rc=$code"
