@@ -23,7 +23,7 @@ pub(crate) const fn call(mark: &'static str, text: &'static str) -> Call {
 }
 
 const SELECT: &str = "SELECT name FROM people WHERE id < ?";
-const NOSUCH: &str = "SELECT secret FROM nosuch";
+pub(crate) const NOSUCH: &str = "SELECT secret FROM nosuch";
 
 pub(crate) const fn select(mark: &'static str, rows: u64) -> Call {
     Call { rows: Some(rows), ..call(mark, SELECT) }

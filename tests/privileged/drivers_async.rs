@@ -1,14 +1,13 @@
 //! As `drivers.rs`, for drivers that wait on an event loop: all paths are asked for at once, so that a call that is put
 //! into another request than its own shows.
 
-use crate::drivers::{Call, Page, assert_page_in, call, changes, fails, is_preparation, select};
+use crate::drivers::{Call, NOSUCH, Page, assert_page_in, call, changes, fails, is_preparation, select};
 use harness::drivers::{Asks, Drivers};
 use harness::place::Python;
 use harness::pyapm::Pyapm;
 use pyapm_model::line::SpanKind;
 
 const UPDATE_ONE: &str = "UPDATE people SET name = ? WHERE id = ?";
-const NOSUCH: &str = "SELECT secret FROM nosuch";
 const DIVIDED: &str = "SELECT ? / (id - ?) FROM people WHERE id = ?";
 
 const ASYNCPG: &[Call] = &[

@@ -24,7 +24,7 @@ impl Engine {
         self.instance_mut(application)?.store.watch(is_watched);
         let mut active = self.instance(application)?.transactions.active(now);
         active.sort_by_key(|active| std::cmp::Reverse(active.elapsed_ns));
-        self.look_at_parked(&mut active, is_watched);
+        self.look_at_parked(application, &mut active, is_watched);
         let workers = self.workers(application, now, &active);
         let instance = self.instance(application)?;
         let mut snapshot = instance.store.snapshot(self.clock.wall_ns(now));
@@ -51,11 +51,14 @@ impl Engine {
 
     /// What threads are doing that no sample has met, because they wait: their frames are read from
     /// outside, and only believed when the thread provably did not run meanwhile. What a thread does that serves
-    /// several at once is none of theirs in particular.
-    fn look_at_parked(&mut self, active: &mut [Active], with_states: bool) {
+    /// several at once is none of theirs in particular, and what an event loop's does may be for none at all.
+    fn look_at_parked(&mut self, application: ApplicationId, active: &mut [Active], with_states: bool) {
         let mut served: HashMap<(u32, u32), usize> = HashMap::new();
         for one in &*active {
             *served.entry((one.pid, one.tid)).or_default() += 1;
+        }
+        if let Some(instance) = self.instance(application) {
+            served.retain(|(pid, tid), _| !instance.transactions.is_shared(*pid, *tid));
         }
         let procfs = ProcFs::new();
         let mut files: HashMap<u32, Descriptors> = HashMap::new();

@@ -9,18 +9,22 @@ use std::process::{Command, Stdio};
 /// With more failures than these the cause is not a test's own.
 const MOST: usize = 6;
 
-/// Runs the tests of `command` (which prints libtest's lines), and by `alone` those that failed. Gives out the names of those that
-/// failed the first time only.
+/// Runs the tests of `command` (which prints libtest's lines, passed on to `out`), and by `alone` those that failed. Gives out the
+/// names of those that failed the first time only.
 ///
 /// # Errors
 /// When a test fails twice, too many fail, or nothing says which have failed.
-pub fn run(mut command: Command, alone: impl Fn(&[String]) -> Command) -> Result<Vec<String>> {
-    let failed = watch(&mut command)?;
+pub fn run(
+    mut command: Command,
+    alone: impl Fn(&[String]) -> Command,
+    out: &mut impl Write,
+) -> Result<Vec<String>> {
+    let failed = watch(&mut command, out)?;
     if failed.is_empty() {
         return Ok(failed);
     }
     eprintln!("==> failed, and run again by themselves: {}", failed.join(", "));
-    let still = watch(&mut alone(&failed))?;
+    let still = watch(&mut alone(&failed), out)?;
     if !still.is_empty() {
         bail!("failed twice: {}", still.join(", "));
     }
@@ -28,7 +32,7 @@ pub fn run(mut command: Command, alone: impl Fn(&[String]) -> Command) -> Result
 }
 
 /// Passes its output on; the names of the tests that failed.
-fn watch(command: &mut Command) -> Result<Vec<String>> {
+fn watch(command: &mut Command, out: &mut impl Write) -> Result<Vec<String>> {
     eprintln!("$ {command:?}");
     let mut child =
         command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {command:?}"))?;
@@ -38,7 +42,7 @@ fn watch(command: &mut Command) -> Result<Vec<String>> {
         let mut line = line.context("cannot read what the tests print")?;
         failed.extend(failure(&String::from_utf8_lossy(&line)));
         line.push(b'\n');
-        std::io::stdout().write_all(&line).context("cannot write to stdout")?;
+        out.write_all(&line).context("cannot pass on what the tests print")?;
     }
     let status = child.wait().context("cannot wait for the tests")?;
     match (status.success(), failed.len()) {
@@ -67,23 +71,26 @@ mod tests {
     #[test]
     fn a_failure_has_a_second_chance_and_a_name() {
         let once = "echo 'test a::b ... ok'; echo 'test c::d ... FAILED'; exit 101";
-        let unsteady = run(sh(once), |names| {
+        let mut said = Vec::new();
+        let alone = |names: &[String]| {
             assert_eq!(names, ["c::d"]);
             sh("echo 'test c::d ... ok'")
-        });
-        assert_eq!(unsteady.unwrap(), ["c::d"]);
-        let twice = run(sh(once), |_| sh(once)).unwrap_err();
+        };
+        assert_eq!(run(sh(once), alone, &mut said).unwrap(), ["c::d"]);
+        assert_eq!(
+            String::from_utf8(said).unwrap(),
+            "test a::b ... ok\ntest c::d ... FAILED\ntest c::d ... ok\n"
+        );
+        let twice = run(sh(once), |_| sh(once), &mut Vec::new()).unwrap_err();
         assert_eq!(twice.to_string(), "failed twice: c::d");
     }
 
     #[test]
     fn what_is_no_tests_failure_has_none() {
-        let never = |_: &[String]| -> Command { panic!("run again") };
-        assert_eq!(run(sh("echo 'test a ... ok'"), never).unwrap(), Vec::<String>::new());
-        assert!(run(sh("exit 101"), never).is_err());
-        assert!(
-            run(sh("for i in 1 2 3 4 5 6 7; do echo \"test $i ... FAILED\"; done; exit 101"), never).is_err()
-        );
-        assert!(run(sh("echo 'test a ... FAILED'"), never).is_err());
+        let run = |script: &str| run(sh(script), |_| -> Command { panic!("run again") }, &mut Vec::new());
+        assert_eq!(run("echo 'test a ... ok'").unwrap(), Vec::<String>::new());
+        assert!(run("exit 101").is_err());
+        assert!(run("for i in 1 2 3 4 5 6 7; do echo \"test $i ... FAILED\"; done; exit 101").is_err());
+        assert!(run("echo 'test a ... FAILED'").is_err());
     }
 }

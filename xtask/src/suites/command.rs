@@ -108,7 +108,7 @@ fn privileged() -> Result<()> {
         }
         eprintln!("not root: the tests run through `sudo`");
     }
-    let unsteady = again::run(attaching(&[]), attaching)?;
+    let unsteady = again::run(attaching(&[]), attaching, &mut std::io::stdout())?;
     if !unsteady.is_empty() {
         eprintln!("==> UNSTEADY: failed among the others and passed alone: {}", unsteady.join(", "));
     }

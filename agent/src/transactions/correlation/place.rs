@@ -416,6 +416,12 @@ impl Transactions {
         out.finished.push(finished);
     }
 
+    /// Whether what this thread is doing at one moment may be for another request than those that are open on it.
+    #[must_use]
+    pub fn is_shared(&self, pid: u32, tid: u32) -> bool {
+        self.lineages.get(&pid).is_some_and(|lineage| lineage.is_loop(tid))
+    }
+
     /// What only time tells: call it now and then, with the time up to which events have been taken.
     pub fn advance(&mut self, now_ns: u64, out: &mut Output) {
         if self.lineages.is_empty() && self.pools.is_empty() && self.lingering.is_empty() {
