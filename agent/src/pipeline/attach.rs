@@ -18,9 +18,6 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-/// How long a record may wait in the ring before it is drained. The kernel half wakes the reader earlier
-/// when much waits.
-const DRAIN: Duration = Duration::from_millis(20);
 /// Between two states of the view, and between two rounds of housekeeping.
 const SECOND: Duration = Duration::from_secs(1);
 /// Between two text reports.
@@ -33,11 +30,13 @@ const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// # Errors
 /// When nothing could be attached ([`super::StartError`] in the chain), or an output failed.
 pub fn attach(options: &AttachOptions) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
+    // The view must not wait for the engine. Without it there is one task, and a thread beside it would do nothing but
+    // wake it: twice the switches for each turn.
+    let mut builder = match options.format {
+        Format::Json | Format::Text => tokio::runtime::Builder::new_current_thread(),
+        Format::View | Format::Auto => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.worker_threads(2).enable_all().build().context("cannot start the event loop")?;
     let result = runtime.block_on(run(options));
     // A view thread that waits for a key must not hold up the exit.
     runtime.shutdown_background();
@@ -72,8 +71,7 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
     // SAFETY: the `AsyncFd` owns this descriptor, so it stays open for as long as it is registered.
     let ring = unsafe { AsyncFd::register_with_interest(engine.ring_fd()?, Interest::READABLE) }
         .context("cannot wait for the ring buffer")?;
-    let mut drain = interval(DRAIN);
-    drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rest = Instant::now();
     let mut second = interval(SECOND);
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lines = Lines::new();
@@ -85,10 +83,11 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
             () = sleep_until(deadline) => break End::Told,
             () = face.closed() => break End::Told,
             _ = second.tick() => tick = true,
-            _ = drain.tick() => {}
+            () = sleep_until(rest) => {}
             ready = ring.readable() => ready.context("cannot wait for the ring buffer")?.clear_ready(),
         }
         let more = engine.turn(&mut lines);
+        rest = Instant::now() + engine.rests();
         if tick {
             engine.housekeeping(&mut lines);
         }

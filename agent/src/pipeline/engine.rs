@@ -31,11 +31,12 @@ use crate::transactions::{Clock, Joining, Link, sql};
 use announced::Announced;
 use losses::Retired;
 use pending::Pending;
-use pyapm_model::line::Frame;
+use pyapm_model::stack::Stack;
 use pyapm_wire::connection::Hint;
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Records taken in one turn, so that signals and timers are served under any load.
 const TURN: usize = 16_384;
@@ -44,6 +45,14 @@ const YOUNG_NS: u64 = 60_000_000_000;
 
 /// Processes beyond their youth that are looked at in one second because their address space has changed.
 const MOST_LOOKS: usize = 16;
+
+/// How long a record may wait in the ring before it is drained. The kernel half wakes the reader earlier when much
+/// waits, or when a server has come up.
+const DRAIN: Duration = Duration::from_millis(20);
+/// The same after a while without any. The reader's waking up is most of what it costs to watch those who do nothing.
+const QUIET_DRAIN: Duration = Duration::from_millis(100);
+/// The while.
+const QUIET_NS: u64 = 1_000_000_000;
 
 /// What a turn, or the end, has to say to the outputs.
 pub(super) type Lines = Vec<Said>;
@@ -99,6 +108,8 @@ pub(super) struct Engine {
     peak_bytes: u64,
     /// There is one application and there never will be another: every event is its.
     is_single: bool,
+    /// Of the latest turn that found records.
+    busy_ns: u64,
 }
 
 impl Engine {
@@ -146,6 +157,7 @@ impl Engine {
             retired: Retired::default(),
             peak_bytes: 0,
             is_single,
+            busy_ns: clock::monotonic_ns(),
         })
     }
 
@@ -185,11 +197,23 @@ impl Engine {
         }
         rooms.advance();
         rooms.finish();
+        if events > 0 {
+            self.busy_ns = now_ns;
+        }
         self.peak_bytes = self.peak_bytes.max(self.reader.delivered().bytes - before);
         self.look_again();
         self.look_at_loops();
         self.watch_exceptions();
         events == TURN
+    }
+
+    /// When the next turn is due, if the kernel half does not want one before. Event loops are looked at in the middle of
+    /// their turns, which no record tells of.
+    pub(super) fn rests(&self) -> Duration {
+        let is_quiet = clock::monotonic_ns().saturating_sub(self.busy_ns) > QUIET_NS;
+        let has_loops =
+            || self.instances.values().any(|instance| instance.store.loops.threads().next().is_some());
+        if is_quiet && !has_loops() { QUIET_DRAIN } else { DRAIN }
     }
 
     /// Once a second: what cannot be learnt from events.
@@ -209,9 +233,9 @@ impl Engine {
         self.settle_exceptions();
     }
 
-    /// Libraries that were imported since. Young processes are looked at each second, for that is when they
-    /// import; of the others those whose address space has another size than before, up to a bound, for reading a
-    /// process's mappings costs the kernel some hundred microseconds; and one a second in turn.
+    /// Libraries that were imported since. Reading a process's mappings costs the kernel some hundred microseconds, so
+    /// they are read again only of those that have mapped something, up to a bound of those beyond their youth, for
+    /// that is when processes import; and of one a second in turn. The interpreter's own list of modules is cheap.
     fn follow_libraries(&mut self) {
         let Some(probes) = &mut self.probes else { return };
         let now = clock::monotonic_ns();
@@ -223,11 +247,13 @@ impl Engine {
         let in_turn = members.get(self.turns % members.len().max(1)).copied();
         for pid in members {
             let since_ns = self.registry.get(pid).map_or(0, |watched| watched.since_ns.max(self.started_ns));
-            let is_due = now.saturating_sub(since_ns) < YOUNG_NS || in_turn == Some(pid);
-            let is_changed = !is_due && looks > 0 && self.drivers.has_changed(pid);
-            looks -= usize::from(is_changed);
-            if is_due || is_changed {
+            let (is_young, is_next) = (now.saturating_sub(since_ns) < YOUNG_NS, in_turn == Some(pid));
+            let is_changed = !is_next && (is_young || looks > 0) && self.drivers.has_changed(pid);
+            looks -= usize::from(is_changed && !is_young);
+            if is_next || is_changed {
                 self.drivers.follow(probes, &mut self.tables, pid);
+            }
+            if is_young || is_next || is_changed {
                 if let Some(interpreter) = self.interpreters.get(&pid) {
                     self.exceptions.follow(probes, interpreter);
                     self.loops.follow(probes, &mut self.tables, pid, interpreter);
@@ -432,7 +458,7 @@ impl Rooms<'_> {
         Some(parent)
     }
 
-    fn stack(&mut self, pid: u32, id: Option<StackId>) -> Option<Arc<[Frame]>> {
+    fn stack(&mut self, pid: u32, id: Option<StackId>) -> Option<Stack> {
         let id = id?;
         let frames = self.symbols.stack(pid, id);
         if frames.is_none() {
