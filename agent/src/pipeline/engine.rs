@@ -36,23 +36,14 @@ use pyapm_wire::connection::Hint;
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Records taken in one turn, so that signals and timers are served under any load.
 const TURN: usize = 16_384;
 /// How long a process counts as young, from its fork or the attach.
 const YOUNG_NS: u64 = 60_000_000_000;
 
-/// Processes beyond their youth that are looked at in one second because their address space has changed.
+/// Processes beyond their youth that are looked at in one second because they have mapped something.
 const MOST_LOOKS: usize = 16;
-
-/// How long a record may wait in the ring before it is drained. The kernel half wakes the reader earlier when much
-/// waits, or when a server has come up.
-const DRAIN: Duration = Duration::from_millis(20);
-/// The same after a while without any. The reader's waking up is most of what it costs to watch those who do nothing.
-const QUIET_DRAIN: Duration = Duration::from_millis(100);
-/// The while.
-const QUIET_NS: u64 = 1_000_000_000;
 
 /// What a turn, or the end, has to say to the outputs.
 pub(super) type Lines = Vec<Said>;
@@ -108,8 +99,6 @@ pub(super) struct Engine {
     peak_bytes: u64,
     /// There is one application and there never will be another: every event is its.
     is_single: bool,
-    /// Of the latest turn that found records.
-    busy_ns: u64,
 }
 
 impl Engine {
@@ -157,7 +146,6 @@ impl Engine {
             retired: Retired::default(),
             peak_bytes: 0,
             is_single,
-            busy_ns: clock::monotonic_ns(),
         })
     }
 
@@ -197,23 +185,11 @@ impl Engine {
         }
         rooms.advance();
         rooms.finish();
-        if events > 0 {
-            self.busy_ns = now_ns;
-        }
         self.peak_bytes = self.peak_bytes.max(self.reader.delivered().bytes - before);
         self.look_again();
         self.look_at_loops();
         self.watch_exceptions();
         events == TURN
-    }
-
-    /// When the next turn is due, if the kernel half does not want one before. Event loops are looked at in the middle of
-    /// their turns, which no record tells of.
-    pub(super) fn rests(&self) -> Duration {
-        let is_quiet = clock::monotonic_ns().saturating_sub(self.busy_ns) > QUIET_NS;
-        let has_loops =
-            || self.instances.values().any(|instance| instance.store.loops.threads().next().is_some());
-        if is_quiet && !has_loops() { QUIET_DRAIN } else { DRAIN }
     }
 
     /// Once a second: what cannot be learnt from events.
@@ -253,11 +229,11 @@ impl Engine {
             if is_next || is_changed {
                 self.drivers.follow(probes, &mut self.tables, pid);
             }
-            if is_young || is_next || is_changed {
-                if let Some(interpreter) = self.interpreters.get(&pid) {
-                    self.exceptions.follow(probes, interpreter);
-                    self.loops.follow(probes, &mut self.tables, pid, interpreter);
-                }
+            if (is_young || is_next || is_changed)
+                && let Some(interpreter) = self.interpreters.get(&pid)
+            {
+                self.exceptions.follow(probes, interpreter);
+                self.loops.follow(probes, &mut self.tables, pid, interpreter);
             }
         }
     }

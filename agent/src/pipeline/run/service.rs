@@ -24,8 +24,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval};
 
+/// How long a record may wait in the ring before it is drained. The kernel half wakes the reader earlier when much
+/// waits, or when a server has come up.
+const DRAIN: Duration = Duration::from_millis(20);
 const SECOND: Duration = Duration::from_secs(1);
 /// Seconds between two overviews while nobody looks at them as they come.
 const QUIET: u64 = 10;
@@ -57,7 +60,8 @@ async fn serve(config: Config, options: &RunOptions) -> anyhow::Result<()> {
     service.switch()?;
     let status = service.status();
     service.notifier.ready(&status);
-    let mut rest = Instant::now();
+    let mut drain = interval(DRAIN);
+    drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut second = interval(SECOND);
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -70,11 +74,10 @@ async fn serve(config: Config, options: &RunOptions) -> anyhow::Result<()> {
                 Order::Off => service.off("SIGUSR1"),
             },
             _ = second.tick() => tick = true,
-            () = sleep_until(rest) => {}
+            _ = drain.tick() => {}
             ready = readable(service.watching.as_ref()) => ready?,
         }
         let more = service.turn();
-        rest = Instant::now() + service.rests();
         if tick {
             service.second();
         }
@@ -150,11 +153,6 @@ impl Service {
         scout.look(engine, &mut self.lines);
         publish(&self.publisher, engine, catalog, &mut self.lines);
         more
-    }
-
-    /// When the next turn is due.
-    fn rests(&self) -> Duration {
-        self.watching.as_ref().map_or(SECOND, |watching| watching.engine.rests())
     }
 
     fn second(&mut self) {
