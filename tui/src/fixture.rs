@@ -55,7 +55,7 @@ pub(crate) fn shop() -> Snapshot {
 }
 
 fn frame(function: &str, file: &str, line: u32) -> Frame {
-    Frame { function: function.to_owned(), file: file.to_owned(), line: Some(line) }
+    Frame { function: function.into(), file: file.into(), line: Some(line) }
 }
 
 fn error() -> Error {
@@ -343,7 +343,9 @@ pub(crate) fn hostile() -> Snapshot {
             elapsed_ns: u64::MAX,
             trace_id: None,
             doing: Doing::Function(Frame {
-                function: "查询".repeat(80), file: "/".repeat(300), line: None
+                function: "查询".repeat(80).into(),
+                file: "/".repeat(300).into(),
+                line: None,
             }),
             calls: u64::MAX,
             state: Some(dump::State::Io {

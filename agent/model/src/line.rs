@@ -6,6 +6,7 @@ use crate::error::ErrorGroup;
 use crate::stack::Stack;
 use crate::task::Task;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 use std::collections::BTreeMap;
 
 /// One line of `pyapm attach --format json`.
@@ -261,8 +262,9 @@ pub enum SpanKind {
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Frame {
     /// Qualified from Python 3.11 on; `?` when it could not be read.
-    pub function: String,
-    pub file: String,
+    /// All frames of a code object share one text.
+    pub function: SmolStr,
+    pub file: SmolStr,
     /// `None` when the interpreter has no line for this instruction.
     pub line: Option<u32>,
 }
