@@ -27,8 +27,8 @@ mount --bind "$folder" "$root$folder"
 hostname container
 cd "$root"
 pivot_root . old
-umount -l /old
-mount -o remount,ro,bind /
+/bin/umount -l /old
+/bin/mount -o remount,ro,bind /
 exec /bin/setpriv --bounding-set="-all,$CAPABILITIES" --no-new-privs "$@"
 "#;
 
@@ -77,8 +77,10 @@ fn in_a_container_with_the_documented_mounts_everything_is_seen() {
 
     let root = tempfile::Builder::new().prefix("pyapm-root-").tempdir().unwrap();
     let binary = place::binary().unwrap();
-    let setpriv = place::system_program("setpriv").unwrap();
-    furnish(root.path(), &[(binary.clone(), binary), (setpriv, "/bin/setpriv".into())]);
+    // The binary, and what the way in needs.
+    let tools = ["setpriv", "mount", "umount"]
+        .map(|name| (place::system_program(name).unwrap(), Path::new("/bin").join(name)));
+    furnish(root.path(), &[&tools[..], &[(binary.clone(), binary)]].concat());
     let rules = |site: &Site| {
         format!("[[discovery.include]]\nname = '{}'\ncommand = '{}'\n", site.name, site.pattern())
     };

@@ -88,7 +88,8 @@ fn export(section: &Otlp, mut condition: impl FnMut(&Publisher, &Log) -> bool) -
     log
 }
 
-fn section(protocol: &str, receiver: &Receiver, ca: &Path, client: Option<&Certificate>) -> Otlp {
+/// `queue`: how many requests wait.
+fn section(protocol: &str, receiver: &Receiver, ca: &Path, client: Option<&Certificate>, queue: u32) -> Otlp {
     // gRPC has no way to send a name and a password of an address.
     let receiver = match protocol {
         "grpc" => format!("localhost:{}", receiver.grpc),
@@ -103,7 +104,7 @@ fn section(protocol: &str, receiver: &Receiver, ca: &Path, client: Option<&Certi
         client_certificate_file: client.map(|client| client.certificate.clone()),
         client_key_file: client.map(|client| client.key.clone()),
         signals: ["traces", "logs", "profiles"].map(str::to_owned).to_vec(),
-        queue_requests: 1,
+        queue_requests: queue,
         ..Otlp::default()
     }
 }
@@ -140,19 +141,19 @@ fn over_tls_everything_arrives_where_certificates_fit_and_nothing_else_does() {
     for (protocol, transport) in [("grpc", "grpc"), ("http/protobuf", "http")] {
         let lost = |publisher: &Publisher| publisher.health()["otlp"].dropped > 0;
         // Its certificate is of an authority that we do not know.
-        let log =
-            export(&section(protocol, &receiver, &stranger.certificate, Some(&client)), |publisher, log| {
-                lost(publisher) && log.text().contains("the OTLP receiver cannot be reached")
-            });
+        let log = export(
+            &section(protocol, &receiver, &stranger.certificate, Some(&client), 1),
+            |publisher, log| lost(publisher) && log.text().contains("the OTLP receiver cannot be reached"),
+        );
         let log = log.text();
         assert!(log.contains("invalid peer certificate: UnknownIssuer"), "{protocol}: {log}");
         assert!(log.contains("did not take everything before the end"), "{protocol}: {log}");
         assert!(!log.contains("mark-"), "{protocol}: a secret is in the log: {log}");
         // It does not know us.
-        export(&section(protocol, &receiver, &ca.certificate, None), |publisher, _| lost(publisher));
+        export(&section(protocol, &receiver, &ca.certificate, None, 1), |publisher, _| lost(publisher));
         assert_eq!(receiver.received().unwrap().len(), so_far, "{protocol}: something has arrived");
 
-        let log = export(&section(protocol, &receiver, &ca.certificate, Some(&client)), |_, _| {
+        let log = export(&section(protocol, &receiver, &ca.certificate, Some(&client), 128), |_, _| {
             let received = receiver.received().unwrap();
             let new = &received[so_far..];
             ["traces", "logs", "profiles"].iter().all(|signal| has(new, signal))
