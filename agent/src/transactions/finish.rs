@@ -162,7 +162,7 @@ impl Finisher {
             duration_ns: end.saturating_sub(span.started_ns),
             span_id: span.span_id.unwrap_or_else(|| self.ids.span()),
             parent_span_id: parent.to_owned(),
-            stack: span.stack.map(|stack| from_application(stack)).unwrap_or_default(),
+            stack: span.stack.map(from_application).unwrap_or_default(),
             server_address: span.server.and_then(address),
             server_port: port,
             reply_seen,

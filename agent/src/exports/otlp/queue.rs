@@ -13,6 +13,8 @@ pub(super) struct Queue {
     waiting: VecDeque<Outgoing>,
     /// Requests that wait, at most; the oldest is given up for a new one.
     most: usize,
+    /// Lines in all of them.
+    lines: u64,
     failures: u32,
     /// No attempt before this.
     due: Option<Instant>,
@@ -20,19 +22,21 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(most: usize) -> Self {
-        Self { waiting: VecDeque::new(), most: most.max(1), failures: 0, due: None }
+        Self { waiting: VecDeque::new(), most: most.max(1), lines: 0, failures: 0, due: None }
     }
 
     /// Lines that wait here.
     pub(super) fn lines(&self) -> u64 {
-        self.waiting.iter().map(|outgoing| outgoing.lines).sum()
+        self.lines
     }
 
     /// Adds a request; how many lines were given up for it.
     pub(super) fn push(&mut self, outgoing: Outgoing) -> u64 {
         let given_up = if self.waiting.len() >= self.most { self.waiting.pop_front() } else { None };
+        let lost = given_up.map_or(0, |given_up| given_up.lines);
+        self.lines = self.lines.saturating_add(outgoing.lines).saturating_sub(lost);
         self.waiting.push_back(outgoing);
-        given_up.map_or(0, |given_up| given_up.lines)
+        lost
     }
 
     /// The oldest request, if an attempt is due.
@@ -40,7 +44,9 @@ impl Queue {
         if self.due.is_some_and(|due| due > now) {
             return None;
         }
-        self.waiting.pop_front()
+        let next = self.waiting.pop_front()?;
+        self.lines = self.lines.saturating_sub(next.lines);
+        Some(next)
     }
 
     /// When [`Self::next`] will have something; `None` when nothing waits.
@@ -70,6 +76,7 @@ impl Queue {
         if self.waiting.len() >= self.most {
             return outgoing.lines;
         }
+        self.lines = self.lines.saturating_add(outgoing.lines);
         self.waiting.push_front(outgoing);
         0
     }
@@ -117,6 +124,8 @@ mod tests {
         queue.failed(first, Some(Duration::from_secs(9)), now, 0.0);
         assert!(queue.next(now + Duration::from_secs(8)).is_none());
         assert_eq!(queue.due(now), Some(now + Duration::from_secs(9)));
+        assert_eq!(queue.lines(), 3);
         assert_eq!(queue.next(now + Duration::from_secs(9)).map(|next| next.lines), Some(1));
+        assert_eq!(queue.lines(), 2);
     }
 }

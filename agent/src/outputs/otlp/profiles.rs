@@ -52,7 +52,6 @@ pub fn profiles(
     let mut unit = |kind: &str, unit: &str| ValueType {
         type_strindex: tables.strings.index(kind),
         unit_strindex: tables.strings.index(unit),
-        ..ValueType::default()
     };
     let profile = Profile {
         sample_type: Some(unit("samples", "count")),
