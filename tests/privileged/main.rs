@@ -5,6 +5,8 @@
 mod application;
 mod blocked_loops;
 mod capabilities;
+mod contained;
+mod discovery;
 mod drivers;
 mod drivers_async;
 mod dump;
@@ -17,6 +19,7 @@ mod input;
 mod late_libraries;
 mod loops;
 mod losses;
+mod private;
 mod pythons;
 mod queues;
 mod record;

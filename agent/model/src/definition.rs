@@ -121,6 +121,8 @@ definitions! {
         "Most that waited in the ring buffer.";
     SAMPLING_RATE: Service Gauge "pyapm.sampling.rate" "Hz" []
         "Samples per second and CPU.";
+    WATCHING: Service Gauge "pyapm.watching" "" []
+        "1 while pyapm is on, 0 while it is switched off and nothing is attached to any process.";
     BUDGET_EXCEEDED: Service Gauge "pyapm.budget.exceeded" "" []
         "1 while sampling is slowed down.";
     RECORDS_SEEN: Service Counter "pyapm.records.seen" "{record}" []

@@ -18,6 +18,9 @@ pub struct Snapshot {
     /// Other vendors' agents that run inside it.
     #[serde(default)]
     pub agents: Vec<String>,
+    /// Samples per second and CPU, while there are fewer than configured because the daemon would exceed its budget.
+    #[serde(default)]
+    pub slowed_hz: Option<u32>,
     /// Wall clock, nanoseconds since the Unix epoch.
     pub taken_ns: u64,
     /// Since the attach.

@@ -10,7 +10,7 @@ use pyapm_model::line::Line;
 use pyapm_model::service::{ApplicationInfo, Overview, SubscriberHealth};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, watch};
 
@@ -35,7 +35,8 @@ pub struct Publisher {
 /// What is known of the subscribers.
 #[derive(Debug, Default)]
 struct Subscribers {
-    counts: Mutex<BTreeMap<String, Weak<Counts>>>,
+    /// For good: what was lost under a name stays lost, also when an export is started anew.
+    counts: Mutex<BTreeMap<String, Arc<Counts>>>,
     /// Those that somebody looks at as it happens.
     live: AtomicUsize,
 }
@@ -44,6 +45,8 @@ struct Subscribers {
 struct Counts {
     dropped: AtomicU64,
     waiting: AtomicU64,
+    /// What the export has taken and not delivered yet.
+    held: AtomicU64,
 }
 
 /// The receiving end: one for each export, made by `pipeline`, owned by the export's task.
@@ -52,6 +55,8 @@ pub struct Subscriber {
     lines: broadcast::Receiver<Arc<Published>>,
     overviews: watch::Receiver<Arc<Overview>>,
     counts: Arc<Counts>,
+    /// What had been lost under its name before it.
+    lost_before: u64,
 }
 
 /// Makes subscribers, for tasks that take clients of their own.
@@ -82,13 +87,16 @@ impl Publisher {
         }
     }
 
-    /// A subscriber of lines from now on. `name` is what its losses are counted under; a name that is given again
-    /// replaces the one before.
+    /// A subscriber of lines from now on. `name` is what its losses are counted under; one that is given again goes on
+    /// counting, and stands for the new subscriber alone.
     #[must_use]
     pub fn subscribe(&self, name: &str) -> Subscriber {
-        let counts = Arc::new(Counts::default());
-        self.subscribers.counts().insert(name.to_owned(), Arc::downgrade(&counts));
-        Subscriber { lines: self.lines.subscribe(), overviews: self.overviews.subscribe(), counts }
+        let counts = Arc::clone(self.subscribers.counts().entry(name.to_owned()).or_default());
+        counts.waiting.store(0, Ordering::Relaxed);
+        counts.held.store(0, Ordering::Relaxed);
+        let lost_before = counts.dropped.load(Ordering::Relaxed);
+        let (lines, overviews) = (self.lines.subscribe(), self.overviews.subscribe());
+        Subscriber { lines, overviews, counts, lost_before }
     }
 
     /// For a task whose clients want overviews and no lines.
@@ -122,22 +130,22 @@ impl Publisher {
     /// How the subscribers fare, by name.
     #[must_use]
     pub fn health(&self) -> BTreeMap<String, SubscriberHealth> {
-        let mut counts = self.subscribers.counts();
-        counts.retain(|_, counts| counts.strong_count() > 0);
-        let read = |counts: &Counts| SubscriberHealth {
-            waiting: counts.waiting.load(Ordering::Relaxed),
+        let read = |counts: &Arc<Counts>| SubscriberHealth {
+            waiting: counts.waiting.load(Ordering::Relaxed) + counts.held.load(Ordering::Relaxed),
             dropped: counts.dropped.load(Ordering::Relaxed),
         };
-        counts
-            .iter()
-            .filter_map(|(name, counts)| Some((name.clone(), read(counts.upgrade()?.as_ref()))))
-            .collect()
+        let counts = self.subscribers.counts();
+        // One that has ended and lost nothing is no longer told of.
+        let told = counts.iter().filter(|(_, counts)| {
+            Arc::strong_count(counts) > 1 || counts.dropped.load(Ordering::Relaxed) > 0
+        });
+        told.map(|(name, counts)| (name.clone(), read(counts))).collect()
     }
 }
 
 impl Subscribers {
     /// A thread that panicked while it held the lock left a whole map behind: go on with it.
-    fn counts(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Weak<Counts>>> {
+    fn counts(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Counts>>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -184,12 +192,25 @@ impl Subscriber {
     /// Lines that this one was too slow for. An export adds to them what it gives up later by [`Self::dropped`].
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.counts.dropped.load(Ordering::Relaxed)
+        self.counts.dropped.load(Ordering::Relaxed).saturating_sub(self.lost_before)
+    }
+
+    /// Says how many lines the export has taken and not delivered yet, beside those that wait here.
+    pub fn holds(&self, lines: u64) {
+        self.counts.held.store(lines, Ordering::Relaxed);
     }
 
     /// Counts lines that the export took and could not deliver.
     pub fn dropped(&self, lines: u64) {
         self.counts.dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        // Nothing waits for it any more; what was lost stays counted.
+        self.counts.waiting.store(0, Ordering::Relaxed);
+        self.counts.held.store(0, Ordering::Relaxed);
     }
 }
 
@@ -261,6 +282,20 @@ mod tests {
         assert!(slow.ready().is_none());
         drop(publisher);
         assert_eq!(pid(&mut slow).await, None);
+    }
+
+    #[tokio::test]
+    async fn what_was_lost_stays_counted_when_an_export_is_started_anew() {
+        let publisher = Publisher::new(4);
+        let first = publisher.subscribe("export");
+        first.dropped(3);
+        first.holds(2);
+        assert_eq!(publisher.health()["export"], SubscriberHealth { waiting: 2, dropped: 3 });
+        drop(first);
+        assert_eq!(publisher.health()["export"], SubscriberHealth { waiting: 0, dropped: 3 });
+        let again = publisher.subscribe("export");
+        again.dropped(1);
+        assert_eq!((publisher.health()["export"].dropped, again.lost()), (4, 1));
     }
 
     #[tokio::test]

@@ -53,7 +53,7 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
         &options.pids,
         options.rate_hz,
         options.ring_bytes,
-        random_seed().context("cannot read `/dev/urandom`")?,
+        random_seed().context("the kernel gives no random number")?,
         options.sql,
         options.waits,
     )?;

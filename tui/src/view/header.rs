@@ -70,6 +70,9 @@ fn flags(state: &State, snapshot: &Snapshot) -> Vec<String> {
     } else if state.is_stale() {
         flags.push(format!("NO DATA FOR {} s", state.silent_seconds));
     }
+    if let Some(rate_hz) = snapshot.slowed_hz {
+        flags.push(format!("OVER BUDGET {rate_hz} Hz"));
+    }
     flags
 }
 

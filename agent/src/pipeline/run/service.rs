@@ -202,7 +202,8 @@ impl Service {
         if let Some(Watching { engine, catalog, .. }) = &mut self.watching {
             for id in engine.applications() {
                 let Some(info) = catalog.info(engine, id) else { continue };
-                let Some(snapshot) = engine.snapshot(id, is_watched) else { continue };
+                let Some(mut snapshot) = engine.snapshot(id, is_watched) else { continue };
+                snapshot.slowed_hz = self.governor.is_slowed().then(|| engine.rate_hz());
                 let families = engine.metrics(id, &snapshot);
                 let metrics = Arc::new(Metrics {
                     application: info.name.clone(),
