@@ -38,6 +38,10 @@ fn label(heading: &'static str) -> &'static str {
         "time" => "total time",
         "hand." => "handled",
         "work." => "workers",
+        "GIL %" => "GIL held, %",
+        "loop %" => "loop busy, %",
+        "blocked" => "loop blocked",
+        "GC/s" => "GC a second",
         other => other,
     }
 }

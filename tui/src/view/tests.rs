@@ -97,7 +97,10 @@ macro_rules! screens {
 screens! {
     shop: fixture::shop(), &[];
     idle: fixture::idle(), &[];
-    losses: fixture::lossy(), &[Action::Losses];
+    losses: fixture::lossy(), &[Action::Health];
+    health: fixture::looping(), &[Action::Health];
+    workers: fixture::looping(), &[Action::Screen(Screen::Workers)];
+    worker: fixture::looping(), &[Action::Screen(Screen::Workers), Action::Move(1), Action::Move(1), Action::Enter];
     help: fixture::shop(), &[Action::Help];
     filter: fixture::shop(), &[Action::Filter, Action::Type('c'), Action::Type('a'), Action::Type('r')];
     filter_without_match: fixture::shop(), &[Action::Filter, Action::Type('#'), Action::Accept];
@@ -191,10 +194,10 @@ fn a_stalled_source_and_an_ended_one_are_marked() {
 
 #[test]
 fn every_state_can_be_drawn_at_every_size() {
-    let actions: [&[Action]; 19] = [
+    let actions: [&[Action]; 20] = [
         &[],
         &[Action::Help],
-        &[Action::Losses, Action::Move(3)],
+        &[Action::Health, Action::Move(3)],
         &[Action::Pause],
         &[Action::Filter, Action::Type('订')],
         &[Action::Last, Action::Details],
@@ -217,6 +220,7 @@ fn every_state_can_be_drawn_at_every_size() {
         &[Action::Screen(Screen::Flame), Action::Step(Step::Called), Action::Step(Step::Called)],
         &[Action::Screen(Screen::Flame), Action::Step(Step::Called), Action::Enter],
         &[Action::Screen(Screen::Workers)],
+        &[Action::Screen(Screen::Workers), Action::Last, Action::Enter, Action::Last],
     ];
     let sizes = [
         (1, 1),
