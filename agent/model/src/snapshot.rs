@@ -55,6 +55,20 @@ pub struct Snapshot {
     pub recent: Recent,
 }
 
+impl Snapshot {
+    /// Whether a process only looks after others. An application of one process is its own worker.
+    #[must_use]
+    pub fn is_master(&self, worker: &Worker) -> bool {
+        worker.is_master && self.workers.len() > 1
+    }
+
+    /// How many processes serve.
+    #[must_use]
+    pub fn serving(&self) -> usize {
+        self.workers.iter().filter(|worker| !self.is_master(worker)).count()
+    }
+}
+
 /// Over the window, unless said otherwise.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct Totals {

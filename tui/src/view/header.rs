@@ -44,7 +44,7 @@ fn identity(state: &State, snapshot: &Snapshot, theme: Theme, width: usize) -> L
     let room = width.saturating_sub(end.iter().map(Span::width).sum::<usize>() + 1);
 
     let application = format::fit(&format::clean(&snapshot.application), room);
-    let workers = snapshot.workers.iter().filter(|worker| !worker.is_master).count();
+    let workers = snapshot.serving();
     let server = format::known(snapshot.server.as_deref(), format::clean);
     let python = format::known(snapshot.python.as_deref(), format::clean);
     let about =

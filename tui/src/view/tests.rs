@@ -182,6 +182,16 @@ fn unknown_figures_are_drawn_as_unknown() {
 }
 
 #[test]
+fn an_application_of_one_process_is_its_own_worker() {
+    let mut alone = fixture::shop();
+    alone.workers.retain(|worker| worker.is_master);
+    let drawn = draw(&state(alone, &[Action::Screen(Screen::Workers)]), Palette::None, 80, 24);
+    for words in ["1 worker ", "Workers 1", "worker, idle"] {
+        find(drawn.buffer(), words);
+    }
+}
+
+#[test]
 fn a_stalled_source_and_an_ended_one_are_marked() {
     let mut state = state(fixture::shop(), &[]);
     for _ in 0..7 {

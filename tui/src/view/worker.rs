@@ -18,7 +18,7 @@ pub(super) fn document(state: &State, mut writer: Writer) -> Document {
         writer.text("it has ended", style);
         return writer.finish();
     };
-    let role = if worker.is_master { "Master" } else { "Worker" };
+    let role = if snapshot.is_master(worker) { "Master" } else { "Worker" };
     writer.heading(&format!("{role} {pid}"));
     figures(&mut writer, worker);
     let loops = loops_of(snapshot, pid);

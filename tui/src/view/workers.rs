@@ -14,12 +14,12 @@ pub(super) const VIEW: View = View {
         text("name", 1, 0),
         figure("pid", 8, 0),
         figure("count", 7, 8),
-        figure("active", 7, 9),
+        figure("active", 7, 13),
         figure("CPU", 6, 9),
-        figure("GIL %", 5, 13),
-        figure("loop %", 6, 14),
+        figure("GIL %", 5, 11),
+        figure("loop %", 6, 11),
         figure("blocked", 7, 22),
-        figure("GC/s", 5, 16),
+        figure("GC/s", 5, 14),
         figure("memory", 8, 10),
         figure("threads", 8, 18),
         figure("oldest", 8, 12),
@@ -39,7 +39,7 @@ fn row(shown: &Shown, index: usize, theme: Theme) -> Option<Row> {
     let busy = loops.iter().filter_map(|one| one.busy_share).max_by(f64::total_cmp);
     let blocked = (!loops.is_empty()).then(|| loops.iter().map(|one| one.blocked).sum::<u64>());
     let blocked_style = if blocked > Some(0) { Severity::Warning } else { Severity::Normal };
-    let kind = match (worker.is_master, worker.active) {
+    let kind = match (shown.is_master(worker), worker.active) {
         (true, _) => "master",
         (false, 0) => "worker, idle",
         (false, _) => "worker, busy",

@@ -211,7 +211,7 @@ fn section(rate: u32, steps: &Steps, loads: &[Load], command: &str, machine: &st
     let mut text = format!(
         "The live view at {rate} transactions a second. Made up, one process, true colour, {ROUNDS} seconds of them, 16 workers,\n\
          60 routes, three statements each:\n\n\
-         | step, each second | median | maximum |\n|---|---|---|\n"
+         | step, each second, CPU time | median | maximum |\n|---|---|---|\n"
     );
     let names = [
         ("store", "the store counts them, ms"),
