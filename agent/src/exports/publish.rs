@@ -4,10 +4,12 @@
 //! ```text
 //! engine --lines-----> ring of the newest LINES   --> Subscriber::next()      each line once, or counted as dropped
 //!        --overviews-> the newest overview alone  --> Subscriber::overview()  totals; a slow reader skips, loses nothing
+//! alerts -------------> what fires, alone         --> Publisher::alerts()     becomes part of the next overview
 //! ```
 
 use pyapm_model::line::Line;
 use pyapm_model::service::{ApplicationInfo, Overview, SubscriberHealth};
+use pyapm_model::snapshot::Alert;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,11 +26,19 @@ pub struct Published {
     pub line: Line,
 }
 
+/// By the application's name.
+pub type Alerts = BTreeMap<String, Vec<Alert>>;
+
+/// Where alerts are shown while it lives.
+#[derive(Debug)]
+pub struct AlertsShown(watch::Sender<Arc<Alerts>>);
+
 /// The sending end. Dropped, it ends every subscriber.
 #[derive(Debug)]
 pub struct Publisher {
     lines: broadcast::Sender<Arc<Published>>,
     overviews: watch::Sender<Arc<Overview>>,
+    alerts: watch::Sender<Arc<Alerts>>,
     subscribers: Arc<Subscribers>,
 }
 
@@ -83,6 +93,7 @@ impl Publisher {
         Self {
             lines: broadcast::Sender::new(lines.max(1)),
             overviews: watch::Sender::new(Arc::new(Overview::default())),
+            alerts: watch::Sender::new(Arc::default()),
             subscribers: Arc::default(),
         }
     }
@@ -125,6 +136,18 @@ impl Publisher {
 
     pub fn publish_overview(&self, overview: Overview) {
         let _replaced = self.overviews.send_replace(Arc::new(overview));
+    }
+
+    /// For whoever watches for alerts.
+    #[must_use]
+    pub fn show_alerts(&self) -> AlertsShown {
+        AlertsShown(self.alerts.clone())
+    }
+
+    /// What fires now, and what has lately.
+    #[must_use]
+    pub fn alerts(&self) -> Arc<Alerts> {
+        Arc::clone(&self.alerts.borrow())
     }
 
     /// How the subscribers fare, by name.
@@ -241,6 +264,19 @@ impl Overviews {
     }
 }
 
+impl AlertsShown {
+    pub fn show(&self, alerts: Alerts) {
+        let _replaced = self.0.send_replace(Arc::new(alerts));
+    }
+}
+
+/// Nobody watches any more: of what fired nothing is known.
+impl Drop for AlertsShown {
+    fn drop(&mut self) {
+        let _replaced = self.0.send_replace(Arc::default());
+    }
+}
+
 impl Drop for Live {
     fn drop(&mut self) {
         self.0.live.fetch_sub(1, Ordering::Relaxed);
@@ -311,6 +347,16 @@ mod tests {
         assert_eq!(subscriber.next_overview().await.unwrap().health.taken_ns, 3);
         drop(publisher);
         assert!(subscriber.next_overview().await.is_none());
+    }
+
+    #[test]
+    fn alerts_are_shown_as_long_as_somebody_watches_for_them() {
+        let publisher = Publisher::default();
+        let shown = publisher.show_alerts();
+        shown.show([("shop".to_owned(), vec![Alert::default()])].into());
+        assert_eq!(publisher.alerts()["shop"].len(), 1);
+        drop(shown);
+        assert!(publisher.alerts().is_empty());
     }
 
     #[test]

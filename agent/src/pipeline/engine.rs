@@ -5,6 +5,7 @@
 
 mod adopt;
 mod announced;
+mod collecting;
 mod instance;
 mod joined;
 mod losses;
@@ -68,7 +69,7 @@ pub(super) struct Engine {
     /// Everything that only a target needs is attached.
     attached: bool,
     /// Threads tell what they wait for.
-    waits: bool,
+    pub(super) waits: bool,
     /// On-CPU samples per second and CPU.
     rate_hz: u32,
     /// How much of statements is told.
@@ -367,7 +368,10 @@ impl Rooms<'_> {
                 }
                 return;
             }
-            Body::Sample { stack: id, .. } => {
+            Body::Sample { stack: id, holds_gil, .. } => {
+                if *holds_gil && let Some(instance) = self.instances.get_mut(&application) {
+                    instance.store.gil.held(event.pid, self.sample_ns);
+                }
                 stack = self.stack(event.pid, *id);
                 if let Some(frames) = &stack
                     && let Some(instance) = self.instances.get_mut(&application)
@@ -385,7 +389,7 @@ impl Rooms<'_> {
                 if let Some(instance) = self.instances.get_mut(&application) {
                     let waits = away.left.waits_for_gil && away.left.state != 0;
                     let waited_ns = away.duration_ns.unwrap_or(0).saturating_sub(away.queued_ns);
-                    instance.store.away(if waits { waited_ns } else { 0 });
+                    instance.store.gil.waited(event.pid, if waits { waited_ns } else { 0 });
                 }
             }
             Body::LoopSeen | Body::LoopBlocked { .. } => {

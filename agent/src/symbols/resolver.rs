@@ -328,6 +328,7 @@ mod tests {
             layout: Layout::default(),
             offsets: *table(11).unwrap(),
             offsets_source: OffsetsSource::Table,
+            collector: None,
             raising: None,
             thread_state_route: String::new(),
             contexts: crate::python::ContextCode::default(),

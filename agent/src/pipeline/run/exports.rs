@@ -213,10 +213,11 @@ fn start_alerts(config: &Config, publisher: &Publisher) -> anyhow::Result<Option
         return Ok(None);
     }
     let (settings, subscriber) = (config.alerts.clone(), publisher.subscribe("alerts"));
+    let shown = publisher.show_alerts();
     let live = alerts::wants_live(&config.alerts).then(|| publisher.overviews().live());
     Ok(Some(spawn("alerts", async move {
         let _while_it_runs = live;
-        alerts::run(&settings, subscriber).await
+        alerts::run(&settings, subscriber, shown).await
     })))
 }
 

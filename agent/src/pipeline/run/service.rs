@@ -199,11 +199,13 @@ impl Service {
     fn publish_overview(&mut self) {
         let is_watched = self.publisher.is_live();
         let mut overview = Overview { applications: Vec::new(), health: self.health() };
+        let alerts = self.publisher.alerts();
         if let Some(Watching { engine, catalog, .. }) = &mut self.watching {
             for id in engine.applications() {
                 let Some(info) = catalog.info(engine, id) else { continue };
                 let Some(mut snapshot) = engine.snapshot(id, is_watched) else { continue };
                 snapshot.slowed_hz = self.governor.is_slowed().then(|| engine.rate_hz());
+                snapshot.alerts = alerts.get(&info.name).cloned().unwrap_or_default();
                 let families = engine.metrics(id, &snapshot);
                 let metrics = Arc::new(Metrics {
                     application: info.name.clone(),
