@@ -181,8 +181,8 @@ impl Symbols {
         match self.code(pid, interpreter, memory, frame) {
             Some((_, code)) if code.is_shim() => None,
             Some((key, code)) => Some(Frame {
-                function: code.function.to_string(),
-                file: code.file.to_string(),
+                function: String::from(&*code.function),
+                file: String::from(&*code.file),
                 line: self.line(key, &code, frame.instruction),
             }),
             None => Some(Frame { function: UNKNOWN.to_owned(), file: UNKNOWN.to_owned(), line: None }),
