@@ -373,6 +373,11 @@ impl<W: Default> Server<W> {
                 Inbound::Lost
             }
         };
+        // Most connections never have more than one, and it is large: room for several would be most of what a connection
+        // that serves one request costs.
+        if self.open.is_empty() {
+            self.open.reserve_exact(1);
+        }
         self.open.push_back(Exchange {
             sequence,
             request,
