@@ -298,6 +298,13 @@ pub(crate) struct DeepScratch {
 const _: () =
     assert!(core::mem::offset_of!(StackScratch, frames) == core::mem::offset_of!(DeepScratch, frames));
 
+/// Bytes of Python's own stack that are copied at once: some frames.
+pub(crate) const WINDOW: usize = 896;
+/// Places in [`Walk::window`] at which a frame may begin, a power of two: what is read of a frame lies where it lies in
+/// the frame, so the first may begin `FRAME_BYTES` before what was copied.
+pub(crate) const WINDOW_PLACES: usize = FRAME_BYTES + WINDOW;
+const _: () = assert!(WINDOW_PLACES.is_power_of_two());
+
 /// State of a walk. It lives here and not in registers, where each value that the verifier knows would
 /// multiply the states that it has to walk through.
 #[repr(C)]
@@ -315,9 +322,15 @@ pub(crate) struct Walk {
     pub has_copies: u64,
     /// Frames of the interpreter's own before the first Python frame.
     pub top_entries: u64,
-    /// The interpreter frame, and the code object, that the walk is at. What is read of a frame lies where it
-    /// lies in the frame. Eight bytes more: a field at the last offset stays inside.
-    pub frame: [u8; 2 * FRAME_BYTES + 8],
+    /// How it has ended, of `status`, once it has.
+    pub status: u64,
+    /// What `window` has from its place `FRAME_BYTES` on: so many bytes from this address.
+    pub window_from: u64,
+    pub window_bytes: u64,
+    /// Interpreter frames, copied with what lies before them. Behind the places that a frame may begin at, there is room
+    /// for one, and eight bytes more: a field at the last offset stays inside.
+    pub window: [u8; WINDOW_PLACES + FRAME_BYTES + 8],
+    /// The code object that the walk is at.
     pub code: [u8; CODE_BYTES + 8],
     /// Hash of the contents of its name.
     pub name: u64,
