@@ -1,6 +1,5 @@
 //! Every map, with its size's reason and who writes it.
 
-use crate::exceptions::PLACES;
 use crate::io::Call;
 use crate::registers::Registers;
 use aya_ebpf::macros::map;
@@ -10,6 +9,7 @@ use pyapm_wire::count;
 use pyapm_wire::event::{
     Io, LoopTurns, NATIVE_CAPTURE, Native, STATEMENT_CAPTURE, Sleeper, SqliteLayout, Stack, Statement,
 };
+use pyapm_wire::exception::PLACES;
 use pyapm_wire::python::{CODE_BYTES, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES};
 use pyapm_wire::settings::{IO_COPIES, Settings};
 use pyapm_wire::target::{MAX_SLEEPERS, MAX_TARGETS, Target};
@@ -127,6 +127,10 @@ pub(crate) static PASSING: LruHashMap<TracebackKey, Passing> = LruHashMap::with_
 /// row when their hashes do: the later one takes it over.
 #[map]
 pub(crate) static RATES: Array<Rate> = Array::with_max_entries(PLACES + 1, 0);
+
+/// Places whose exceptions libraries always catch themselves; only userspace writes. See `pyapm_wire::exception`.
+#[map]
+pub(crate) static QUIET: Array<u64> = Array::with_max_entries(PLACES, MMAPABLE);
 
 /// Threads that turn an event loop, by process and thread id. LRU: threads end, and nobody says so.
 #[map]

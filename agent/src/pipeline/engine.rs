@@ -472,6 +472,9 @@ impl Rooms<'_> {
                 };
                 self.tables.hint(wire);
             }
+            for (place, quiet) in instance.output.quiet.drain(..) {
+                self.tables.hush(place, quiet);
+            }
         }
         joined::give_out(self.instances, self.joining, self.upto_ns, self.lines);
     }

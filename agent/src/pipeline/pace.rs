@@ -29,9 +29,6 @@ impl Pace {
 
     /// Until the ring is to be drained again.
     pub(super) fn wait(&self) -> Duration {
-        if let Some(ms) = std::env::var("PYAPM_DRAIN_MS").ok().and_then(|ms| ms.parse().ok()) {
-            return Duration::from_millis(ms);
-        }
         self.wait
     }
 
@@ -66,9 +63,9 @@ mod tests {
         // Woken at once, again and again: that says nothing of the load.
         pace.drained(99 + 100, at(41));
         assert_eq!(pace.wait(), LONG);
-        pace.drained(99 + 100 + 499, at(140));
+        pace.drained(99 + 100 + 500, at(140));
         assert_eq!(pace.wait(), LONG);
-        pace.drained(99 + 100 + 499 + 499, at(240));
+        pace.drained(99 + 100 + 500 + 499, at(240));
         assert_eq!(pace.wait(), SHORT);
         // A clock that stands still.
         pace.drained(u64::MAX, at(240));
