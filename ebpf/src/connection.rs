@@ -22,7 +22,7 @@ pub(crate) mod manner {
 }
 
 pub(crate) const S_IFMT: u16 = 0o170_000;
-const S_IFSOCK: u16 = 0o140_000;
+pub(crate) const S_IFSOCK: u16 = 0o140_000;
 const S_IFIFO: u16 = 0o010_000;
 const SOCK_STREAM: u16 = 1;
 const AF_INET: u16 = 2;

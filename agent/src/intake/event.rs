@@ -323,6 +323,8 @@ pub struct Exception {
     pub class_name: String,
     /// How many of its kind at its place were not told since the last that was.
     pub suppressed: u32,
+    /// By what the kernel half keeps its rate; `None` where it was not asked.
+    pub place: Option<u64>,
     /// How many arguments it has.
     pub arguments: u32,
     /// The first two arguments, as far as there are any.

@@ -155,6 +155,11 @@ impl Engine {
         self.reader.as_fd().try_clone_to_owned()
     }
 
+    /// Records that have come so far.
+    pub(super) fn records(&self) -> u64 {
+        self.reader.delivered().decoded
+    }
+
     /// Takes what is in the ring. `true` when there may be more.
     pub(super) fn turn(&mut self, lines: &mut Lines) -> bool {
         // The reader is taken apart from the rest, which every event changes.
@@ -472,6 +477,9 @@ impl Rooms<'_> {
                     padding: 0,
                 };
                 self.tables.hint(wire);
+            }
+            for (place, quiet) in instance.output.quiet.drain(..) {
+                self.tables.hush(place, quiet);
             }
         }
         joined::give_out(self.instances, self.joining, self.upto_ns, self.lines);
