@@ -9,8 +9,9 @@
 //! `kernel/trace/bpf_trace.c`, `trace_call_bpf`), and a switch that is not seen would be a wait that never ends.
 
 use crate::connection;
+use crate::deep;
 use crate::emit;
-use crate::maps::{OFF_CPU_SCRATCH, OffCpuScratch, SLEEPERS, StackScratch, TARGETS, setting};
+use crate::maps::{DeepScratch, OFF_CPU_SCRATCH, OffCpuScratch, SLEEPERS, TARGETS, setting};
 use crate::memory::{kernel, user};
 use crate::stack::{self, Gil, Walked};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -74,9 +75,15 @@ fn leave(preempted: u64, stacks: bool) {
         let _absent_is_fine = SLEEPERS.remove(bpf_get_current_pid_tgid() as u32);
         return;
     }
-    // SAFETY: as above.
-    let walk = unsafe { &raw mut (*scratch).stack };
-    let walked = if stacks { stack::take(target, walk) } else { state_alone(target, walk) };
+    let Some(walk) = deep::scratch() else { return };
+    let walked =
+        if stacks { deep::take(target, walk, deep::SWITCH_CALLS) } else { state_alone(target, walk) };
+    // SAFETY: as above. Through memory, because the ways in which a walk ends would each be followed to the end.
+    let walked = unsafe {
+        let place = &raw mut (*scratch).walked;
+        place.write_volatile(walked);
+        place.read_volatile()
+    };
     let id = bpf_get_current_pid_tgid();
     let Some(sleeper) = entry(id as u32, scratch) else { return };
     // SAFETY: as above. Only this thread's switches touch the entry, and they come one after the other.
@@ -97,7 +104,7 @@ fn leave(preempted: u64, stacks: bool) {
         place(record, scratch);
     }
     // SAFETY: as above.
-    let lock = Gil::of(&target.layout, unsafe { (*scratch).stack.walk.tstate });
+    let lock = Gil::of(&target.layout, unsafe { (*walk).walk.tstate });
     if let Some(lock) = lock {
         if lock.is_held_by_it {
             record.header.flags |= gil::HOLDS;
@@ -115,7 +122,7 @@ fn leave(preempted: u64, stacks: bool) {
 
 /// The thread state without its frames.
 #[inline(always)]
-fn state_alone(target: &Target, walk: *mut StackScratch) -> Walked {
+fn state_alone(target: &Target, walk: *mut DeepScratch) -> Walked {
     let (tstate, status) = match stack::thread_state(&target.layout) {
         Ok(tstate) => (tstate, status::NO_FRAME),
         Err(status) => (0, status),
