@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Distinct pairs of code object and instruction, of each interpreter at least.
-const PAIRS: usize = 1_200;
+const PAIRS: usize = 2_000;
 /// The same of all together: where there are few interpreters, each gives more.
 const ALL_PAIRS: usize = 20_000;
 /// As fast as a build without optimisation takes them.
