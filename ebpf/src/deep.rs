@@ -1,5 +1,6 @@
-//! Stacks of more frames than the common walk holds: the sampling program's alone, whose working space is large
-//! enough. A stack beyond that keeps its two ends.
+//! Stacks of more frames than the common walk holds: for the sampling program and the scheduler's switch, which share a
+//! working space that is large enough. Both run with interrupts off, so neither comes in between the other. A stack beyond
+//! that keeps its two ends.
 //!
 //! The functions here are global ones to the verifier (`BTF_FUNC_GLOBAL`, Linux 5.6): it walks through each once,
 //! whatever it is called with, and not again for each call. That is what makes loops of thousands of steps possible
@@ -13,11 +14,15 @@ use crate::stack::{self, Step, Walked, outcome};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use pyapm_wire::event::{Stack, kind};
-use pyapm_wire::python::{DEEP_FRAMES, Frame, INNER_FRAMES, MAX_STEPS, PART_FRAMES, status};
+use pyapm_wire::python::{DEEP_FRAMES, Frame, INNER_FRAMES, MAX_STEPS, PART_FRAMES, SWITCH_STEPS, status};
 use pyapm_wire::target::Target;
 
 /// Steps of one call.
 const STEPS: usize = 64;
+/// Calls for a sample, of which there are so many a second.
+pub(crate) const SAMPLE_CALLS: usize = MAX_STEPS / STEPS;
+/// Calls for a switch, of which there may be any number, and during which nobody else can put a thread on this CPU.
+pub(crate) const SWITCH_CALLS: usize = SWITCH_STEPS / STEPS;
 /// Places for the outermost frames of a stack that does not fit: the last ones that were met are there.
 const OUTER_PLACES: u64 = (DEEP_FRAMES - INNER_FRAMES) as u64;
 /// The record before a part takes the places of so many frames.
@@ -37,9 +42,9 @@ pub(crate) fn scratch() -> Option<*mut DeepScratch> {
     SAMPLE_SCRATCH.get_ptr_mut(unsafe { bpf_get_smp_processor_id() })
 }
 
-/// Walks, however deep, and sends the frames if this stack has not been sent before.
+/// Walks, as deep as so many calls of [`deep_steps`] come, and sends the frames if this stack has not been sent before.
 #[inline(always)]
-pub(crate) fn take(target: &Target, scratch: *mut DeepScratch) -> Walked {
+pub(crate) fn take(target: &Target, scratch: *mut DeepScratch, calls: usize) -> Walked {
     // It is as long, and begins with the same.
     let first = scratch.cast::<StackScratch>();
     let mut status = stack::walk(&target.layout, first, || sample_steps());
@@ -51,7 +56,7 @@ pub(crate) fn take(target: &Target, scratch: *mut DeepScratch) -> Walked {
         (*scratch).layout = target.layout;
         (*scratch).status = u32::from(status);
     }
-    for _ in 0..MAX_STEPS / STEPS {
+    for _ in 0..calls {
         if deep_steps() != outcome::MORE {
             break;
         }

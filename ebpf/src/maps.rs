@@ -2,6 +2,7 @@
 
 use crate::io::Call;
 use crate::registers::Registers;
+use crate::stack::Walked;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use pyapm_wire::connection::{HINT_SLOTS, Hint, Key, RECORD_CAPTURE, TAIL_CAPTURE};
@@ -54,8 +55,8 @@ pub(crate) static IO_SCRATCH: PerCpuArray<IoScratch<SOCKET_ROOM>> =
 #[map]
 pub(crate) static HANDLED: HashMap<u64, u32> = HashMap::with_max_entries(16_384, 0);
 
-/// Working space of the sampling program, which runs in an interrupt and is never nested. One entry for each
-/// CPU, whose number is put in at load: the kernel's own per-CPU maps hold no more than 32 KiB
+/// Working space of the sampling program, which runs in an interrupt and is never nested, and of the switch program,
+/// which runs with interrupts off. One entry for each CPU, whose number is put in at load: the kernel's own per-CPU maps hold no more than 32 KiB
 /// (`PCPU_MIN_UNIT_SIZE`).
 #[map]
 pub(crate) static SAMPLE_SCRATCH: Array<DeepScratch> = Array::with_max_entries(1, 0);
@@ -352,7 +353,7 @@ pub(crate) struct NativeScratch {
 
 #[repr(C)]
 pub(crate) struct OffCpuScratch {
-    pub stack: StackScratch,
+    pub walked: Walked,
     /// Stays zero: a new thread's entry is made from it.
     pub blank: Sleeper,
     pub registers: Registers,

@@ -9,10 +9,11 @@
 //! `kernel/trace/bpf_trace.c`, `trace_call_bpf`), and a switch that is not seen would be a wait that never ends.
 
 use crate::connection;
+use crate::deep;
 use crate::emit;
 use crate::maps::{OFF_CPU_SCRATCH, OffCpuScratch, SLEEPERS, TARGETS, setting};
 use crate::memory::{kernel, user};
-use crate::stack::{self, Gil, Walked, outcome};
+use crate::stack::{self, Gil, Walked};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
 use aya_ebpf::macros::raw_tracepoint;
@@ -86,10 +87,16 @@ fn leave(preempted: u64, stacks: bool) {
         return;
     }
     let walked = if stacks {
-        // SAFETY: as above.
-        stack::take(target, unsafe { &raw mut (*scratch).stack }, || switch_steps())
+        let Some(walk) = deep::scratch() else { return };
+        deep::take(target, walk, deep::SWITCH_CALLS)
     } else {
         Walked { stack: 0, status: status::NOT_ASKED }
+    };
+    // SAFETY: as above. Through memory, because the ways in which a walk ends would each be followed to the end.
+    let walked = unsafe {
+        let place = &raw mut (*scratch).walked;
+        place.write_volatile(walked);
+        place.read_volatile()
     };
     let id = bpf_get_current_pid_tgid();
     let Some(sleeper) = entry(id as u32) else { return };
@@ -112,7 +119,7 @@ fn leave(preempted: u64, stacks: bool) {
     }
     let tstate = if stacks {
         // SAFETY: as above.
-        unsafe { (*scratch).stack.walk.tstate }
+        deep::scratch().map_or(0, |walk| unsafe { (*walk).walk.tstate })
     } else if record.call == FUTEX {
         stack::thread_state(&target.layout).unwrap_or(0)
     } else {
@@ -132,18 +139,6 @@ fn leave(preempted: u64, stacks: bool) {
         (*sleeper).run_delay_ns = run_delay(bpf_get_current_task());
         (*sleeper).since_ns = (*scratch).now_ns;
     }
-}
-
-/// Goes on with the walk of the thread that leaves; see `stack::walk`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn switch_steps() -> u64 {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    // SAFETY: as in `leave`.
-    let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return outcome::FAILED };
-    let Some(scratch) = OFF_CPU_SCRATCH.get_ptr_mut(0) else { return outcome::FAILED };
-    // SAFETY: as in `leave`.
-    stack::steps(target, unsafe { &raw mut (*scratch).stack })
 }
 
 /// The state of the current task. A thread that is woken while it is on its way to sleep is running again: from then

@@ -20,7 +20,7 @@ fn cpu_sample(context: PerfEventContext) -> i32 {
     // SAFETY: entries are written whole; a value changed under us can only spoil this one sample.
     let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return 0 };
     let Some(scratch) = deep::scratch() else { return 0 };
-    let walked = deep::take(target, scratch);
+    let walked = deep::take(target, scratch, deep::SAMPLE_CALLS);
     if walked.status == status::NO_THREAD_STATE {
         emit::add(count::SAMPLE_NOT_PYTHON, 1);
     }

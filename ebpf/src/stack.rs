@@ -26,6 +26,8 @@ const YOUNG_NS: u64 = 1 << 31;
 pub(crate) const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// What a walk gave: an id to put in a record (0 when there is no frame), and how it ended.
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub(crate) struct Walked {
     pub stack: u64,
     pub status: u16,

@@ -261,14 +261,38 @@ impl Script {
     /// # Errors
     /// When one ends before it is ready.
     pub fn start_all(interpreters: &[Interpreter], script: &str) -> Result<Vec<Self>> {
-        let mut scripts = Vec::new();
-        for interpreter in interpreters {
-            let started = Self::start(interpreter, script)?;
-            started.process.signal(Signal::SIGSTOP)?;
-            scripts.push(started);
-        }
-        scripts.iter().try_for_each(|script| script.process.signal(Signal::SIGCONT))?;
+        let scripts = Self::start_all_paused(interpreters, script)?;
+        scripts.iter().try_for_each(Self::resume)?;
         Ok(scripts)
+    }
+
+    /// As [`Script::start_all`], and leaves all of them paused.
+    ///
+    /// # Errors
+    /// When one ends before it is ready.
+    pub fn start_all_paused(interpreters: &[Interpreter], script: &str) -> Result<Vec<Self>> {
+        let paused = |interpreter: &Interpreter| {
+            let script = Self::start(interpreter, script)?;
+            script.pause()?;
+            Ok(script)
+        };
+        interpreters.iter().map(paused).collect()
+    }
+
+    /// Has it stand still, so that others have the CPUs for themselves.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn pause(&self) -> Result<()> {
+        self.process.signal(Signal::SIGSTOP)
+    }
+
+    /// Has it go on.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn resume(&self) -> Result<()> {
+        self.process.signal(Signal::SIGCONT)
     }
 
     /// Starts a command that is made for the folder that the script may write to.

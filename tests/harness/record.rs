@@ -123,10 +123,24 @@ impl Script {
     /// # Errors
     /// When it ends before.
     pub fn start(python: &Path, name: &str, arguments: &[&str]) -> Result<Self> {
-        let folder =
-            tempfile::Builder::new().prefix("pyapm-script-").tempdir().context("no temporary folder")?;
         let mut command = Command::new(python);
         command.arg(place::workloads().join(name)).args(arguments);
+        Self::run(command)
+    }
+
+    /// The same, as an application of this name.
+    ///
+    /// # Errors
+    /// When it ends before it is ready.
+    pub fn start_as(application: &str, python: &Path, name: &str, arguments: &[&str]) -> Result<Self> {
+        let mut command = Command::new(python);
+        command.arg(place::workloads().join(name)).args(arguments).env("OTEL_SERVICE_NAME", application);
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> Result<Self> {
+        let folder =
+            tempfile::Builder::new().prefix("pyapm-script-").tempdir().context("no temporary folder")?;
         let mut process = Guard::start(&mut command, &folder.path().join("log"), None)?;
         crate::wait::until("the script to be ready", || {
             if process.log().lines().any(|line| line == "ready") {

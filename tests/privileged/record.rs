@@ -7,7 +7,7 @@ use harness::pyapm;
 use harness::record::{Recorded, Recording, Script};
 use harness::wait;
 use nix::sys::signal::Signal;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 
 const PARTS: [&str; 3] = ["sixty", "thirty", "ten"];
@@ -142,6 +142,34 @@ fn assert_processes(recorded: &Recorded, processes: usize) {
     assert_eq!(in_a_child, processes > 1, "{}", recorded.said);
     let said = if processes == 1 { "in 1 process,".to_owned() } else { format!("in {processes} processes,") };
     assert!(recorded.said.contains(&said), "not {said}: {}", recorded.said);
+}
+
+#[test]
+fn whoever_was_named_is_recorded_and_nobody_else() {
+    let python = Python::first().unwrap().program("python");
+    // Two that are called alike, one of them with a worker, and one that is not.
+    let name = format!("till-{}", std::process::id());
+    let start =
+        |name: &str, children| Script::start_as(name, &python, "split.py", &["1000", children]).unwrap();
+    let (master, twin, other) = (start(&name, "1"), start(&name, "0"), start("another", "0"));
+    let worker = wait::until("the worker", || {
+        let children = format!("/proc/{0}/task/{0}/children", master.pid());
+        Ok(std::fs::read_to_string(children)?.trim().parse::<u32>().ok())
+    })
+    .unwrap();
+    let [of_master, of_other] = [&master, &other].map(|script| script.pid().to_string());
+    let by_name = (vec!["--name", &name], vec![master.pid(), worker, twin.pid()]);
+    let by_pid = (vec!["--pid", &of_master, "--pid", &of_other], vec![master.pid(), worker, other.pid()]);
+    for (who, expected) in [by_name, by_pid] {
+        let arguments = [&["-r", RATE, "-d", "1"][..], &who].concat();
+        let recorded = Recording::start("who.json", &arguments, &[]).unwrap().wait().unwrap();
+        assert!(recorded.status.success(), "{}", recorded.said);
+        let file: serde_json::Value = serde_json::from_slice(&recorded.file).unwrap();
+        let threads = file["threads"].as_array().unwrap().iter();
+        let seen: BTreeSet<u64> = threads.map(|thread| thread["pid"].as_u64().unwrap()).collect();
+        assert_eq!(seen, expected.into_iter().map(u64::from).collect(), "{who:?}: {}", recorded.said);
+        assert!(recorded.said.contains("in 3 processes,"), "{who:?}: {}", recorded.said);
+    }
 }
 
 #[test]

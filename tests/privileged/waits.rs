@@ -1,6 +1,7 @@
 //! `record --mode wall`, `gil` and `offcpu`: how long, where and for what threads wait, against what the program measures
 //! of itself; and threads in numbers, threads that never run, and processes that end while they wait.
 
+use harness::inspect::Usage;
 use harness::interpreter::Interpreter;
 use harness::place::{self, Python};
 use harness::record::{Recorded, Recording, Script};
@@ -37,18 +38,42 @@ impl Waits {
 
     /// Nanoseconds of stacks with this function, by state.
     fn by_state(&self, function: &str) -> BTreeMap<String, f64> {
+        self.sums(self.stacks().iter().filter(|stack| self.functions(stack).contains(&function)))
+    }
+
+    /// The same of one process.
+    fn by_state_of(&self, pid: u32, function: &str) -> BTreeMap<String, f64> {
+        self.sums(self.stacks_of(pid, function))
+    }
+
+    fn sums<'a>(&self, stacks: impl Iterator<Item = &'a Value>) -> BTreeMap<String, f64> {
         let mut sums = BTreeMap::new();
-        for stack in self.stacks().iter().filter(|stack| self.functions(stack).contains(&function)) {
+        for stack in stacks {
             *sums.entry(stack["state"].as_str().unwrap().to_owned()).or_default() +=
                 stack["nanoseconds"].as_u64().unwrap() as f64;
         }
         sums
     }
 
-    /// Pid and tid of the threads that have a stack with this function.
-    fn threads(&self, function: &str) -> BTreeSet<u64> {
-        let stacks = self.stacks().iter().filter(|stack| self.functions(stack).contains(&function));
-        stacks.map(|stack| stack["thread"].as_u64().unwrap()).collect()
+    /// Nanoseconds off the CPU of a process's stacks with this function.
+    fn away_of(&self, pid: u32, function: &str) -> f64 {
+        self.by_state_of(pid, function)
+            .iter()
+            .filter(|(state, _)| *state != "cpu")
+            .map(|(_, time)| time)
+            .sum()
+    }
+
+    fn stacks_of<'a>(&'a self, pid: u32, function: &str) -> impl Iterator<Item = &'a Value> {
+        self.stacks().iter().filter(move |stack| {
+            let thread = usize::try_from(stack["thread"].as_u64().unwrap()).unwrap();
+            self.file["threads"][thread]["pid"] == pid && self.functions(stack).contains(&function)
+        })
+    }
+
+    /// Threads of a process that have a stack with this function.
+    fn threads_of(&self, pid: u32, function: &str) -> BTreeSet<u64> {
+        self.stacks_of(pid, function).map(|stack| stack["thread"].as_u64().unwrap()).collect()
     }
 }
 
@@ -123,36 +148,70 @@ fn waits_are_as_long_as_the_program_measures() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Threads that wake each other, and as many that never do: each is there, for as long as it lived.
+/// Threads that a program has of each kind.
+const CROWDS: [usize; 3] = [1, 64, 500];
+
+/// Threads that wake again and again, and as many that never do: each is there, for as long as it lived, on builds of
+/// both kinds, with one lock for all interpreters and with one for each.
 #[test]
 fn threads_in_numbers() {
-    let python = Python::first().unwrap().program("python").display().to_string();
-    for threads in [64, 500] {
-        let script = Script::start(python.as_ref(), "crowd.py", &[&threads.to_string()]).unwrap();
-        let pid = script.pid().to_string();
-        for (idle, expected) in [(&["--idle"][..], threads), (&[][..], 0)] {
-            let arguments = [&["--mode", "wall", "--pid", &pid, "-d", "2"][..], idle].concat();
-            let recorded = Recording::start("crowd.json", &arguments, &[]).unwrap().wait().unwrap();
-            assert!(recorded.status.success(), "{}", recorded.said);
-            assert_nothing_lost(&recorded);
-            let waits = Waits::of(&recorded);
-            let duration = waits.file["about"]["duration_ns"].as_u64().unwrap() as f64;
-            assert_eq!(waits.threads("ticking").len(), threads, "{}", recorded.said);
-            assert_eq!(waits.threads("parked").len(), expected, "{}", recorded.said);
-            for function in ["ticking", "parked"] {
-                let whole: f64 =
-                    waits.by_state(function).iter().filter(|(s, _)| *s != "cpu").map(|(_, time)| time).sum();
-                let due = duration * waits.threads(function).len() as f64;
-                eprintln!("{threads} {function}: {:.2} s off the CPU of {:.2} s", whole / 1e9, due / 1e9);
-                assert!(whole <= due * (1.0 + TOLERANCE), "{function}: {whole} of {due}");
-                // What is missing is time on a CPU, and of that there is so much.
-                assert!(whole >= due * (1.0 - TOLERANCE) - 2.0 * duration, "{function}: {whole} of {due}");
+    let all = Interpreter::all().unwrap();
+    let builds = [(9, false), (11, true), (14, false), (15, true)].map(|(minor, shared)| {
+        let is = |one: &&Interpreter| (one.minor, one.shared, one.free_threaded) == (minor, shared, false);
+        all.iter().find(is).unwrap()
+    });
+    // Not all of them awake at once: there are thousands.
+    let crowd = |interpreter: &Interpreter, threads: usize| {
+        harness::interpreter::Script::start_with("crowd.py", |scratch| {
+            let mut command = interpreter.command("crowd.py", scratch);
+            command.args([&threads.to_string(), "0", "0.5"]);
+            Ok(command)
+        })
+        .unwrap()
+    };
+    let crowds: Vec<_> = builds
+        .iter()
+        .flat_map(|build| CROWDS.map(|threads| (build, threads, crowd(build, threads))))
+        .collect();
+    let cpu_ns = |pid: u32| Usage::of(pid).unwrap().cpu_seconds * 1e9;
+    let of_processes: Vec<String> =
+        crowds.iter().flat_map(|(_, _, script)| ["--pid".to_owned(), script.pid().to_string()]).collect();
+    let of_processes: Vec<&str> = of_processes.iter().map(String::as_str).collect();
+    for idle in [&["--idle"][..], &[]] {
+        let before: Vec<f64> = crowds.iter().map(|(_, _, script)| cpu_ns(script.pid())).collect();
+        let arguments = [&["--mode", "wall", "-d", "2"][..], &of_processes, idle].concat();
+        let recorded = Recording::start("crowd.json", &arguments, &[]).unwrap().wait().unwrap();
+        assert!(recorded.status.success(), "{}", recorded.said);
+        assert_nothing_lost(&recorded);
+        let waits = Waits::of(&recorded);
+        let duration = waits.file["about"]["duration_ns"].as_u64().unwrap() as f64;
+        for ((build, threads, script), before) in crowds.iter().zip(before) {
+            let pid = script.pid();
+            let expected = if idle.is_empty() { 0 } else { *threads };
+            assert_eq!(waits.threads_of(pid, "ticking").len(), *threads, "{build}: {}", recorded.said);
+            assert_eq!(waits.threads_of(pid, "parked").len(), expected, "{build}: {}", recorded.said);
+            // What is missing of those that tick was on a CPU, and so is what the clock of the kernel does not tell.
+            let on_cpu = cpu_ns(pid) - before + 2e7;
+            for (function, missing) in [("ticking", on_cpu), ("parked", 0.0)] {
+                let whole = waits.away_of(pid, function);
+                let due = duration * waits.threads_of(pid, function).len() as f64;
+                eprintln!(
+                    "{build}, {threads} {function}: {:.2} s off the CPU of {:.2} s",
+                    whole / 1e9,
+                    due / 1e9
+                );
+                assert!(whole <= due * (1.0 + TOLERANCE), "{build}: {function}: {whole} of {due}");
+                assert!(
+                    whole >= due * (1.0 - TOLERANCE) - missing,
+                    "{build}: {function}: {whole} of {due}, {missing} on a CPU"
+                );
             }
-            if idle.is_empty() {
-                // The main thread sleeps all the time, too.
-                let said = format!("left out: {} threads that slept all the time", threads + 1);
-                assert!(recorded.said.contains(&said), "no {said}: {}", recorded.said);
-            }
+        }
+        if idle.is_empty() {
+            // The main threads sleep all the time, too.
+            let asleep: usize = crowds.iter().map(|(_, threads, _)| threads + 1).sum();
+            let said = format!("left out: {asleep} threads that slept all the time");
+            assert!(recorded.said.contains(&said), "no {said}: {}", recorded.said);
         }
     }
 }
@@ -162,7 +221,7 @@ fn threads_in_numbers() {
 #[test]
 fn one_thread_at_a_time_holds_the_gil() {
     let python = Python::first().unwrap().program("python").display().to_string();
-    let script = Script::start(python.as_ref(), "crowd.py", &["4", "2"]).unwrap();
+    let script = Script::start(python.as_ref(), "pythons/crowd.py", &[".", "4", "2"]).unwrap();
     let pid = script.pid().to_string();
     let record = |mode: &str| {
         let arguments = ["--mode", mode, "--pid", &pid, "-d", "3", "-r", "999"];
@@ -188,17 +247,19 @@ fn one_thread_at_a_time_holds_the_gil() {
     assert!(away.by_state("burning").contains_key("gil"), "{:?}", away.by_state("burning"));
 }
 
-/// Every version keeps its lock elsewhere.
+/// Every version keeps its lock elsewhere. All in one recording.
 #[test]
 fn every_interpreter_tells_its_own_lock_from_others() {
-    for interpreter in Interpreter::all().unwrap() {
-        let script = harness::interpreter::Script::start(&interpreter, "contention.py").unwrap();
-        let pid = script.pid().to_string();
-        let arguments = ["--mode", "offcpu", "--pid", &pid, "-d", "1"];
-        let recorded = Recording::start("locks.json", &arguments, &[]).unwrap().wait().unwrap();
-        let waits = Waits::of(&recorded);
-        let (computing, locking) = (waits.by_state("computing"), waits.by_state("locking"));
-        let sleeping = waits.by_state("sleeping");
+    let interpreters = Interpreter::all().unwrap();
+    let scripts = harness::interpreter::Script::start_all(&interpreters, "contention.py").unwrap();
+    let pids: Vec<String> = scripts.iter().map(|script| script.pid().to_string()).collect();
+    let mut arguments = vec!["--mode", "offcpu", "-d", "3"];
+    pids.iter().for_each(|pid| arguments.extend(["--pid", pid]));
+    let recorded = Recording::start("locks.json", &arguments, &[]).unwrap().wait().unwrap();
+    let waits = Waits::of(&recorded);
+    for (interpreter, script) in interpreters.iter().zip(&scripts) {
+        let of = |function: &str| waits.by_state_of(script.pid(), function);
+        let (computing, locking, sleeping) = (of("computing"), of("locking"), of("sleeping"));
         eprintln!("{interpreter}: computing {computing:?}, locking {locking:?}, sleeping {sleeping:?}");
         if interpreter.free_threaded {
             // Nobody needs the lock, but the collector stops all threads, and they wait for it to end.

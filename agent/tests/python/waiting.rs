@@ -8,6 +8,10 @@ use pyapm_model::line::Frame;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Longer than anything takes on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Deserialize)]
 struct Thread {
@@ -85,7 +89,7 @@ fn check(interpreter: &Path) -> String {
     assert_eq!(symbols.counts(), Counts::default());
     let of_child = (0..500).find_map(|_| {
         let stack = parked_stack(child, child, &found, &ProcessMemory::new(child));
-        std::thread::sleep(std::time::Duration::from_millis(if stack.is_some() { 0 } else { 10 }));
+        std::thread::sleep(Duration::from_millis(if stack.is_some() { 0 } else { 10 }));
         stack
     });
     let of_child = of_child.unwrap_or_else(|| panic!("{}: no stack of the child", found.version));
@@ -138,7 +142,14 @@ fn no_stack_is_torn() {
         let memory = ProcessMemory::new(pid);
         let mut symbols = Symbols::new(Limits::default());
         let (mut shallow, mut deep, mut refused) = (0, 0, 0);
-        for attempt in 0..20_000 {
+        let end = Instant::now() + PATIENCE;
+        // A loaded machine may need many looks for one that falls into a sleep as a whole.
+        while shallow + deep + refused <= 3000 || shallow <= 20 || deep <= 20 {
+            assert!(
+                Instant::now() < end,
+                "{}: {shallow} shallow, {deep} deep, {refused} refused",
+                found.version
+            );
             let Some(frames) = parked_stack(pid, pid, &found, &memory) else {
                 refused += 1;
                 continue;
@@ -153,11 +164,7 @@ fn no_stack_is_torn() {
                 [("<module>", 27)] if shallow + deep == 0 => {}
                 other => panic!("{}: {other:?} is no stack of this program", found.version),
             }
-            if attempt > 3000 && shallow > 20 && deep > 20 {
-                break;
-            }
         }
         println!("{}: {shallow} shallow, {deep} deep, {refused} refused, 0 torn", found.version);
-        assert!(shallow > 20 && deep > 20, "{}", found.version);
     }
 }

@@ -133,22 +133,25 @@ pub mod status {
     pub const NO_FRAME: u16 = 3;
     /// A page of the target was not readable; the frames up to there are kept.
     pub const UNREADABLE: u16 = 4;
-    /// The stack goes on: beyond [`super::MAX_FRAMES`] frames, of which the innermost are kept, or for samples
-    /// beyond [`super::MAX_STEPS`] steps.
+    /// The stack goes on: beyond [`super::MAX_FRAMES`] frames, of which the innermost are kept, or for samples and
+    /// switches beyond [`super::MAX_STEPS`] and [`super::SWITCH_STEPS`] steps.
     pub const TRUNCATED: u16 = 5;
     /// No stack was wanted here.
     pub const NOT_ASKED: u16 = 6;
 }
 
-/// Frames that a stack holds which is taken anywhere but in the sampling program.
+/// Frames that a stack holds which is taken anywhere but for a sample or a switch.
 pub const MAX_FRAMES: usize = 256;
-/// Frames that a sample's stack holds. A deeper one keeps its two ends: the innermost [`INNER_FRAMES`], and nearly as
+/// Frames that the stack of a sample, or of a switch, holds. A deeper one keeps its two ends: the innermost [`INNER_FRAMES`], and nearly as
 /// many of the outermost as are left of these.
 pub const DEEP_FRAMES: usize = 4096;
 /// Innermost frames that are kept of a stack of more than [`DEEP_FRAMES`].
 pub const INNER_FRAMES: usize = 3072;
 /// Steps after which a walk gives up: a step is a frame of Python's, or one of the interpreter's own.
 pub const MAX_STEPS: usize = 32_768;
+/// The same of a switch: nobody else can put a thread on that CPU as long as the walk lasts, and there may be any number
+/// of switches a second. Stacks of [`DEEP_FRAMES`] are whole, with as many of the interpreter's own frames between them.
+pub const SWITCH_STEPS: usize = 8192;
 /// Most frames that one record carries.
 pub const PART_FRAMES: usize = 512;
 

@@ -6,9 +6,9 @@ use harness::interpreter::{Interpreter, Script};
 use harness::record::Recording;
 use pyapm::intake::StackStatus;
 use pyapm::symbols;
-use pyapm_wire::python::{DEEP_FRAMES, INNER_FRAMES};
+use pyapm_wire::python::{DEEP_FRAMES, INNER_FRAMES, SWITCH_STEPS};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Functions and how often they stand in a row, innermost first.
 type Runs = Vec<(String, usize)>;
@@ -104,4 +104,45 @@ fn the_gap_is_a_frame_of_the_recording() {
         assert!(seen.contains_key(&down), "{down}: {seen:?}, {}", recorded.said);
     }
     assert_eq!(seen.keys().filter(|depth| **depth > 20_000).count(), 0, "{seen:?}");
+}
+
+/// Of waits, too: those of which the kernel half tells, and those of threads that sleep all the time and are read from outside.
+#[test]
+fn waits_are_as_deep_as_samples() {
+    for (naps, idle) in [("naps", &[][..]), ("sleeps", &["--idle"][..])] {
+        let interpreter = Interpreter::of_machine().unwrap();
+        let script = Script::start_with("depth.py", |scratch| {
+            let mut command = interpreter.command("depth.py", scratch);
+            command.arg(naps);
+            Ok(command)
+        })
+        .unwrap();
+        let truths = truths(&script);
+        let pid = script.pid().to_string();
+        let arguments = [&["--pid", &pid, "--mode", "offcpu", "-d", "2"][..], idle].concat();
+        let recorded = Recording::start("deep.folded", &arguments, &[]).unwrap().wait().unwrap();
+        assert!(recorded.status.success() && recorded.said.contains("lost: 0"), "{}", recorded.said);
+        // Frames, and those of them that a mark stands for.
+        let mut seen: BTreeSet<(usize, usize)> = BTreeSet::new();
+        for (frames, _) in recorded.folded().unwrap() {
+            let mark = frames.iter().find(|frame| frame.starts_with("[... "));
+            let left_out: usize = mark.map_or(0, |mark| {
+                mark.trim_start_matches("[... ").split(' ').next().unwrap().parse().unwrap()
+            });
+            let down = frames.iter().filter(|frame| frame.starts_with("down")).count();
+            if !frames.iter().any(|frame| frame.starts_with("[outer frames")) {
+                seen.insert((down + left_out, left_out));
+            }
+        }
+        for truth in truths.values() {
+            let down = truth.iter().filter(|name| *name == "down").count();
+            // The caller of `down`, and what sleeps.
+            let is_whole = truth.len() + 1 <= DEEP_FRAMES;
+            // A switch gives up after so many steps.
+            if down <= SWITCH_STEPS || naps == "sleeps" {
+                let found = seen.iter().any(|(all, left_out)| *all == down && (*left_out == 0) == is_whole);
+                assert!(found, "{naps}, {down} deep: {seen:?}, {}", recorded.said);
+            }
+        }
+    }
 }

@@ -3,12 +3,14 @@
 use super::sampler::{Named, Sampler};
 use harness::interpreter::{Interpreter, Script};
 use pyapm::symbols;
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Distinct pairs of code object and instruction, of each interpreter.
-const PAIRS: usize = 1_200;
+/// Distinct pairs of code object and instruction, of each interpreter at least.
+const PAIRS: usize = 2_000;
+/// The same of all together: where there are few interpreters, each gives more.
+const ALL_PAIRS: usize = 20_000;
 /// As fast as a build without optimisation takes them.
 const RATE: u32 = 4_000;
 
@@ -49,63 +51,66 @@ fn differences(stack: &Named, codes: &HashMap<u64, Code>) -> Vec<String> {
     wrong
 }
 
+/// The code objects that a program has told of.
+fn truth(script: &Script) -> HashMap<u64, Code> {
+    let text = std::fs::read(script.folder().join("truth.json")).unwrap();
+    let truth: Vec<Truth> = serde_json::from_slice(&text).unwrap();
+    let codes = truth
+        .into_iter()
+        .map(|(address, function, file, first, lines)| (address, Code { function, file, first, lines }));
+    codes.collect()
+}
+
+/// What was found of one program.
+#[derive(Default)]
+struct Found {
+    pairs: BTreeSet<(u64, i32)>,
+    wrong: BTreeSet<String>,
+    samples: u64,
+    frames: u64,
+}
+
 #[test]
 fn every_sampled_line_is_the_interpreters_own() {
     let interpreters = Interpreter::all().unwrap();
-    // A few at a time: each shall come far in its round of the library.
-    let mut report = Vec::new();
-    for group in interpreters.chunks(9) {
-        let scripts = Script::start_all(group, "lines.py").unwrap();
-        let pids: Vec<u32> = scripts.iter().map(Script::pid).collect();
-        let truths: HashMap<u32, HashMap<u64, Code>> = scripts
-            .iter()
-            .map(|script| {
-                let text = std::fs::read(script.folder().join("truth.json")).unwrap();
-                let truth: Vec<Truth> = serde_json::from_slice(&text).unwrap();
-                let codes = truth.into_iter().map(|(address, function, file, first, lines)| {
-                    (address, Code { function, file, first, lines })
-                });
-                (script.pid(), codes.collect())
-            })
-            .collect();
-        let pairs: RefCell<BTreeMap<u32, BTreeSet<(u64, i32)>>> = RefCell::default();
-        let samples = Cell::new(0_u64);
-        let frames = Cell::new(0_u64);
-        let wrong: RefCell<BTreeSet<String>> = RefCell::default();
+    let scripts = Script::start_all_paused(&interpreters, "lines.py").unwrap();
+    let pids: Vec<u32> = scripts.iter().map(Script::pid).collect();
+    let each = PAIRS.max(ALL_PAIRS.div_ceil(interpreters.len()));
+    let mut sampler = Sampler::start(&pids, RATE).unwrap();
+    let mut all = 0;
+    // One after the other: each shall come far in its round of the library, on however slow a machine.
+    for (interpreter, script) in interpreters.iter().zip(&scripts) {
+        let codes = truth(script);
+        let found: RefCell<Found> = RefCell::default();
         let checked: RefCell<HashMap<*const Named, Arc<Named>>> = RefCell::default();
-        let mut sampler = Sampler::start(&pids, RATE).unwrap();
+        script.resume().unwrap();
         sampler.sample(
             "pairs of code object and instruction",
             |sample| {
-                let Some(stack) = sample.stack else { return };
-                samples.set(samples.get() + 1);
-                frames.set(frames.get() + stack.raw.len() as u64);
+                let Some(stack) = sample.stack.filter(|_| sample.pid == script.pid()) else { return };
+                let mut found = found.borrow_mut();
+                found.samples += 1;
+                found.frames += stack.raw.len() as u64;
                 if checked.borrow_mut().insert(Arc::as_ptr(&stack), Arc::clone(&stack)).is_none() {
-                    let mut pairs = pairs.borrow_mut();
-                    pairs
-                        .entry(sample.pid)
-                        .or_default()
-                        .extend(stack.raw.iter().map(|raw| (raw.code, raw.instruction)));
-                    let found = differences(&stack, &truths[&sample.pid]);
-                    let name = &group[pids.iter().position(|pid| *pid == sample.pid).unwrap()];
-                    wrong.borrow_mut().extend(found.into_iter().map(|what| format!("{name}: {what}")));
+                    found.pairs.extend(stack.raw.iter().map(|raw| (raw.code, raw.instruction)));
+                    found.wrong.extend(differences(&stack, &codes));
                 }
             },
-            || pids.iter().all(|pid| pairs.borrow().get(pid).is_some_and(|pairs| pairs.len() >= PAIRS)),
+            || found.borrow().pairs.len() >= each || !found.borrow().wrong.is_empty(),
         );
-        for (interpreter, pid) in group.iter().zip(&pids) {
-            report.push(format!("{interpreter}: {} pairs", pairs.borrow()[pid].len()));
-        }
-        let wrong = wrong.into_inner();
-        let unnamed = sampler.unnamed();
-        report.push(format!(
-            "{} samples, {} frames; {} wrong; {unnamed:?}",
-            samples.get(),
-            frames.get(),
-            wrong.len()
-        ));
-        let first: Vec<&String> = wrong.iter().take(20).collect();
-        assert!(wrong.is_empty(), "{} wrong, such as {first:#?}\n{}", wrong.len(), report.join("\n"));
+        script.pause().unwrap();
+        let found = found.into_inner();
+        all += found.pairs.len();
+        eprintln!(
+            "{interpreter}: {} pairs in {} samples of {} frames; {} wrong",
+            found.pairs.len(),
+            found.samples,
+            found.frames,
+            found.wrong.len()
+        );
+        let first: Vec<&String> = found.wrong.iter().take(20).collect();
+        assert!(found.wrong.is_empty(), "{interpreter}: {} wrong, such as {first:#?}", found.wrong.len());
     }
-    eprintln!("{}", report.join("\n"));
+    eprintln!("{all} pairs of {} interpreters; {:?}", interpreters.len(), sampler.unnamed());
+    assert!(all >= ALL_PAIRS, "{all}");
 }

@@ -19,6 +19,8 @@ pub enum Contender {
 
 pub const ALL: [Contender; 4] =
     [Contender::Pyapm, Contender::PySpy, Contender::PySpyNonblocking, Contender::Tachyon];
+/// Those whose stacks are whole, or meant to be: what the others cost is beside the point.
+pub const WHOLE: [Contender; 3] = [Contender::Pyapm, Contender::PySpy, Contender::Tachyon];
 
 /// A recording that is to be made.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +89,12 @@ impl Contender {
             command.arg("--nonblocking");
         }
         Ok(command)
+    }
+
+    /// Whether it has begun, where it says so.
+    #[must_use]
+    pub fn has_begun(self, said: &str) -> bool {
+        self != Self::Pyapm || said.contains("recording")
     }
 
     /// The functions of each stack that was written, outermost first, and how often it was seen.

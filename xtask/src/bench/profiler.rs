@@ -1,7 +1,7 @@
 //! What profilers cost the program that they look at, and how many of their stacks cannot be: pyapm against py-spy and
 //! Tachyon, in turns with runs without any. All look at the same process of the same interpreter.
 
-use super::contenders::{ALL, Contender, FILE, Order};
+use super::contenders::{ALL, Contender, FILE, Order, WHOLE};
 use super::figures::{self, median};
 use super::overhead::machine;
 use crate::demo::interrupt;
@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use harness::guard::Guard;
 use harness::inspect::Usage;
 use harness::interpreter::{Interpreter, Script};
+use harness::wait;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -21,17 +22,19 @@ use std::time::{Duration, Instant};
 
 /// Of the interpreter that all contenders can look at.
 const MINOR: u8 = 15;
-/// A profiler reads symbols and threads first.
-const SETTLES: Duration = Duration::from_secs(2);
+/// A profiler reads symbols and threads first, which not all of them say that they have done.
+const SETTLES: Duration = Duration::from_millis(1500);
+/// Length of a recording of the program whose leaves have one caller each.
+const FLUTTERS: u32 = 10;
 
-/// How much is measured.
+/// How much is measured. As it is, some ten minutes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Size {
     /// Times that each profiler has its turn
     #[arg(long, default_value_t = 3)]
     rounds: u32,
     /// Length of each turn
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 2)]
     seconds: u32,
     /// Samples a second
     #[arg(long, value_delimiter = ',', default_values_t = [100, 1000])]
@@ -68,10 +71,10 @@ pub fn run(size: &Size) -> Result<()> {
         Interpreter::all()?.into_iter().find(|one| one.minor == MINOR && !one.shared && !one.free_threaded);
     let interpreter = interpreter.context("no static Python 3.15")?;
     let mut table = String::from("| threads | depth | rate |");
-    for contender in ALL {
+    for contender in WHOLE {
         write!(table, " {}: slowdown | its CPU |", contender.name())?;
     }
-    write!(table, "\n|---|---|---|{}\n", "---|---|".repeat(ALL.len()))?;
+    write!(table, "\n|---|---|---|{}\n", "---|---|".repeat(WHOLE.len()))?;
     for &threads in &size.threads {
         for &depth in &size.depths {
             for &rate in &size.rates {
@@ -84,11 +87,11 @@ pub fn run(size: &Size) -> Result<()> {
             }
         }
     }
-    let impossible = flutter(&interpreter, size)?;
+    let impossible = flutter(&interpreter, FLUTTERS.min(size.seconds * size.rounds * 2))?;
     let joined = |numbers: &[u32]| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let section = format!(
         "Slowdown of a program of which one thread computes and the others wait, all equally deep, and cores that the \
-         profiler kept busy: medians of {} turns of {} s, in turns with runs without a profiler; {interpreter}.\n\n{table}\n\
+         profiler kept busy: medians of {} turns of {} s, each between two as long without a profiler; {interpreter}.\n\n{table}\n\
          {impossible}\n{}.\n\nMeasured by `cargo xtask bench profiler --rounds {} --seconds {} --rates {} --threads {} \
          --depths {}`.\n",
         size.rounds,
@@ -122,18 +125,20 @@ fn burden(interpreter: &Interpreter, threads: u32, depth: u32, rate: u32, size: 
         Ok(command)
     })?;
     let length = Duration::from_secs(size.seconds.into());
-    let mut all = vec![Turns::default(); ALL.len()];
+    let mut all = vec![Turns::default(); WHOLE.len()];
+    // What follows one turn comes before the next.
+    let mut before = speed(script.folder(), length)?;
     for round in 0..size.rounds as usize {
-        for place in 0..ALL.len() {
+        for place in 0..WHOLE.len() {
             // Each begins a round in its turn, so that none is always the first after another.
-            let number = (round + place) % ALL.len();
-            let (Some(contender), Some(turns)) = (ALL.get(number), all.get_mut(number)) else { continue };
-            let before = speed(script.folder(), length)?;
-            let attempt = attached(*contender, &script, rate, size.seconds);
-            let after = speed(script.folder(), length)?;
+            let number = (round + place) % WHOLE.len();
+            let (Some(contender), Some(turns)) = (WHOLE.get(number), all.get_mut(number)) else { continue };
+            let attempt = attached(*contender, &script, rate, length);
+            let between = before;
+            before = speed(script.folder(), length)?;
             match attempt {
                 Ok((speed, cores)) => {
-                    turns.slowdown.push(1.0 - speed / f64::midpoint(before, after));
+                    turns.slowdown.push(1.0 - speed / f64::midpoint(between, before));
                     turns.cores.push(cores);
                 }
                 Err(error) if *contender == Contender::Pyapm => return Err(error),
@@ -146,16 +151,20 @@ fn burden(interpreter: &Interpreter, threads: u32, depth: u32, rate: u32, size: 
 }
 
 /// The program's speed and the profiler's cores while it records.
-fn attached(contender: Contender, script: &Script, rate_hz: u32, seconds: u32) -> Result<(f64, f64)> {
+fn attached(contender: Contender, script: &Script, rate_hz: u32, length: Duration) -> Result<(f64, f64)> {
     // It must not end by itself before its turn does.
-    let seconds = seconds + 60;
+    let seconds = u32::try_from(length.as_secs())? + 120;
     let order = Order { pid: script.pid(), rate_hz, seconds, folder: script.folder() };
     let log = script.folder().join("profiler.log");
     let mut profiler = Guard::start(&mut contender.command(order)?, &log, None)?;
+    wait::until("the profiler to begin", || {
+        profiler.check_alive()?;
+        Ok(contender.has_begun(&profiler.log()).then_some(()))
+    })?;
     std::thread::sleep(SETTLES);
     profiler.check_alive()?;
     let (began, before) = (Instant::now(), Usage::of(profiler.pid())?);
-    let speed = speed(script.folder(), Duration::from_secs(u64::from(seconds) - 60))?;
+    let speed = speed(script.folder(), length)?;
     let after = Usage::of(profiler.pid())?;
     profiler.check_alive()?;
     Ok((speed, (after.cpu_seconds - before.cpu_seconds) / began.elapsed().as_secs_f64()))
@@ -177,14 +186,14 @@ fn rounds(folder: &Path) -> Result<u64> {
 }
 
 /// Stacks that cannot be, of a program whose leaves have one caller each.
-fn flutter(interpreter: &Interpreter, size: &Size) -> Result<String> {
+fn flutter(interpreter: &Interpreter, seconds: u32) -> Result<String> {
     const RATE: u32 = 1000;
     let mut table = String::from(
         "| flutter, 1,000 Hz | samples | impossible stacks | samples lost, by its own account |\n|---|---|---|---|\n",
     );
     let script = Script::start(interpreter, "flutter.py")?;
     for contender in ALL {
-        let row = fluttering(contender, &script, RATE, size.seconds * size.rounds);
+        let row = fluttering(contender, &script, RATE, seconds);
         match row {
             Ok((samples, impossible, lost)) => {
                 let share = 100.0 * impossible as f64 / (samples.max(1)) as f64;

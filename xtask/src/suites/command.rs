@@ -15,6 +15,8 @@ pub enum Suite {
     Unprivileged,
     /// Those that attach: root, or sudo
     Privileged,
+    /// 20,000 stacks of each version of CPython at 1,000 Hz, none of them torn: more than a minute, so not part of the others
+    Torn,
     /// Other kernels, in virtual machines
     Kernels,
 }
@@ -45,7 +47,7 @@ pub fn run(suite: Option<Suite>, all: bool) -> Result<()> {
     for environment in python::not_here() {
         eprintln!("not run: tests on `{environment}`, for which this machine has no interpreter");
     }
-    if timings.iter().any(|(name, _)| *name == "privileged") {
+    if timings.iter().any(|(name, _)| ["privileged", "torn"].contains(name)) {
         eprintln!("==> interpreters of the tests of stacks");
         for line in harness::interpreter::closing_lines() {
             eprintln!("{line}");
@@ -68,6 +70,9 @@ fn steps(suite: Option<Suite>, all: bool) -> Vec<Step> {
     if matches!(suite, None | Some(Suite::Privileged)) {
         steps.push(("privileged", Box::new(privileged)));
         steps.push(("package", Box::new(package)));
+    }
+    if suite == Some(Suite::Torn) {
+        steps.push(("torn", Box::new(torn)));
     }
     if matches!(suite, None | Some(Suite::Kernels)) {
         steps.push(("kernels", Box::new(move || kernels::run(all))));
@@ -100,7 +105,14 @@ fn unprivileged() -> Result<()> {
     workspace::run(workspace::cargo().args(["test", "--package", "pyapm-tests", "--test", "unprivileged"]))
 }
 
-fn privileged() -> Result<()> {
+fn torn() -> Result<()> {
+    prepare()?;
+    let test = "pythons::flutter::no_stack_is_torn_and_none_is_lost".to_owned();
+    workspace::run(attaching(&[test]).arg("--nocapture").env("PYAPM_TEST_TORN", "1"))
+}
+
+/// What the tests that attach need.
+fn prepare() -> Result<()> {
     build()?;
     if !privilege::is_root() {
         if !privilege::sudo_works() {
@@ -108,6 +120,11 @@ fn privileged() -> Result<()> {
         }
         eprintln!("not root: the tests run through `sudo`");
     }
+    Ok(())
+}
+
+fn privileged() -> Result<()> {
+    prepare()?;
     let unsteady = again::run(attaching(&[]), attaching, &mut std::io::stdout())?;
     if !unsteady.is_empty() {
         eprintln!("==> UNSTEADY: failed among the others and passed alone: {}", unsteady.join(", "));
@@ -129,8 +146,11 @@ fn attaching(names: &[String]) -> Command {
     command
 }
 
-/// The binary that a user would have.
+/// The binary that a user would have; none is built when the variable of [`harness::place::binary`] names one.
 pub fn build() -> Result<()> {
+    if std::env::var_os("PYAPM_BINARY").is_some() {
+        return Ok(());
+    }
     workspace::run(workspace::cargo().args(["build", "--release", "--package", "pyapm"]))
 }
 
@@ -157,5 +177,6 @@ mod tests {
         ];
         assert_eq!(names(None), all);
         assert_eq!(names(Some(Suite::Privileged)), ["setup", "privileged", "package"]);
+        assert_eq!(names(Some(Suite::Torn)), ["setup", "torn"]);
     }
 }

@@ -13,6 +13,12 @@ pub(super) struct Window {
     pub(super) ended_ns: u64,
 }
 
+impl Window {
+    pub(super) fn has(self, time_ns: u64) -> bool {
+        (self.began_ns..=self.ended_ns).contains(&time_ns)
+    }
+}
+
 impl Default for Window {
     fn default() -> Self {
         Self { began_ns: 0, ended_ns: u64::MAX }

@@ -2,15 +2,15 @@
 //! they wait for, is read from outside, of each thread that provably does not run meanwhile.
 
 use super::away;
-use crate::intake::{Left, StackStatus};
+use crate::intake::{Gap, Left, StackStatus};
 use crate::pipeline::clock::monotonic_ns;
 use crate::profile::State;
 use crate::python::{
-    Interpreter, Objects, ProcessMemory, StackOfThread, ThreadState, by_tid, stack_of_thread, thread_states,
-    while_parked,
+    Chain, Interpreter, Objects, ProcessMemory, StackOfThread, ThreadState, by_tid, stack_of_thread,
+    thread_states, while_parked,
 };
 use crate::targets::{Descriptors, Place, ProcFs, SystemCall, Waits};
-use pyapm_wire::python::{Frame, MAX_FRAMES};
+use pyapm_wire::python::{DEEP_FRAMES, Frame, INNER_FRAMES};
 
 /// Threads of one process that are looked at.
 const MAX_THREADS: usize = 16_384;
@@ -25,8 +25,9 @@ pub(super) struct Parked {
     pub(super) taken_ns: u64,
     pub(super) state: State,
     pub(super) holds_gil: bool,
-    /// Innermost first; with `status` as the kernel half would give them.
+    /// Innermost first; with `gap` and `status` as the kernel half would give them.
     pub(super) frames: Vec<Frame>,
+    pub(super) gap: Option<Gap>,
     pub(super) status: StackStatus,
 }
 
@@ -74,7 +75,7 @@ impl Look<'_> {
             (Some(thread), Some(found)) => self.gil(thread, found.tstate, call.as_ref()),
             _ => (false, false),
         };
-        let (frames, status) = stack(thread.is_some(), found);
+        let (frames, gap, status) = stack(thread.is_some(), found);
         let arguments = call.map_or([0; 3], |call| {
             let [first, second, third, ..] = call.arguments;
             [first, second, third]
@@ -93,7 +94,7 @@ impl Look<'_> {
             waits_for_gil,
         };
         let taken_ns = monotonic_ns();
-        Some(Parked { tid, taken_ns, state: away::state(&left), holds_gil, frames, status })
+        Some(Parked { tid, taken_ns, state: away::state(&left), holds_gil, frames, gap, status })
     }
 
     /// Whether it holds the lock of its interpreter, and whether it waits for it.
@@ -124,17 +125,48 @@ impl Look<'_> {
     }
 }
 
-fn stack(has_state: bool, found: Option<StackOfThread>) -> (Vec<Frame>, StackStatus) {
+fn stack(has_state: bool, found: Option<StackOfThread>) -> (Vec<Frame>, Option<Gap>, StackStatus) {
     let Some(found) = found else {
         let status = if has_state { StackStatus::Unreadable } else { StackStatus::NoThreadState };
-        return (Vec::new(), status);
+        return (Vec::new(), None, status);
     };
-    let mut frames: Vec<Frame> = found.chain.frames.iter().map(|found| found.frame).collect();
-    let status = match frames.len() {
-        0 => StackStatus::NoFrame,
-        length if length > MAX_FRAMES => StackStatus::Truncated,
-        _ => StackStatus::Complete,
-    };
-    frames.truncate(MAX_FRAMES);
-    (frames, status)
+    let (frames, gap) = ends(found.chain);
+    let status = if frames.is_empty() { StackStatus::NoFrame } else { StackStatus::Complete };
+    (frames, gap, status)
+}
+
+/// Of a stack that is too deep its two ends, where the kernel half cuts it.
+fn ends(chain: Chain) -> (Vec<Frame>, Option<Gap>) {
+    let mut frames: Vec<Frame> = chain.frames.iter().map(|found| found.frame).collect();
+    if chain.left_out == 0 && frames.len() <= DEEP_FRAMES {
+        return (frames, None);
+    }
+    let outer = frames.len().saturating_sub(DEEP_FRAMES - INNER_FRAMES).max(INNER_FRAMES);
+    let left_out = chain.left_out + frames.drain(INNER_FRAMES..outer).len();
+    (frames, Some(Gap { after: INNER_FRAMES, frames: u32::try_from(left_out).unwrap_or(u32::MAX) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::python::FrameAt;
+
+    #[test]
+    fn deep_stacks_keep_their_ends() {
+        let chain = |kept: usize, left_out: usize| {
+            let frame = |number| Frame { code: number, instruction: 0, identity: 0 };
+            let frames = (0..kept as u64).map(|number| FrameAt { address: 0, frame: frame(number) });
+            ends(Chain { frames: frames.collect(), left_out })
+        };
+        let (frames, gap) = chain(DEEP_FRAMES, 0);
+        assert_eq!((frames.len(), gap), (DEEP_FRAMES, None));
+        for (kept, left_out) in [(DEEP_FRAMES + 1, 0), (Chain::MAX_KEPT, 0), (Chain::MAX_KEPT, 70)] {
+            let (frames, gap) = chain(kept, left_out);
+            let gap = gap.unwrap();
+            assert_eq!((frames.len(), gap.after), (DEEP_FRAMES, INNER_FRAMES));
+            assert_eq!(frames.len() + gap.frames as usize, kept + left_out);
+            assert_eq!(frames[INNER_FRAMES - 1].code, INNER_FRAMES as u64 - 1);
+            assert_eq!(frames[DEEP_FRAMES - 1].code, kept as u64 - 1);
+        }
+    }
 }

@@ -335,9 +335,10 @@ impl Recorder {
 
     /// Takes the probes away, so that nothing more is seen, and drains what had been.
     pub(super) fn stop(&mut self) {
+        // What follows takes its time, and none of it is recorded.
+        self.window.ended_ns = monotonic_ns();
         self.skipped = self.skipped();
         self.compiled = self.members.iter().filter(|(pid, member)| member.may_be_compiled(**pid)).count();
-        self.window.ended_ns = monotonic_ns();
         self.probes = None;
         while self.turn() {}
         // A program that was still running on another CPU may have written after the drain began.
@@ -345,6 +346,11 @@ impl Recorder {
         if self.choices.mode.follows_waits() {
             self.end_waits();
         }
+    }
+
+    /// How long it was, once it has been stopped: waits are cut to this time.
+    pub(super) fn duration_ns(&self) -> u64 {
+        self.window.ended_ns.saturating_sub(self.window.began_ns)
     }
 
     /// Programs that the kernel did not run, and how often: what they would have told is lost.
@@ -570,6 +576,9 @@ impl Taker<'_> {
     }
 
     fn sample(&mut self, event: &Event<'_>, stack: Option<StackId>, status: StackStatus, holds_gil: bool) {
+        if !self.window.has(event.time_ns) {
+            return; // While sleepers were looked for, or the probes taken away.
+        }
         if status == StackStatus::NoLayout {
             self.apart.not_python += 1;
             return;

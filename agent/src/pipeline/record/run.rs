@@ -131,7 +131,6 @@ async fn take(options: &RecordOptions) -> anyhow::Result<Recorded> {
             tokio::task::yield_now().await;
         }
     };
-    let duration_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
     recorder.stop();
     progress.clear();
     let about = About {
@@ -139,7 +138,7 @@ async fn take(options: &RecordOptions) -> anyhow::Result<Recorded> {
         mode: options.mode,
         rate_hz: options.rate_hz,
         started_ns,
-        duration_ns,
+        duration_ns: recorder.duration_ns(),
     };
     Ok(Recorded { recorder, about, program })
 }

@@ -34,7 +34,7 @@ impl Recorder {
             let place = if thread.frames.is_empty() {
                 taker.place(pid, None, thread.status)
             } else {
-                taker.named(pid, interpreter, &thread.frames, None, thread.status)
+                taker.named(pid, interpreter, &thread.frames, thread.gap, thread.status)
             };
             let parked::Parked { tid, taken_ns, state, holds_gil, .. } = thread;
             if let Some(member) = taker.members.get_mut(&pid) {
