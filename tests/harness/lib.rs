@@ -9,6 +9,7 @@ pub mod echo;
 pub mod framework;
 pub mod guard;
 pub mod gunicorn;
+pub mod http2;
 pub mod inspect;
 pub mod interpreter;
 pub mod load;

@@ -1,6 +1,6 @@
 """A WSGI application that asks databases, caches and other servers through one driver a path, and does nothing else.
 
-    PG_PORT=... MY_PORT=... REDIS_PORT=... MEMCACHED_PORT=... HTTP_PORT=... gunicorn drivers:application
+    PG_PORT=... MY_PORT=... REDIS_PORT=... MEMCACHED_PORT=... HTTP_PORT=... HTTP2_PORT=... HTTP2_TLS_PORT=... gunicorn drivers:application
 
 Each path runs its calls one after the other, and each call stands on a line of its own with a mark (`# call: NAME`).
 Connections are those of the worker, made when it comes up, but for the paths below `/fresh/`, which make their own.
@@ -11,22 +11,7 @@ Drivers that are not installed answer 501.
 import importlib
 import os
 
-HOST = "127.0.0.1"
-
-
-def port(name):
-    return int(os.environ[name])
-
-
-class fails:
-    """Calls that must fail, do: their error is what is looked at."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        assert kind is not None, "it did not fail"
-        return issubclass(kind, Exception)
+from servers_of_drivers import HOST, fails, http2_base, port
 
 
 def psycopg2(connection):
@@ -145,7 +130,8 @@ def redis_connect():
 def urllib(_):
     from urllib.request import urlopen
 
-    urlopen(f"http://{HOST}:{port('HTTP_PORT')}/download/5000?secret=1").read()  # call: urllib get
+    # Each is a connection of its own; this host has to be looked up.
+    urlopen(f"http://localhost:{port('HTTP_PORT')}/download/5000?secret=1").read()  # call: urllib get
     with fails():
         urlopen(f"http://{HOST}:{port('HTTP_PORT')}/status/503")  # call: urllib error
 
@@ -165,6 +151,23 @@ def httpx(client):
 
 def httpx_connect():
     return importlib.import_module("httpx").Client(trust_env=False)
+
+
+def http2(client):
+    client.get("/download/70000?secret=1")  # call: http2 get
+    client.post("/echo", content=b"secret")  # call: http2 post
+    client.get("/status/503")  # call: http2 error
+    with client.stream("GET", "/download/200000") as answer:  # call: http2 stream
+        assert sum(len(piece) for piece in answer.iter_bytes()) == 200000
+
+
+def http2_connect(tls=False):
+    # Without HTTP/1 it speaks HTTP/2 at once, also where no TLS agrees on it.
+    httpx = importlib.import_module("httpx")
+    importlib.import_module("h2")
+    client = httpx.Client(base_url=http2_base(tls), http1=False, http2=True, verify=False, trust_env=False)
+    client.get("/")
+    return client
 
 
 def sqlite3(connection):
@@ -235,6 +238,8 @@ PATHS = {
     "urllib": (lambda: None, urllib),
     "requests": (requests_connect, requests),
     "httpx": (httpx_connect, httpx),
+    "http2": (http2_connect, http2),
+    "http2-tls": (lambda: http2_connect(True), http2),
     "sqlite3": (sqlite3_connect, sqlite3),
     "sqlite3-counted": (sqlite3_counted_connect, sqlite3_counted),
 }
