@@ -19,6 +19,8 @@ pub(crate) mod manner {
     pub(crate) const REQUESTS: u32 = 1;
     /// Anything else: only the first bytes of each call are carried.
     pub(crate) const OTHER: u32 = 2;
+    /// The process has begun to speak HTTP/2 as a client: messages begin anywhere in what one call moves.
+    pub(crate) const STREAMS: u32 = 3;
 }
 
 pub(crate) const S_IFMT: u16 = 0o170_000;

@@ -26,6 +26,7 @@ pub mod server;
 pub mod servers;
 pub mod service;
 pub mod source;
+pub mod stores;
 pub mod tmux;
 pub mod traceback;
 pub mod wait;

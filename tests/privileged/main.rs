@@ -26,6 +26,7 @@ mod service;
 mod socket;
 mod spans;
 mod stacks;
+mod stores;
 mod streaming;
 mod tls;
 mod traces;

@@ -137,7 +137,7 @@ def urllib(_):
 
 
 def requests(session):
-    session.get(f"http://{HOST}:{port('HTTP_PORT')}/chunked/3?secret=1")  # call: requests get
+    session.get(f"http://{HOST}:{port('HTTP_PORT')}/chunked/1?secret=1")  # call: requests get
     session.post(f"http://{HOST}:{port('HTTP_PORT')}/echo", data="secret")  # call: requests post
 
 
@@ -184,6 +184,47 @@ def sqlite3_connect():
     connection.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT)")
     connection.executemany("INSERT INTO people VALUES (?, ?)", [(number, "a") for number in range(1, 10)])
     return connection
+
+
+def django(person):
+    assert len(person.objects.filter(id__lt=3)) == 2  # call: django select
+    assert person.objects.filter(id=9).update(name="secret") == 1  # call: django update
+
+
+def django_connect():
+    """A model of Django on SQLite; without routes, which this application has none of."""
+    from django.conf import settings
+    from django.db import connection, models
+
+    sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+    settings.configure(DATABASES={"default": sqlite}, USE_TZ=True)
+    importlib.import_module("django").setup()
+
+    class Person(models.Model):
+        id = models.IntegerField(primary_key=True)
+        name = models.TextField()
+
+        class Meta:
+            app_label = "people"
+            db_table = "people"
+
+    with connection.schema_editor() as editor:
+        editor.create_model(Person)
+    Person.objects.bulk_create([Person(id=number, name="a") for number in range(1, 10)])
+    return Person
+
+
+def mongodb(people):
+    assert len(list(people.find({"_id": {"$lt": 3}}))) == 2  # call: mongodb find
+    people.update_one({"_id": 9}, {"$set": {"name": "secret"}})  # call: mongodb update
+    with fails():
+        people.insert_one({"_id": 1, "name": "secret"})  # call: mongodb error
+
+
+def mongodb_connect():
+    people = importlib.import_module("pymongo").MongoClient(HOST, port("MONGODB_PORT")).shop.people
+    people.insert_many([{"_id": number, "name": "a"} for number in range(1, 10)])
+    return people
 
 
 def sqlite3_counted(connection):
@@ -241,6 +282,8 @@ PATHS = {
     "http2": (http2_connect, http2),
     "http2-tls": (lambda: http2_connect(True), http2),
     "sqlite3": (sqlite3_connect, sqlite3),
+    "django": (django_connect, django),
+    "mongodb": (mongodb_connect, mongodb),
     "sqlite3-counted": (sqlite3_counted_connect, sqlite3_counted),
 }
 OPEN = {}
