@@ -462,23 +462,32 @@ fn suspended_tasks_of_asyncio() {
 fn structs_full_of_garbage() {
     for python in place::interpreters().unwrap() {
         for what in ["state", "frame", "names"] {
-            for seed in 0..4 {
-                let folder = tempfile::tempdir().unwrap();
-                let mut command = Command::new(&python);
-                command.arg(place::workloads().join("scribbling.py")).args([&seed.to_string(), what]);
-                let mut scribbler = Guard::start(&mut command, &folder.path().join("log"), None).unwrap();
-                wait::until("the scribbler to be ready", || {
-                    scribbler.check_alive()?;
-                    Ok(scribbler.log().contains("ready").then_some(()))
-                })
-                .unwrap();
-                let output = pyapm(scribbler.pid(), &["--json", "--locals"]);
-                let stderr = String::from_utf8_lossy(&output.stderr);
-                let name = format!("{} {what} {seed}", python.display());
-                assert_eq!(output.status.code(), Some(0), "{name}: {stderr}");
-                let dump: Dump = serde_json::from_slice(&output.stdout).unwrap();
-                assert_eq!(dump.processes[0].threads.len(), 2, "{name}");
-            }
+            // Most of each is waiting for programs to start: they do so together.
+            std::thread::scope(|scope| {
+                for seed in 0..4 {
+                    let python = &python;
+                    scope.spawn(move || garbage(python, what, seed));
+                }
+            });
         }
     }
+}
+
+/// A dump of a process that writes over these structs of its own: it has its two threads, whatever their stacks look like.
+fn garbage(python: &Path, what: &str, seed: u32) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(python);
+    command.arg(place::workloads().join("scribbling.py")).args([&seed.to_string(), what]);
+    let mut scribbler = Guard::start(&mut command, &folder.path().join("log"), None).unwrap();
+    wait::until("the scribbler to be ready", || {
+        scribbler.check_alive()?;
+        Ok(scribbler.log().contains("ready").then_some(()))
+    })
+    .unwrap();
+    let output = pyapm(scribbler.pid(), &["--json", "--locals"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let name = format!("{} {what} {seed}", python.display());
+    assert_eq!(output.status.code(), Some(0), "{name}: {stderr}");
+    let dump: Dump = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(dump.processes[0].threads.len(), 2, "{name}");
 }

@@ -13,9 +13,10 @@ use pyapm_model::line::{Outcome, SpanKind};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-fn reported(report: &Report) -> PathCounts {
+/// Of one process, or of all.
+fn reported(report: &Report, pid: Option<u32>) -> PathCounts {
     let mut counts = PathCounts::new();
-    for transaction in &report.transactions {
+    for transaction in report.transactions.iter().filter(|one| pid.is_none_or(|pid| one.pid == pid)) {
         assert_eq!(transaction.outcome, Outcome::Complete, "{transaction:?}");
         let path = transaction.path.clone().expect("a path");
         *counts.entry((path, transaction.status.expect("a status"))).or_default() += 1;
@@ -97,7 +98,7 @@ fn requests_over_tls_are_counted_exactly() {
             let attach = Pyapm::attach(server.pid(), &[]).unwrap();
             let counts = server.tls_client(4, 50, close, &paths).unwrap().finish().unwrap();
             let report = attach.stop().unwrap();
-            assert_eq!(reported(&report), counts);
+            assert_eq!(reported(&report, None), counts);
             assert_no_losses(&report);
             assert_own_statements(&report);
             let with_peer = report.transactions.iter().filter(|one| one.client_address.is_some());
@@ -125,7 +126,7 @@ fn sessions_open_at_the_attach_are_followed_from_the_next_message_on() {
         let attach = Pyapm::attach(server.pid(), &[]).unwrap();
         let counts = client.finish().unwrap();
         let report = attach.stop().unwrap();
-        assert_eq!(reported(&report), counts);
+        assert_eq!(reported(&report, None), counts);
     }
 }
 
@@ -201,26 +202,37 @@ fn attaches_under_load_leave_nothing() {
 /// CPython calls `SSL_read` up to 3.9, `SSL_read_ex` from 3.10 on; OpenSSL is 1.1.1, 3.0, 3.5 and 3.6.
 #[test]
 fn every_python_with_its_own_openssl() {
-    for interpreter in Interpreter::all().unwrap() {
-        eprintln!("{interpreter}");
-        let script = Script::start_with("tls.py", |scratch| {
+    let interpreters = Interpreter::all().unwrap();
+    let start = |interpreter: &Interpreter| {
+        Script::start_with("tls.py", |scratch| {
             Certificate::make(scratch)?;
             Ok(interpreter.command("tls.py", scratch))
         })
-        .unwrap();
-        let attach = Pyapm::attach(script.pid(), &[]).unwrap();
+        .unwrap()
+    };
+    let scripts: Vec<Script> = interpreters.iter().map(start).collect();
+    // All at once: each with an OpenSSL of its own, in one library or another.
+    let others: Vec<String> =
+        scripts.iter().skip(1).flat_map(|script| ["--pid".to_owned(), script.pid().to_string()]).collect();
+    let others: Vec<&str> = others.iter().map(String::as_str).collect();
+    let attach = Pyapm::attach(scripts[0].pid(), &others).unwrap();
+    for script in &scripts {
         std::fs::write(script.folder().join("go"), "").unwrap();
+    }
+    for script in &scripts {
         wait::until("the requests to be answered", || {
             Ok(script.folder().join("done").exists().then_some(()))
         })
         .unwrap();
-        let report = attach.stop().unwrap();
-        let expected: PathCounts = (0..20)
-            .map(|number| ((format!("/a/{number}"), if matches!(number, 3 | 7) { 404 } else { 200 }), 2))
-            .collect();
-        assert_eq!(reported(&report), expected);
-        assert_no_losses(&report);
     }
+    let report = attach.stop().unwrap();
+    let expected: PathCounts = (0..20)
+        .map(|number| ((format!("/a/{number}"), if matches!(number, 3 | 7) { 404 } else { 200 }), 2))
+        .collect();
+    for (interpreter, script) in interpreters.iter().zip(&scripts) {
+        assert_eq!(reported(&report, Some(script.pid())), expected, "{interpreter}");
+    }
+    assert_no_losses(&report);
 }
 
 /// Two libraries in one process: the system's, which Python calls, and the one inside the wheel of pycurl.

@@ -87,7 +87,8 @@ fn inspect(pid: u32) -> Inspection {
         Ok(interpreter) => Inspection {
             loops: crate::python::event_loops(pid, &interpreter),
             agents: crate::frameworks::running_agents(&crate::python::ProcessMemory::new(pid), &interpreter)
-                .unwrap_or_default(),
+                .unwrap_or_default()
+                .running,
             version: Some(interpreter.version.to_string()),
             thread_state: if interpreter.layout.route == pyapm_wire::python::route::NONE {
                 Err(interpreter.thread_state_route)

@@ -11,6 +11,6 @@ mod reader;
 mod starlette;
 mod table;
 
-pub use agents::running_agents;
+pub use agents::{Agents, imported_modules, running_agents};
 pub use reader::read_routes;
 pub use table::{Route, RouteTable};

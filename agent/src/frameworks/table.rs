@@ -3,6 +3,7 @@
 use super::pattern::Pattern;
 use pyapm_model::line::Frame;
 use regex::{RegexSet, RegexSetBuilder};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Routes of one application that are kept.
@@ -88,7 +89,10 @@ impl RouteTable {
 }
 
 /// `%41` is `A` (RFC 3986 section 2.1); what is no text then is replaced.
-fn decoded(path: &str) -> String {
+fn decoded(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return path.into();
+    }
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let Some((first, after)) = rest.split_first() {
@@ -104,7 +108,7 @@ fn decoded(path: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
 #[cfg(test)]

@@ -33,11 +33,13 @@ const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// # Errors
 /// When nothing could be attached ([`super::StartError`] in the chain), or an output failed.
 pub fn attach(options: &AttachOptions) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the event loop")?;
+    // The view must not wait for the engine. Without it there is one task, and a thread beside it would do nothing but
+    // wake it: twice the switches for each turn.
+    let mut builder = match options.format {
+        Format::Json | Format::Text => tokio::runtime::Builder::new_current_thread(),
+        Format::View | Format::Auto => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.worker_threads(2).enable_all().build().context("cannot start the event loop")?;
     let result = runtime.block_on(run(options));
     // A view thread that waits for a key must not hold up the exit.
     runtime.shutdown_background();

@@ -20,8 +20,8 @@ pub(super) struct Drivers {
     /// C libraries, as far as they have been looked at.
     resolvers: HashSet<FileId>,
     program_loaded: bool,
-    /// Pages of each process's address space when its libraries were last looked for.
-    sizes: HashMap<u32, u64>,
+    /// Pages that each process had mapped when its libraries were last looked for.
+    mapped: HashMap<u32, u64>,
     tls: TlsLibraries,
     sqlite: SqliteLibraries,
 }
@@ -30,7 +30,7 @@ impl Drivers {
     /// Looks at one process and probes what is new. What cannot be probed is logged once and left.
     pub(super) fn follow(&mut self, probes: &mut Probes, tables: &mut Tables, pid: u32) {
         // Before its mappings are read: what is mapped in between is looked at again.
-        self.sizes.insert(pid, ProcFs::new().size_pages(pid).unwrap_or_default());
+        self.mapped.insert(pid, ProcFs::new().mapped_pages(pid).unwrap_or_default());
         // A process that has ended meanwhile has nothing to follow.
         let Ok(mappings) = mappings(pid) else { return };
         for library in self.libraries.find(pid, &mappings) {
@@ -58,14 +58,14 @@ impl Drivers {
         self.tls.follow(probes, pid, &self.libraries.tls_users(pid, &mappings));
     }
 
-    /// Whether a process has mapped or unmapped anything since [`Self::follow`] looked at it.
+    /// Whether a process has mapped or unmapped any file since [`Self::follow`] looked at it, or may have.
     pub(super) fn has_changed(&self, pid: u32) -> bool {
-        ProcFs::new().size_pages(pid).is_ok_and(|size| self.sizes.get(&pid) != Some(&size))
+        ProcFs::new().mapped_pages(pid).is_ok_and(|pages| self.mapped.get(&pid) != Some(&pages))
     }
 
     /// Forgets all other processes.
     pub(super) fn keep_only(&mut self, pids: &[u32]) {
-        self.sizes.retain(|pid, _| pids.contains(pid));
+        self.mapped.retain(|pid, _| pids.contains(pid));
     }
 
     fn probe(&mut self, probes: &mut Probes, path: &std::path::Path) -> anyhow::Result<()> {

@@ -31,7 +31,7 @@ use crate::transactions::{Clock, Joining, Link, sql};
 use announced::Announced;
 use losses::Retired;
 use pending::Pending;
-use pyapm_model::line::Frame;
+use pyapm_model::stack::Stack;
 use pyapm_wire::connection::Hint;
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
@@ -42,7 +42,7 @@ const TURN: usize = 16_384;
 /// How long a process counts as young, from its fork or the attach.
 const YOUNG_NS: u64 = 60_000_000_000;
 
-/// Processes beyond their youth that are looked at in one second because their address space has changed.
+/// Processes beyond their youth that are looked at in one second because they have mapped something.
 const MOST_LOOKS: usize = 16;
 
 /// What a turn, or the end, has to say to the outputs.
@@ -209,9 +209,9 @@ impl Engine {
         self.settle_exceptions();
     }
 
-    /// Libraries that were imported since. Young processes are looked at each second, for that is when they
-    /// import; of the others those whose address space has another size than before, up to a bound, for reading a
-    /// process's mappings costs the kernel some hundred microseconds; and one a second in turn.
+    /// Libraries that were imported since. Reading a process's mappings costs the kernel some hundred microseconds, so
+    /// they are read again only of those that have mapped something, up to a bound of those beyond their youth, for
+    /// that is when processes import; and of one a second in turn. The interpreter's own list of modules is cheap.
     fn follow_libraries(&mut self) {
         let Some(probes) = &mut self.probes else { return };
         let now = clock::monotonic_ns();
@@ -223,15 +223,17 @@ impl Engine {
         let in_turn = members.get(self.turns % members.len().max(1)).copied();
         for pid in members {
             let since_ns = self.registry.get(pid).map_or(0, |watched| watched.since_ns.max(self.started_ns));
-            let is_due = now.saturating_sub(since_ns) < YOUNG_NS || in_turn == Some(pid);
-            let is_changed = !is_due && looks > 0 && self.drivers.has_changed(pid);
-            looks -= usize::from(is_changed);
-            if is_due || is_changed {
+            let (is_young, is_next) = (now.saturating_sub(since_ns) < YOUNG_NS, in_turn == Some(pid));
+            let is_changed = !is_next && (is_young || looks > 0) && self.drivers.has_changed(pid);
+            looks -= usize::from(is_changed && !is_young);
+            if is_next || is_changed {
                 self.drivers.follow(probes, &mut self.tables, pid);
-                if let Some(interpreter) = self.interpreters.get(&pid) {
-                    self.exceptions.follow(probes, interpreter);
-                    self.loops.follow(probes, &mut self.tables, pid, interpreter);
-                }
+            }
+            if (is_young || is_next || is_changed)
+                && let Some(interpreter) = self.interpreters.get(&pid)
+            {
+                self.exceptions.follow(probes, interpreter);
+                self.loops.follow(probes, &mut self.tables, pid, interpreter);
             }
         }
     }
@@ -432,7 +434,7 @@ impl Rooms<'_> {
         Some(parent)
     }
 
-    fn stack(&mut self, pid: u32, id: Option<StackId>) -> Option<Arc<[Frame]>> {
+    fn stack(&mut self, pid: u32, id: Option<StackId>) -> Option<Stack> {
         let id = id?;
         let frames = self.symbols.stack(pid, id);
         if frames.is_none() {

@@ -8,7 +8,6 @@ use crate::targets::{ApplicationId, Descriptors, Place, ProcFs};
 use crate::transactions::callsite::from_application;
 use pyapm_model::dump::State;
 use pyapm_model::snapshot::{Active, Doing, Snapshot, Worker};
-use pyapm_model::stack::Stack;
 use std::collections::HashMap;
 
 /// Active transactions whose thread is read from outside in one snapshot, at most.
@@ -73,7 +72,7 @@ impl Engine {
                 {
                     active.doing = Doing::Function(innermost.clone());
                 }
-                active.stack = Stack::from(named);
+                active.stack = named;
                 active.place = from_application(active.stack.clone()).first().cloned();
             }
             if with_states {

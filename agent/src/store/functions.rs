@@ -1,8 +1,8 @@
 //! Functions by the samples they were seen in.
 
 use super::intern::{Interned, OTHER};
+use foldhash::HashMap;
 use pyapm_model::line::Frame;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Function and file; lines are not told apart.

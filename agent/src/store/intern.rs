@@ -1,6 +1,6 @@
 //! Small numbers for names that come again and again, up to a bound.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt};
 use std::hash::Hash;
 use std::sync::Arc;
 

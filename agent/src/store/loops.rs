@@ -2,11 +2,10 @@
 //! where it was. Sums over all loops that there ever were; the loops themselves while their process lives.
 
 use pyapm_model::definition;
-use pyapm_model::line::Frame;
 use pyapm_model::metric::Family;
 use pyapm_model::snapshot::EventLoop;
+use pyapm_model::stack::Stack;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 /// Loops that are followed at once.
 const MOST_LOOPS: usize = 1_024;
@@ -28,11 +27,11 @@ struct One {
     blocked: u64,
     blocked_ns: u64,
     longest_ns: u64,
-    stack: Option<Arc<[Frame]>>,
+    stack: Option<Stack>,
     /// When a sample met the thread on a CPU, and where.
-    samples: VecDeque<(u64, Arc<[Frame]>)>,
+    samples: VecDeque<(u64, Stack)>,
     /// The same of the latest time that the thread was read while it slept.
-    parked: Option<(u64, Arc<[Frame]>)>,
+    parked: Option<(u64, Stack)>,
 }
 
 /// See the module.
@@ -62,16 +61,16 @@ impl Loops {
     }
 
     /// The thread was on a CPU.
-    pub fn sampled(&mut self, pid: u32, tid: u32, time_ns: u64, stack: &Arc<[Frame]>) {
+    pub fn sampled(&mut self, pid: u32, tid: u32, time_ns: u64, stack: &Stack) {
         let Some(one) = self.loops.get_mut(&(pid, tid)) else { return };
         if one.samples.len() >= MOST_SAMPLES {
             one.samples.pop_front();
         }
-        one.samples.push_back((time_ns, Arc::clone(stack)));
+        one.samples.push_back((time_ns, stack.clone()));
     }
 
     /// The thread sleeps in the middle of a turn.
-    pub fn parked(&mut self, pid: u32, tid: u32, time_ns: u64, stack: Arc<[Frame]>) {
+    pub fn parked(&mut self, pid: u32, tid: u32, time_ns: u64, stack: Stack) {
         if let Some(one) = self.loops.get_mut(&(pid, tid)) {
             one.parked = Some((time_ns, stack));
         }
@@ -87,7 +86,7 @@ impl Loops {
         one.blocked += 1;
         one.blocked_ns += duration_ns;
         let within = |time_ns: u64| (started_ns..=ended_ns).contains(&time_ns);
-        let sampled: Vec<&Arc<[Frame]>> =
+        let sampled: Vec<&Stack> =
             one.samples.iter().filter(|(time_ns, _)| within(*time_ns)).map(|(_, stack)| stack).collect();
         let parked = one.parked.take().filter(|(time_ns, _)| within(*time_ns)).map(|(_, stack)| stack);
         let on_cpu_ns = sample_ns.saturating_mul(sampled.len() as u64);
@@ -127,7 +126,7 @@ impl Loops {
                 blocked: one.blocked,
                 blocked_ns: one.blocked_ns,
                 longest_ns: one.longest_ns,
-                stack: one.stack.as_deref().map(<[Frame]>::to_vec).unwrap_or_default(),
+                stack: one.stack.as_deref().unwrap_or_default().to_vec(),
             })
             .collect();
         view.sort_by_key(|one| (std::cmp::Reverse(one.longest_ns), one.pid, one.tid));
@@ -157,23 +156,23 @@ impl Loops {
 }
 
 /// The stack whose innermost function was met most often; of equals the latest.
-fn most_often(stacks: &[&Arc<[Frame]>]) -> Option<Arc<[Frame]>> {
-    let function =
-        |stack: &Arc<[Frame]>| stack.first().map(|frame| (frame.function.clone(), frame.file.clone()));
-    let count = |stack: &Arc<[Frame]>| {
+fn most_often(stacks: &[&Stack]) -> Option<Stack> {
+    let function = |stack: &Stack| stack.first().map(|frame| (frame.function.clone(), frame.file.clone()));
+    let count = |stack: &Stack| {
         let own = function(stack);
         stacks.iter().filter(|other| function(other) == own).count()
     };
-    stacks.iter().max_by_key(|stack| count(stack)).map(|stack| Arc::clone(stack))
+    stacks.iter().max_by_key(|stack| count(stack)).map(|stack| (*stack).clone())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pyapm_model::line::Frame;
 
     const MS: u64 = 1_000_000;
 
-    fn stack(function: &str) -> Arc<[Frame]> {
+    fn stack(function: &str) -> Stack {
         vec![Frame { function: function.into(), file: "a.py".into(), line: Some(1) }].into()
     }
 

@@ -1,9 +1,8 @@
 //! On-CPU samples by whole stack, until somebody takes them. Before anybody has taken any, none are kept.
 
-use pyapm_model::line::{Frame, SampleState, Samples};
+use pyapm_model::line::{SampleState, Samples};
 use pyapm_model::stack::Stack;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Different stacks between two takings, at most; those of a second are some hundred.
 const MOST: usize = 2_000;
@@ -11,20 +10,20 @@ const MOST: usize = 2_000;
 #[derive(Debug, Default)]
 pub struct Stacks {
     wanted: bool,
-    counts: HashMap<Arc<[Frame]>, u64>,
+    counts: HashMap<Stack, u64>,
     left_out: u64,
 }
 
 impl Stacks {
     /// Counts one; `frames` from the innermost outwards.
-    pub fn record(&mut self, frames: &Arc<[Frame]>) {
+    pub fn record(&mut self, frames: &Stack) {
         if !self.wanted {
             return;
         }
         if let Some(count) = self.counts.get_mut(frames) {
             *count += 1;
         } else if self.counts.len() < MOST {
-            self.counts.insert(Arc::clone(frames), 1);
+            self.counts.insert(frames.clone(), 1);
         } else {
             self.left_out += 1;
         }
@@ -38,11 +37,7 @@ impl Stacks {
             return None;
         }
         let counts = self.counts.drain();
-        let samples = counts.map(|(frames, count)| Samples {
-            count,
-            state: SampleState::Cpu,
-            stack: Stack::from(frames),
-        });
+        let samples = counts.map(|(frames, count)| Samples { count, state: SampleState::Cpu, stack: frames });
         Some((samples.collect(), left_out))
     }
 }
@@ -50,9 +45,10 @@ impl Stacks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pyapm_model::line::Frame;
 
-    fn stack(name: &str) -> Arc<[Frame]> {
-        [Frame { function: name.into(), file: "a.py".into(), line: Some(1) }].into()
+    fn stack(name: &str) -> Stack {
+        vec![Frame { function: name.into(), file: "a.py".into(), line: Some(1) }].into()
     }
 
     #[test]

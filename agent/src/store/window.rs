@@ -12,13 +12,14 @@ use super::tally::{RouteTally, StatementTally, is_error};
 use super::tree::{StackTally, tree};
 use super::warnings::Warnings;
 use crate::transactions::FinishedError;
+use foldhash::{HashMap, HashMapExt, HashSet};
 use hdrhistogram::Histogram;
 use pyapm_model::definition;
 use pyapm_model::error::ErrorGroup;
 use pyapm_model::line::{Frame, SpanKind, Transaction};
 use pyapm_model::metric::Family;
 use pyapm_model::snapshot::{Function, Route, Snapshot, Statement, Totals, Worker};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const SECOND_NS: u64 = 1_000_000_000;

@@ -2,7 +2,7 @@
 //! budget the old one is dropped whole. What is used moves back to the young one, so what is dropped has
 //! not been used for at least half a budget of insertions.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt};
 use std::hash::Hash;
 
 #[derive(Debug)]

@@ -4,9 +4,10 @@ use super::cache::Cache;
 use super::clock::monotonic_ns;
 use crate::intake::{Gap, StackId};
 use crate::python::{Code, ExceptionClass, Interpreter, Memory, ObjectError, read_code};
+use foldhash::{HashMap, HashMapExt};
 use pyapm_model::line::Frame;
+use pyapm_model::stack::Stack;
 use pyapm_wire::python::Frame as RawFrame;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Function and file of a frame whose code object could not be read, or was no longer the same.
@@ -25,6 +26,8 @@ pub struct Limits {
     pub code_bytes: usize,
     /// Named stacks.
     pub stack_bytes: usize,
+    /// Instructions whose lines are remembered: not bytes, but their number.
+    pub lines: usize,
     /// Classes of exceptions.
     pub class_bytes: usize,
     /// Processes that are told apart at once.
@@ -33,7 +36,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { code_bytes: 64 << 20, stack_bytes: 64 << 20, class_bytes: 4 << 20, processes: 65_536 }
+        Self {
+            code_bytes: 64 << 20,
+            stack_bytes: 64 << 20,
+            lines: 65_536,
+            class_bytes: 4 << 20,
+            processes: 65_536,
+        }
     }
 }
 
@@ -105,7 +114,9 @@ const MAX_GENERATIONS: usize = 8;
 #[derive(Debug)]
 pub struct Symbols {
     codes: Cache<CodeKey, Known>,
-    stacks: Cache<(Incarnation, StackId), Arc<[Frame]>>,
+    /// Of instructions that were met: a code object's table has to be gone through from its start.
+    lines: Cache<(CodeKey, i32), Option<u32>>,
+    stacks: Cache<(Incarnation, StackId), Stack>,
     pub(super) classes: Cache<(Incarnation, u64), (Arc<str>, Arc<ExceptionClass>)>,
     processes: HashMap<u32, Process>,
     next_incarnation: u64,
@@ -119,6 +130,7 @@ impl Symbols {
     pub fn new(limits: Limits) -> Self {
         Self {
             codes: Cache::new(limits.code_bytes),
+            lines: Cache::new(limits.lines),
             stacks: Cache::new(limits.stack_bytes),
             classes: Cache::new(limits.class_bytes),
             processes: HashMap::new(),
@@ -137,7 +149,7 @@ impl Symbols {
         interpreter: &Interpreter,
         memory: &dyn Memory,
         frames: &[RawFrame],
-    ) -> Arc<[Frame]> {
+    ) -> Stack {
         frames.iter().filter_map(|frame| self.named(pid, interpreter, memory, frame)).collect()
     }
 
@@ -149,7 +161,7 @@ impl Symbols {
         memory: &dyn Memory,
         frames: &[RawFrame],
         gap: Option<Gap>,
-    ) -> Arc<[Frame]> {
+    ) -> Stack {
         let Some(gap) = gap else { return self.resolve(pid, interpreter, memory, frames) };
         let (inner, outer) = frames.split_at(gap.after.min(frames.len()));
         let mut named: Vec<Frame> =
@@ -167,14 +179,23 @@ impl Symbols {
         frame: &RawFrame,
     ) -> Option<Frame> {
         match self.code(pid, interpreter, memory, frame) {
-            Some(code) if code.is_shim() => None,
-            Some(code) => Some(Frame {
+            Some((_, code)) if code.is_shim() => None,
+            Some((key, code)) => Some(Frame {
                 function: code.function.to_string(),
                 file: code.file.to_string(),
-                line: code.lines.line(frame.instruction),
+                line: self.line(key, &code, frame.instruction),
             }),
             None => Some(Frame { function: UNKNOWN.to_owned(), file: UNKNOWN.to_owned(), line: None }),
         }
+    }
+
+    fn line(&mut self, key: CodeKey, code: &Code, instruction: i32) -> Option<u32> {
+        if let Some(known) = self.lines.get((key, instruction)) {
+            return known;
+        }
+        let line = code.lines.line(instruction);
+        self.lines.insert((key, instruction), line, 1);
+        line
     }
 
     fn code(
@@ -183,18 +204,18 @@ impl Symbols {
         interpreter: &Interpreter,
         memory: &dyn Memory,
         frame: &RawFrame,
-    ) -> Option<Arc<Code>> {
+    ) -> Option<(CodeKey, Arc<Code>)> {
         let process = self.process(pid);
         let key = CodeKey { process: process.incarnation, address: frame.code, identity: frame.identity };
         if let Some(known) = self.codes.get(key).or_else(|| self.inherited(key, &process.ancestors)) {
-            return Some(known.code);
+            return Some((key, known.code));
         }
         match read_code(memory, &interpreter.offsets, frame.code) {
             Ok(code) if code.identity == frame.identity => {
                 let code = Arc::new(code);
                 let weight = 200 + code.function.len() + code.file.len() + code.lines.bytes().len();
                 self.codes.insert(key, Known { code: Arc::clone(&code), read_ns: (self.clock)() }, weight);
-                Some(code)
+                Some((key, code))
             }
             Ok(_) | Err(ObjectError::Changed { .. }) => {
                 self.counts.code_replaced += 1;
@@ -241,14 +262,16 @@ impl Symbols {
     }
 
     /// Keeps the named frames of a stack id.
-    pub fn announce(&mut self, pid: u32, stack: StackId, frames: Arc<[Frame]>) {
-        let bytes: usize = frames.iter().map(|frame| 64 + frame.function.len() + frame.file.len()).sum();
+    pub fn announce(&mut self, pid: u32, stack: StackId, frames: Stack) {
+        // Once as it is, and once as the text that is kept of it when it is written.
+        let weight = |frame: &Frame| 112 + 2 * (frame.function.len() + frame.file.len());
+        let bytes: usize = frames.iter().map(weight).sum();
         let process = self.process(pid).incarnation;
         self.stacks.insert((process, stack), frames, 64 + bytes);
     }
 
     /// The frames of a stack id that was announced and not forgotten since.
-    pub fn stack(&mut self, pid: u32, stack: StackId) -> Option<Arc<[Frame]>> {
+    pub fn stack(&mut self, pid: u32, stack: StackId) -> Option<Stack> {
         let process = self.processes.get(&pid)?.incarnation;
         self.stacks.get((process, stack))
     }
@@ -445,7 +468,7 @@ mod tests {
         let mut symbols = Symbols::new(Limits::default());
         let (memory, frame) = process("view", 7);
         let frames = symbols.resolve(1, &interpreter(), &memory, &[frame, frame]);
-        symbols.announce(1, StackId(9), Arc::clone(&frames));
+        symbols.announce(1, StackId(9), frames.clone());
         assert_eq!(symbols.stack(1, StackId(9)), Some(frames));
         assert_eq!(symbols.stack(2, StackId(9)), None);
         assert_eq!(symbols.stack(1, StackId(8)), None);
@@ -455,7 +478,8 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let limits = Limits { code_bytes: 1000, stack_bytes: 1000, class_bytes: 1000, processes: 10 };
+        let limits =
+            Limits { code_bytes: 1000, stack_bytes: 1000, lines: 10, class_bytes: 1000, processes: 10 };
         let mut symbols = Symbols::new(limits);
         let (memory, frame) = process("view", 7);
         for pid in 0..1000 {
@@ -463,6 +487,11 @@ mod tests {
             symbols.announce(pid, StackId(1), frames);
             symbols.fork(pid, pid + 10_000, 1);
         }
-        assert!(symbols.codes.len() <= 10 && symbols.stacks.len() <= 10 && symbols.processes.len() <= 10);
+        assert!(
+            symbols.codes.len() <= 10
+                && symbols.lines.len() <= 11
+                && symbols.stacks.len() <= 10
+                && symbols.processes.len() <= 10
+        );
     }
 }

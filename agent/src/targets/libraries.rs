@@ -147,9 +147,8 @@ impl Libraries {
         let mut found = Vec::new();
         for mapping in mappings.iter().filter(|mapping| mapping.executable) {
             let Some(file) = mapping.file.filter(|file| seen.insert(*file)) else { continue };
-            let image = mapping.reachable(pid);
             if !self.files.contains_key(&file) {
-                let findings = match Image::open(&image) {
+                let findings = match Image::open(&mapping.reachable(pid)) {
                     Ok(image) => inspect(&image),
                     Err(crate::binaries::ImageError::Parse { .. }) => Findings::default(),
                     Err(crate::binaries::ImageError::Open { .. }) => continue,
@@ -159,7 +158,10 @@ impl Libraries {
                 }
                 self.files.insert(file, findings);
             }
-            for (kind, symbols) in self.files.get(&file).iter().flat_map(|findings| &findings.kinds) {
+            let kinds = self.files.get(&file).map(|findings| findings.kinds.as_slice()).unwrap_or_default();
+            // Asked only of the few that are something: it looks at the file system.
+            let image = if kinds.is_empty() { PathBuf::new() } else { mapping.reachable(pid) };
+            for (kind, symbols) in kinds {
                 found.push(Library {
                     kind: *kind,
                     file,

@@ -134,15 +134,15 @@ impl ProcFs {
         })
     }
 
-    /// Pages of the address space: the first number of `statm`.
+    /// Pages of the address space without those of private memory that can be written: another number after a library
+    /// has been mapped, and the same while only the heap and threads' stacks come and go. In `statm` the first number
+    /// without the sixth (`task_statm` in the kernel's `fs/proc/task_mmu.c`, `vm_stat_account` in `mm/mmap.c`).
     ///
     /// # Errors
     /// As [`Self::stat`].
-    pub fn size_pages(&self, pid: u32) -> io::Result<u64> {
+    pub fn mapped_pages(&self, pid: u32) -> io::Result<u64> {
         let text = self.read(pid, "statm")?;
-        let first = text.split(|byte| *byte == b' ').next().and_then(|first| std::str::from_utf8(first).ok());
-        let first = first.and_then(|first| first.parse().ok());
-        first.ok_or_else(|| {
+        mapped_pages(&text).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, format!("unexpected form of statm of process {pid}"))
         })
     }
@@ -306,6 +306,14 @@ impl ProcFs {
 }
 
 /// A title written by the process may leave blanks or NULs behind itself; those are no arguments.
+fn mapped_pages(statm: &[u8]) -> Option<u64> {
+    let mut fields = std::str::from_utf8(statm).ok()?.split_ascii_whitespace();
+    let size: u64 = fields.next()?.parse().ok()?;
+    let writable: u64 = fields.nth(4)?.parse().ok()?;
+    // Both are read without a lock, and need not be of one moment.
+    Some(size.saturating_sub(writable))
+}
+
 fn split_at_nul(bytes: &[u8]) -> Vec<String> {
     let end = bytes.iter().rposition(|byte| !matches!(byte, 0 | b' ')).map_or(0, |last| last + 1);
     if end == 0 {
@@ -404,6 +412,17 @@ mod tests {
         for line in [&b""[..], b"(", b")(", b"1 (x", b"1 (x)", b"1 (x) S", b"x (x) S 1 2 3", &[0xff; 40]] {
             assert_eq!(parse_stat(line), None);
         }
+    }
+
+    #[test]
+    fn mapped_pages_are_those_that_are_not_private_and_writable() {
+        assert_eq!(mapped_pages(b"5000 800 300 1 0 1200 0\n"), Some(3800));
+        assert_eq!(mapped_pages(b"5 1 1 1 0 7 0\n"), Some(0));
+        for garbage in [&b""[..], b"5", b"5 1 1 1 0", b"x 1 1 1 0 7 0", b"5 1 1 1 0 -7 0", &[0xff; 9]] {
+            assert_eq!(mapped_pages(garbage), None);
+        }
+        let (procfs, pid) = (ProcFs::new(), std::process::id());
+        assert!(procfs.mapped_pages(pid).unwrap() > 0);
     }
 
     #[test]

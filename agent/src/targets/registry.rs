@@ -2,8 +2,9 @@
 //! it reads no `/proc` and no clock, and an event's own time decides when events of two threads arrive in
 //! the wrong order.
 
+use foldhash::HashMap;
 use pyapm_model::line::{Worker, WorkerEvent};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 /// Ended processes that are remembered, for events of theirs that arrive late.
 const MAX_DEPARTED: usize = 1024;

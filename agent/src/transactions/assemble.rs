@@ -23,11 +23,10 @@ use super::work::Work;
 use super::{Clock, Counts, Limits, Output, Settings};
 use crate::frameworks::RouteTable;
 use crate::intake::{Body, ConnectionId, Direction, Endpoint, Event, Io, Library};
-use pyapm_model::line::{Frame, Outcome};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use pyapm_model::line::Outcome;
 use pyapm_model::snapshot::{Active, Doing};
 use pyapm_model::stack::Stack;
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 /// The transactions of one application, over all its processes.
 #[derive(Debug)]
@@ -133,7 +132,7 @@ impl Transactions {
 
     /// Takes one event, in the order of the ring. `stack` are the frames of the stack that the event
     /// names, innermost first; `None` when it names none or they are not known.
-    pub fn observe(&mut self, event: &Event<'_>, stack: Option<Arc<[Frame]>>, out: &mut Output) {
+    pub fn observe(&mut self, event: &Event<'_>, stack: Option<Stack>, out: &mut Output) {
         let thread = ThreadKey { pid: event.pid, tid: event.tid };
         let caller = |stack| Caller { time_ns: event.time_ns, thread, scope: event.scope, stack };
         match &event.body {

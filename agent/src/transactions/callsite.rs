@@ -28,8 +28,7 @@ pub fn is_application(frame: &Frame) -> bool {
 /// The stack from its innermost application frame outwards; the whole stack when it has none.
 #[must_use]
 pub fn from_application(stack: Stack) -> Stack {
-    let first = stack.iter().position(is_application).unwrap_or(0);
-    stack.without_innermost(first)
+    stack.cut(|frames| frames.iter().position(is_application).unwrap_or(0))
 }
 
 /// `python3`, `python3.11`, `python3.13t`; also `pypy3.10`.

@@ -18,7 +18,6 @@ use pyapm_model::error::Error;
 use pyapm_model::line::{
     Outcome, SampleState, Samples, Span, SpanKind, TraceSource, Transaction, TransactionKind,
 };
-use pyapm_model::stack::Stack;
 use pyapm_model::task::Task;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -174,7 +173,7 @@ impl Finisher {
             duration_ns: end.saturating_sub(started_ns),
             span_id: span.span_id.unwrap_or_else(|| self.ids.span()),
             parent_span_id: parent.to_owned(),
-            stack: span.stack.map(|stack| from_application(stack.into())).unwrap_or_default(),
+            stack: span.stack.map(|stack| from_application(stack)).unwrap_or_default(),
             server_address: span.server.and_then(address),
             server_port: port,
             reply_seen,
@@ -290,7 +289,7 @@ fn address(endpoint: Endpoint) -> Option<String> {
 fn merged(samples: Vec<OpenSamples>) -> Vec<Samples> {
     let mut merged: Vec<Samples> = Vec::with_capacity(samples.len());
     for sample in samples {
-        let stack = sample.stack.map(Stack::from).unwrap_or_default();
+        let stack = sample.stack.unwrap_or_default();
         match merged.iter_mut().find(|known| known.stack == stack) {
             Some(known) => known.count += sample.count,
             None => merged.push(Samples { count: sample.count, state: SampleState::Cpu, stack }),

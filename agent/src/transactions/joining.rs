@@ -154,7 +154,7 @@ impl Transactions {
 
 /// A request that has not been given out.
 fn exchange<'a>(
-    connections: &'a mut HashMap<ConnectionId, super::connection::Connection>,
+    connections: &'a mut foldhash::HashMap<ConnectionId, super::connection::Connection>,
     lingering: &'a mut super::correlation::Lingering,
     request: RequestId,
 ) -> Option<&'a mut Exchange<Work>> {
@@ -192,7 +192,7 @@ pub struct Joining {
     calls: HashMap<CallKey, Known>,
     /// In the order in which they were made.
     order: VecDeque<CallKey>,
-    held: VecDeque<(ApplicationId, FinishedTransaction)>,
+    held: Vec<(ApplicationId, FinishedTransaction)>,
     addresses: HashSet<IpAddr>,
     joined: u64,
     /// Transactions that did not wait because too many did.
@@ -237,7 +237,7 @@ impl Joining {
         for (call, _) in &finished.calls {
             self.tell(call, Known::Waits);
         }
-        self.held.push_back((application, finished));
+        self.held.push((application, finished));
     }
 
     /// The transactions whose place is known, or that have waited long enough. `now_ns` is the time up to which
@@ -252,18 +252,21 @@ impl Joining {
         for _ in 0..DEEPEST {
             let before = due.len();
             let mut too_many = self.held.len().saturating_sub(MOST_HELD);
-            for (application, mut finished) in std::mem::take(&mut self.held) {
-                if self.settle(&mut finished, now_ns, all) {
-                    due.push((application, finished));
-                } else if too_many > 0 {
+            // Those that wait stay where they are: they are large, and looked at again and again.
+            let mut held = std::mem::take(&mut self.held);
+            due.extend(held.extract_if(.., |(_, finished)| {
+                if self.settle(finished, now_ns, all) {
+                    return true;
+                }
+                let is_too_many = too_many > 0;
+                if is_too_many {
                     too_many -= 1;
                     self.overflowed += 1;
-                    let _always = self.settle(&mut finished, u64::MAX, all);
-                    due.push((application, finished));
-                } else {
-                    self.held.push_back((application, finished));
+                    let _always = self.settle(finished, u64::MAX, all);
                 }
-            }
+                is_too_many
+            }));
+            self.held = held;
             if due.len() == before || self.held.is_empty() {
                 break;
             }

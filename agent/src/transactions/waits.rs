@@ -87,8 +87,9 @@ impl Transactions {
 
     /// The latest call of a request that has not ended.
     fn calling(&mut self, owner: super::spans::RequestId) -> Option<SpanKind> {
-        let spans = self.open_request(owner)?.work.spans.clone();
-        let open = spans.iter().rev().filter_map(|id| self.spans.get(*id)).find(|span| !span.closed)?;
+        let connection = self.connections.get_mut(&owner.connection)?;
+        let calls = &connection.speaks.server_mut()?.exchange(owner.sequence)?.work.spans;
+        let open = calls.iter().rev().filter_map(|id| self.spans.get(*id)).find(|span| !span.closed)?;
         Some(kind(open))
     }
 

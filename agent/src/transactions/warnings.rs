@@ -70,8 +70,10 @@ pub fn warnings(spans: &[Seen<'_>], thresholds: Thresholds) -> Vec<Warning> {
     // By call site and what is asked: where the site is not known, nothing says that it was one line.
     let mut groups: HashMap<(Sameness, &Frame), (&Span, u64, u64)> = HashMap::new();
     let mut warnings = Vec::new();
+    // Most transactions have too few calls for it, and frames take long to compare.
+    let may_repeat = spans.len() as u64 > thresholds.repeated_calls;
     for seen in spans {
-        let site = seen.span.stack.first();
+        let site = seen.span.stack.first().filter(|_| may_repeat);
         if let (Some(sameness), Some(site)) = (seen.sameness, site) {
             let (_, count, total) = groups.entry((sameness, site)).or_insert((seen.span, 0, 0));
             *count += 1;

@@ -7,8 +7,8 @@ use super::tasks::{Delivery, Finished};
 use super::waits::OpenWaits;
 use crate::intake::{ExceptionId, StackId};
 use pyapm_model::line::Frame;
+use pyapm_model::stack::Stack;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// Rides along with an exchange.
 #[derive(Debug, Default)]
@@ -44,12 +44,12 @@ pub struct OpenTask {
 pub struct OpenSamples {
     id: Option<StackId>,
     pub count: u64,
-    pub stack: Option<Arc<[Frame]>>,
+    pub stack: Option<Stack>,
 }
 
 impl Work {
     /// Counts a sample; false when its stack would be one too many.
-    pub fn sample(&mut self, id: Option<StackId>, stack: Option<Arc<[Frame]>>, most: usize) -> bool {
+    pub fn sample(&mut self, id: Option<StackId>, stack: Option<Stack>, most: usize) -> bool {
         if let Some(frame) = stack.as_ref().and_then(|stack| stack.first()) {
             // Unchanged in most cases: the strings are copied only when they differ.
             if self.last_frame.as_ref() != Some(frame) {

@@ -9,10 +9,9 @@ use crate::probes::{OffCpu, Probes, Setup};
 use crate::python::ProcessMemory;
 use crate::symbols::Symbols;
 use pyapm_model::dump::LeftOut;
-use pyapm_model::line::Frame;
+use pyapm_model::stack::Stack;
 use pyapm_wire::target::Target;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Samples per second on each CPU.
@@ -27,7 +26,7 @@ const SAMPLES_ALONE: Duration = Duration::from_millis(50);
 const TURN: Duration = Duration::from_millis(2);
 
 /// Stacks that were announced, and whether they are cut.
-type Stacks = HashMap<(u32, StackId), (Arc<[Frame]>, Option<LeftOut>)>;
+type Stacks = HashMap<(u32, StackId), (Stack, Option<LeftOut>)>;
 
 /// Has the running threads of these processes tell their stacks.
 ///

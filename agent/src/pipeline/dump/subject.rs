@@ -9,9 +9,8 @@ use crate::python::{
 use crate::symbols::Symbols;
 use crate::targets::{Descriptors, ProcFs};
 use pyapm_model::dump::{self, DumpFrame, LeftOut, NameSource, Process, Stack, State};
-use pyapm_model::line::Frame;
+use pyapm_model::stack;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 /// The minor version that says where its tasks are.
 const ASYNCIO_SINCE: u8 = 14;
@@ -68,7 +67,7 @@ enum Taken {
         suspended: Vec<SuspendedTask>,
     },
     Sampled {
-        frames: Arc<[Frame]>,
+        frames: stack::Stack,
         left_out: Option<LeftOut>,
     },
     NoPython {
@@ -153,7 +152,7 @@ impl Subject {
     }
 
     /// Takes over what a thread told of itself as it ran; `frames` is `None` when it runs no Python code.
-    pub(super) fn sampled(&mut self, tid: u32, frames: Option<(Arc<[Frame]>, Option<LeftOut>)>) {
+    pub(super) fn sampled(&mut self, tid: u32, frames: Option<(stack::Stack, Option<LeftOut>)>) {
         if let Some(seen) = self.threads.get_mut(&tid)
             && seen.taken.is_none()
         {

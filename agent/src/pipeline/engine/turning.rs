@@ -5,8 +5,6 @@ use super::Engine;
 use crate::pipeline::clock;
 use crate::python::{ProcessMemory, parked_stack};
 use crate::store::LoopTimes;
-use pyapm_model::line::Frame;
-use std::sync::Arc;
 
 /// Between two looks.
 const LOOK_NS: u64 = 20_000_000;
@@ -31,7 +29,7 @@ impl Engine {
                 // One that works is met by samples.
                 let Some(frames) = parked_stack(pid, tid, &interpreter, &memory) else { continue };
                 let named = self.symbols.resolve(pid, &interpreter, &memory, &frames);
-                instance.store.loops.parked(pid, tid, now, Arc::<[Frame]>::from(named.to_vec()));
+                instance.store.loops.parked(pid, tid, now, named);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Modules of an interpreter, by `sys.modules`.
 
+use super::dict::Item;
 use super::layout::Objects;
 use crate::python::strings::ObjectError;
 
@@ -17,6 +18,21 @@ impl Objects<'_> {
             Some(module) => Ok(Some(self.memory.read_u64(self.part(module, MODULE_DICT))?)),
             None => Ok(None),
         }
+    }
+
+    /// The dicts of these modules, in their order; `None` for those that the interpreter has not imported. All modules are
+    /// gone through once, however many are asked for.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn module_dicts(&self, interpreter: u64, names: &[&str]) -> Result<Vec<Option<u64>>, ObjectError> {
+        let mut dicts = vec![None; names.len()];
+        for Item { key, value } in self.all_modules(interpreter)? {
+            if let Some(dict) = self.which_string(key, names).and_then(|index| dicts.get_mut(index)) {
+                *dict = Some(self.namespace(value)?);
+            }
+        }
+        Ok(dicts)
     }
 
     /// The address of the main `PyInterpreterState`.

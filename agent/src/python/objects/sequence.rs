@@ -27,9 +27,17 @@ impl Objects<'_> {
     /// Whether this is a string with exactly this text.
     #[must_use]
     pub fn is_string(&self, address: u64, text: &str) -> bool {
-        let length = self.memory.read_u64(address.wrapping_add(u64::from(self.offsets.unicode_length)));
-        length.is_ok_and(|length| length == text.chars().count() as u64)
-            && self.string(address, text.len()).is_ok_and(|found| found == text)
+        self.which_string(address, &[text]).is_some()
+    }
+
+    /// Which of these texts this string has; `None` when it has none of them, or is no string. Most are told apart by
+    /// their length, which is one read.
+    #[must_use]
+    pub fn which_string(&self, address: u64, texts: &[&str]) -> Option<usize> {
+        let length = address.wrapping_add(u64::from(self.offsets.unicode_length));
+        let length = self.memory.read_u64(length).ok()?;
+        let has = |text: &str| self.string(address, text.len()).is_ok_and(|found| found == text);
+        texts.iter().position(|text| length == text.chars().count() as u64 && has(text))
     }
 
     /// The contents of a bytes object of at most 1 MiB.

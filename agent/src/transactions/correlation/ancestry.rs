@@ -5,7 +5,8 @@
 use super::served::Served;
 use crate::intake::ConnectionId;
 use crate::transactions::spans::RequestId;
-use std::collections::{HashMap, VecDeque};
+use foldhash::HashMap;
+use std::collections::VecDeque;
 
 /// Contexts that have gone and are still known as the parents of others.
 const MAX_GONE: usize = 16_384;

@@ -12,7 +12,8 @@
 
 use super::lineage::{Reason, Whose};
 use crate::transactions::spans::RequestId;
-use std::collections::{HashMap, HashSet, VecDeque};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use std::collections::VecDeque;
 
 /// Things that wait on one thread until its request is known.
 const MAX_WAITING: usize = 1_024;

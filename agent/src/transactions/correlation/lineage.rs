@@ -14,8 +14,9 @@ use super::ancestry::{Ancestry, Learnt, Number};
 use super::served::Served;
 use crate::intake::{ConnectionId, Context};
 use crate::transactions::spans::RequestId;
+use foldhash::{HashMap, HashMapExt};
 use pyapm_wire::scope::{Scope, flag};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 /// Things that wait for an answer to tell whose they are.
 const MAX_WAITING: usize = 4_096;

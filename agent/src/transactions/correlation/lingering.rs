@@ -5,7 +5,8 @@ use crate::intake::Endpoint;
 use crate::transactions::http::{Ended, Exchange};
 use crate::transactions::spans::RequestId;
 use crate::transactions::work::Work;
-use std::collections::{HashMap, VecDeque};
+use foldhash::HashMap;
+use std::collections::VecDeque;
 
 /// How long a request is kept after its answer, at least.
 const LINGER_NS: u64 = 2_000_000_000;

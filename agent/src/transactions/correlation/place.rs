@@ -11,10 +11,10 @@ use crate::transactions::spans::{Asking, Caller, OpenSpan, RequestId, SpanId};
 use crate::transactions::tasks::Link;
 use crate::transactions::work::Work;
 use crate::transactions::{Output, Transactions};
-use pyapm_model::line::{Frame, Outcome};
+use foldhash::HashMap;
+use pyapm_model::line::Outcome;
+use pyapm_model::stack::Stack;
 use pyapm_wire::scope::flag;
-use std::collections::HashMap;
-use std::sync::Arc;
 
 /// The processes in which one thread serves many requests.
 pub type Lineages = HashMap<u32, Lineage<Waiting>>;
@@ -26,7 +26,7 @@ pub type Pools = HashMap<u32, Pool<Waiting>>;
 #[derive(Debug)]
 pub enum Waiting {
     Span(SpanId),
-    Sample { id: Option<StackId>, stack: Option<Arc<[Frame]>> },
+    Sample { id: Option<StackId>, stack: Option<Stack> },
     Error(ExceptionId),
 }
 
@@ -316,7 +316,7 @@ impl Transactions {
         }
     }
 
-    fn add_sample(&mut self, owner: RequestId, id: Option<StackId>, stack: Option<Arc<[Frame]>>) {
+    fn add_sample(&mut self, owner: RequestId, id: Option<StackId>, stack: Option<Stack>) {
         let most = self.limits.stacks_per_transaction;
         match self.work(owner).map(|work| work.sample(id, stack, most)) {
             Some(true) => {}
@@ -383,7 +383,8 @@ impl Transactions {
         {
             pool.cut_off();
         }
-        for ended in std::mem::take(&mut self.ended) {
+        let mut all = std::mem::take(&mut self.ended);
+        for ended in all.drain(..) {
             if passed_on {
                 self.counts.passed_on += 1;
                 let _of_nobody: Vec<_> =
@@ -405,10 +406,13 @@ impl Transactions {
             }
             self.give_out(ended, pid, peer, out);
         }
+        self.ended = all;
     }
 
     fn give_out(&mut self, mut ended: Ended<Work>, pid: u32, peer: Option<Endpoint>, out: &mut Output) {
-        let open = ended.exchange.work.spans.iter().filter_map(|id| self.spans.take(*id)).collect();
+        let ids = std::mem::take(&mut ended.exchange.work.spans);
+        let mut open = Vec::with_capacity(ids.len());
+        open.extend(ids.into_iter().filter_map(|id| self.spans.take(id)));
         let error = self.errors.that_ended(&ended);
         let errors = std::mem::take(&mut ended.exchange.work.errors);
         let finished = self.finisher.finish(ended, open, error, pid, peer, &mut self.counts);

@@ -2,7 +2,8 @@
 
 use crate::intake::ConnectionId;
 use crate::transactions::spans::RequestId;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use foldhash::HashMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Requests of one connection that are remembered; older ones have long been answered.
 const MAX_REMEMBERED: usize = 32;

@@ -12,7 +12,7 @@ use crate::transactions::http::{Exchange, Server};
 use crate::transactions::spans::RequestId;
 use crate::transactions::thread::{Thread, ThreadKey};
 use crate::transactions::work::Work;
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 impl Transactions {
     /// The request that this thread serves now; `None` when there is none, or there is doubt.

@@ -11,10 +11,9 @@ use crate::transactions::http::Part;
 use crate::transactions::joining::Made;
 use crate::transactions::sql::Dialect;
 use crate::transactions::thread::ThreadKey;
-use pyapm_model::line::Frame;
+use pyapm_model::stack::Stack;
 use pyapm_wire::scope::Scope;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// Calls that may be open at once on one connection; what is beyond is answered unseen.
 const MOST_OPEN: usize = 4_096;
@@ -40,7 +39,7 @@ pub struct Caller {
     pub time_ns: u64,
     pub thread: ThreadKey,
     pub scope: Scope,
-    pub stack: Option<Arc<[Frame]>>,
+    pub stack: Option<Stack>,
 }
 
 impl Client {

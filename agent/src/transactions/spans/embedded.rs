@@ -8,7 +8,7 @@ use crate::intake::{Statement, StatementStep, Step};
 use crate::transactions::Transactions;
 use crate::transactions::clients::{CallResult, Purpose};
 use crate::transactions::sql::Dialect;
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 /// `db.system.name` of the OpenTelemetry conventions.
 const SYSTEM: &str = "sqlite";

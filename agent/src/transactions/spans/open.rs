@@ -7,9 +7,10 @@ use crate::transactions::connecting::Setup;
 use crate::transactions::joining::CallKey;
 use crate::transactions::name;
 use crate::transactions::sql::Normalised;
-use pyapm_model::line::{Frame, SpanKind};
+use foldhash::HashMap;
+use pyapm_model::line::SpanKind;
+use pyapm_model::stack::Stack;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Number of an open span; never used again.
@@ -28,7 +29,7 @@ pub struct RequestId {
 pub struct OpenSpan {
     pub asking: Asking,
     pub started_ns: u64,
-    pub stack: Option<Arc<[Frame]>>,
+    pub stack: Option<Stack>,
     pub server: Option<Endpoint>,
     /// Latest byte of the call or its answer; the start when there was none.
     pub last_io_ns: u64,

@@ -3,7 +3,7 @@
 use super::dialect::Dialect;
 use super::lexeme::Lexemes;
 use super::{render, scan, summary, tokens};
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 

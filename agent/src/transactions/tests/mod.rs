@@ -17,9 +17,9 @@ use crate::intake::{
     Body, ConnectionId, Direction, Endpoint, Event, Io, Library, StackId, StackStatus, Statement,
 };
 use pyapm_model::line::{Frame, Outcome, Transaction};
+use pyapm_model::stack::Stack;
 use pyapm_wire::scope::Scope;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 pub const OFFSET: i64 = 1_000_000_000_000;
 pub const PID: u32 = 100;
@@ -35,7 +35,7 @@ pub struct Player {
     pub tid: u32,
     pub positions: HashMap<(u64, bool), u64>,
     /// Of the call to come.
-    pub stack: Option<Arc<[Frame]>>,
+    pub stack: Option<Stack>,
 }
 
 impl Player {
@@ -57,7 +57,7 @@ impl Player {
         }
     }
 
-    pub fn event(&mut self, body: Body<'_>, stack: Option<Arc<[Frame]>>) {
+    pub fn event(&mut self, body: Body<'_>, stack: Option<Stack>) {
         let event = Event { time_ns: self.now_ns, pid: PID, tid: self.tid, scope: Scope::default(), body };
         self.transactions.observe(&event, stack, &mut self.out);
     }
@@ -119,7 +119,7 @@ impl Player {
     }
 
     /// A write of which the kernel took the Python stack.
-    pub fn write_from(&mut self, connection: u64, bytes: &[u8], stack: Arc<[Frame]>) {
+    pub fn write_from(&mut self, connection: u64, bytes: &[u8], stack: Stack) {
         self.step();
         self.stack = Some(stack);
         self.call(connection, Direction::Out, bytes, bytes.len(), 0);
@@ -156,7 +156,7 @@ impl Player {
         *self.positions.entry((connection, direction == Direction::In)).or_default() += count;
     }
 
-    pub fn statement(&mut self, handle: u64, text: &str, stack: Option<Arc<[Frame]>>) {
+    pub fn statement(&mut self, handle: u64, text: &str, stack: Option<Stack>) {
         self.step();
         let statement = Statement {
             library: Library::Mysql,
@@ -170,13 +170,13 @@ impl Player {
     }
 
     /// A statement with its packet and the reply's, as mysqlclient makes them.
-    pub fn query(&mut self, text: &str, reply: &[u8], stack: Option<Arc<[Frame]>>) {
+    pub fn query(&mut self, text: &str, reply: &[u8], stack: Option<Stack>) {
         self.statement(7, text, stack);
         self.write(DB, &command(text));
         self.read(DB, reply);
     }
 
-    pub fn sample(&mut self, id: u64, stack: Option<Arc<[Frame]>>) {
+    pub fn sample(&mut self, id: u64, stack: Option<Stack>) {
         let id = stack.as_ref().map(|_| StackId(id));
         self.event(Body::Sample { stack: id, status: StackStatus::Complete, holds_gil: false }, stack);
     }
@@ -213,7 +213,7 @@ pub const ROWS: &[u8] = b"\x01\0\0\x01\x03\x27\0\0\x02\x03def";
 pub const OK: &[u8] = b"\x07\0\0\x01\0\0\0\x02\0\0\0";
 pub const ERROR_1146: &[u8] = b"\x2a\0\0\x01\xff\x7a\x04#42S02Table 'shop.nosuch' doesn't exist";
 
-pub fn frames(files: &[(&str, &str, u32)]) -> Arc<[Frame]> {
+pub fn frames(files: &[(&str, &str, u32)]) -> Stack {
     files
         .iter()
         .map(|(function, file, line)| Frame {
