@@ -10,7 +10,7 @@ be asked for all at once: each has a connection to itself. Drivers that are not 
 import asyncio
 import importlib
 
-from servers_of_drivers import HOST, fails, http2_base, port
+from servers_of_drivers import HOST, fails, http2_options, port
 
 SELECT = "SELECT name FROM people WHERE id < %s"
 
@@ -137,7 +137,7 @@ async def http2_gathered(client):
 async def http2_connect(tls=False):
     httpx = importlib.import_module("httpx")
     importlib.import_module("h2")
-    client = httpx.AsyncClient(base_url=http2_base(tls), http1=False, http2=True, verify=False, trust_env=False)
+    client = httpx.AsyncClient(**http2_options(httpx, tls))
     await client.get("/")
     return client
 

@@ -11,7 +11,7 @@ Drivers that are not installed answer 501.
 import importlib
 import os
 
-from servers_of_drivers import HOST, fails, http2_base, port
+from servers_of_drivers import HOST, fails, http2_options, port
 
 
 def psycopg2(connection):
@@ -162,10 +162,9 @@ def http2(client):
 
 
 def http2_connect(tls=False):
-    # Without HTTP/1 it speaks HTTP/2 at once, also where no TLS agrees on it.
     httpx = importlib.import_module("httpx")
     importlib.import_module("h2")
-    client = httpx.Client(base_url=http2_base(tls), http1=False, http2=True, verify=False, trust_env=False)
+    client = httpx.Client(**http2_options(httpx, tls))
     client.get("/")
     return client
 

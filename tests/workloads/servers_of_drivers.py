@@ -9,9 +9,19 @@ def port(name):
     return int(os.environ[name])
 
 
-def http2_base(tls):
-    """By a name, which has to be looked up."""
-    return f"https://localhost:{port('HTTP2_TLS_PORT')}" if tls else f"http://localhost:{port('HTTP2_PORT')}"
+def http2_options(httpx, tls):
+    """Without HTTP/1 a client speaks HTTP/2 at once, also where no TLS agrees on it. Its connection is kept."""
+    scheme, name = ("https", "HTTP2_TLS_PORT") if tls else ("http", "HTTP2_PORT")
+    return {
+        # By a name, which has to be looked up.
+        "base_url": f"{scheme}://localhost:{port(name)}",
+        "http1": False,
+        "http2": True,
+        "limits": httpx.Limits(keepalive_expiry=None),
+        "timeout": 60,
+        "trust_env": False,
+        "verify": False,
+    }
 
 
 class fails:
