@@ -19,9 +19,6 @@ use pyapm_wire::target::Target;
 /// CPython `Include/internal/pycore_frame.h`, `enum _frameowner`.
 const FIRST_FOREIGN_OWNER: u64 = 3;
 
-/// For so long it may be that a process does not live to see its names read unless they are read at once.
-const YOUNG_NS: u64 = 1 << 31;
-
 /// Start of the hashes (the offset basis of FNV-1a; any odd constant would do).
 pub(crate) const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
 
@@ -75,8 +72,7 @@ pub(crate) fn finish(target: &Target, scratch: *mut StackScratch, status: u16) -
                 left_out: 0,
                 padding_2: [0; 3],
             };
-            let age_ns = (*scratch).record.header.time_ns.wrapping_sub(target.generation);
-            emit::output_soon((&raw const (*scratch).record).cast(), length, age_ns < YOUNG_NS)
+            emit::output((&raw const (*scratch).record).cast(), length)
         };
         if sent {
             let _full_means_sent_again = STACKS.insert(walked.stack, 1, 0);
@@ -275,7 +271,8 @@ fn window(layout: &Layout, walk: *mut Walk, address: u64) -> Option<*const u8> {
     let from = address + start;
     // SAFETY: `walk` is valid, here and below.
     let window = unsafe { &raw mut (*walk).window }.cast::<u8>();
-    let inside = unsafe { from.wrapping_sub((*walk).window_from).saturating_add(length) <= (*walk).window_bytes };
+    let inside =
+        unsafe { from.wrapping_sub((*walk).window_from).saturating_add(length) <= (*walk).window_bytes };
     if !inside {
         // SAFETY: as above; `WINDOW` and `length` bytes are inside behind the first `FRAME_BYTES`.
         unsafe {
