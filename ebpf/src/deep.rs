@@ -2,15 +2,16 @@
 //! working space that is large enough. Both run with interrupts off, so neither comes in between the other. A stack beyond
 //! that keeps its two ends.
 //!
-//! The two functions here are global ones to the verifier (`BTF_FUNC_GLOBAL`, Linux 5.6): it walks through each once,
+//! The functions here are global ones to the verifier (`BTF_FUNC_GLOBAL`, Linux 5.6): it walks through each once,
 //! whatever it is called with, and not again for each call. That is what makes loops of thousands of steps possible
 //! on 5.10, which has no other. They take nothing for that reason, and find the working space themselves.
 
 use crate::emit;
 use crate::lifecycle::header;
-use crate::maps::{DeepScratch, SAMPLE_SCRATCH, STACKS, StackScratch};
+use crate::maps::{DeepScratch, SAMPLE_SCRATCH, STACKS, StackScratch, TARGETS};
 use crate::memory::opaque;
-use crate::stack::{self, Step, Walked};
+use crate::stack::{self, Step, Walked, outcome};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use pyapm_wire::event::{Stack, kind};
 use pyapm_wire::python::{DEEP_FRAMES, Frame, INNER_FRAMES, MAX_STEPS, PART_FRAMES, SWITCH_STEPS, status};
@@ -34,13 +35,6 @@ const _: () = assert!((INNER_FRAMES as u64).is_multiple_of(OUTER_PLACES));
 const _: () = assert!(INNER_FRAMES.is_multiple_of(PART_FRAMES));
 const _: () = assert!(size_of::<Stack>().is_multiple_of(size_of::<Frame>()));
 
-/// What [`deep_steps`] and [`deep_part`] return.
-mod outcome {
-    pub(super) const MORE: u64 = 0;
-    pub(super) const END: u64 = 1;
-    pub(super) const FAILED: u64 = 2;
-}
-
 /// This CPU's working space.
 #[inline(always)]
 pub(crate) fn scratch() -> Option<*mut DeepScratch> {
@@ -53,7 +47,7 @@ pub(crate) fn scratch() -> Option<*mut DeepScratch> {
 pub(crate) fn take(target: &Target, scratch: *mut DeepScratch, calls: usize) -> Walked {
     // It is as long, and begins with the same.
     let first = scratch.cast::<StackScratch>();
-    let mut status = stack::walk(&target.layout, first);
+    let mut status = stack::walk(&target.layout, first, || sample_steps());
     if status != status::TRUNCATED {
         return stack::finish(target, first, status);
     }
@@ -102,7 +96,18 @@ fn place(index: u64) -> u64 {
     if index < inner { index } else { inner + (index & (OUTER_PLACES - 1)) }
 }
 
-/// Goes on with a walk for some steps.
+/// Goes on with a walk that the common working space may hold.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sample_steps() -> u64 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: entries are written whole by userspace.
+    let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return outcome::FAILED };
+    let Some(scratch) = scratch() else { return outcome::FAILED };
+    stack::steps(target, scratch.cast())
+}
+
+/// Goes on with a walk beyond that for some steps.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn deep_steps() -> u64 {

@@ -8,7 +8,8 @@ use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{BLANK, StatementScratch, TARGETS, THREAD_SCRATCH};
 use crate::memory::{copy_user, opaque};
-use crate::{scope, stack};
+use crate::scope;
+use crate::stack::{self, outcome};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
@@ -33,7 +34,7 @@ fn mysql_query(context: ProbeContext) -> u32 {
     // The statement began now, not after the walk.
     let mut header = header(kind::STATEMENT, 0);
     // SAFETY: `scratch` is this thread's own entry.
-    let walked = stack::take(target, unsafe { &raw mut (*scratch).stack });
+    let walked = stack::take(target, unsafe { &raw mut (*scratch).stack }, || statement_steps());
     // SAFETY: as above.
     let scope = scope::take(target, unsafe { &raw mut (*scratch).stack });
     let mut captured = opaque(length);
@@ -63,6 +64,18 @@ fn mysql_query(context: ProbeContext) -> u32 {
         emit::output((&raw const (*scratch).record).cast(), total);
     }
     0
+}
+
+/// Goes on with a walk in this thread's working space; see `stack::walk`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn statement_steps() -> u64 {
+    let id = bpf_get_current_pid_tgid();
+    // SAFETY: entries are written whole by userspace.
+    let Some(target) = (unsafe { TARGETS.get((id >> 32) as u32) }) else { return outcome::FAILED };
+    let Some(scratch) = THREAD_SCRATCH.get_ptr_mut(id) else { return outcome::FAILED };
+    // SAFETY: `scratch` is this thread's own entry.
+    stack::steps(target, unsafe { &raw mut (*scratch).stack })
 }
 
 /// This thread's working space, made on its first use.

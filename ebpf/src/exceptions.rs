@@ -13,7 +13,7 @@ use crate::drivers::thread_scratch;
 use crate::emit;
 use crate::identity::identity_of;
 use crate::lifecycle::header;
-use crate::maps::{PASSING, Passing, RATES, TARGETS, TracebackKey};
+use crate::maps::{PASSING, Passing, QUIET, RATES, TARGETS, TracebackKey};
 use crate::memory::{copy_user, opaque, user, user_or_zero};
 use crate::scope;
 use crate::stack::thread_state;
@@ -25,8 +25,8 @@ use aya_ebpf::programs::ProbeContext;
 use pyapm_wire::count;
 use pyapm_wire::event::kind;
 use pyapm_wire::exception::{
-    Exception, ExceptionLayout, MAX_CHAIN, MAX_FRAMES, MAX_NAME, MAX_TEXT, Passed, Value, flag, register,
-    relation, value,
+    Exception, ExceptionLayout, MAX_CHAIN, MAX_FRAMES, MAX_NAME, MAX_TEXT, PLACES, Passed, Value, flag,
+    place_slot, register, relation, value,
 };
 use pyapm_wire::python::{ABSENT, Frame};
 use pyapm_wire::scope::Scope;
@@ -53,10 +53,9 @@ const EXCEPTION: u64 = 1 << 30;
 /// Exceptions of one place that are sent in a while of 2^27 ns (0.13 s), and of all places together.
 const MOST_AT_A_PLACE: u64 = 20;
 const MOST: u64 = 128;
+/// The same of a place whose exceptions libraries always catch themselves: 30 a second.
+const MOST_AT_A_QUIET_PLACE: u64 = 4;
 const WHILE_SHIFT: u64 = 27;
-
-/// Rows of `RATES` for places; the one after them is for all together.
-pub(crate) const PLACES: u32 = 4096;
 
 #[uprobe]
 fn exception_passes(context: ProbeContext) -> u32 {
@@ -126,8 +125,13 @@ fn reached(context: &ProbeContext, tgid: u32, target: &Target) -> Option<()> {
     // Another one may be raised with the traceback of the one that was followed.
     let same = known.value == raised.value || (known.class == raised.class && known.is_made == 0);
     if known.id == 0 || !same {
-        let suppressed = if known.id == 0 { leaves(target, layout, here, &head, &raised)? } else { 0 };
-        return send_chain(target, here, &raised, frame, suppressed, known.id);
+        let admitted =
+            if known.id == 0 { leaves(target, layout, here, &head, &raised)? } else { Admitted::default() };
+        let admitted = Admitted {
+            place: forgotten(admitted.place),
+            suppressed: forgotten(u64::from(admitted.suppressed)) as u32,
+        };
+        return send_chain(target, here, &raised, frame, admitted, known.id);
     }
     let sent = Passed {
         header: header(kind::EXCEPTION_PASSED, size_of::<Passed>()),
@@ -144,7 +148,16 @@ fn reached(context: &ProbeContext, tgid: u32, target: &Target) -> Option<()> {
     None
 }
 
-/// It has left the frame that raised it. `None` when it is not to be told; else how many were not, see [`admit`].
+/// What is told of an exception because of where it was raised.
+#[derive(Clone, Copy, Default)]
+struct Admitted {
+    /// See [`Exception::place`].
+    place: u64,
+    /// How many of this place were not sent since the last that was.
+    suppressed: u32,
+}
+
+/// It has left the frame that raised it. `None` when it is not to be told.
 #[inline(always)]
 fn leaves(
     target: &Target,
@@ -152,7 +165,7 @@ fn leaves(
     here: TracebackKey,
     head: &Traceback,
     raised: &Raised,
-) -> Option<u32> {
+) -> Option<Admitted> {
     for class in layout.control_flow {
         if raised.class == class {
             let _absent_is_fine = PASSING.remove(here);
@@ -171,13 +184,14 @@ fn leaves(
     admitted
 }
 
-/// Whether one more may be sent; if so, how many of this place were not since the last that was.
+/// Whether one more may be sent.
 #[inline(always)]
-fn admit(place: u64) -> Option<u32> {
+fn admit(place: u64) -> Option<Admitted> {
     // SAFETY: the helper has no preconditions.
     let now = (unsafe { bpf_ktime_get_ns() } >> WHILE_SHIFT) + 1;
     let all = RATES.get_ptr_mut(PLACES)?;
-    let own = RATES.get_ptr_mut((place >> 40) as u32 & (PLACES - 1))?;
+    let own = RATES.get_ptr_mut(place_slot(place))?;
+    let quiet = QUIET.get_ptr(place_slot(place))?;
     // SAFETY: map values stay valid while the program runs. Counts of two CPUs at once may get lost: the bound
     // is a bound on cost, the sum of what is not sent is kept elsewhere.
     unsafe {
@@ -194,7 +208,8 @@ fn admit(place: u64) -> Option<u32> {
             (*all).at = now;
             (*all).sent = 0;
         }
-        if (*own).sent >= MOST_AT_A_PLACE || (*all).sent >= MOST {
+        let most = if quiet.read_volatile() == place { MOST_AT_A_QUIET_PLACE } else { MOST_AT_A_PLACE };
+        if (*own).sent >= most || (*all).sent >= MOST {
             (*own).suppressed += 1;
             return None;
         }
@@ -202,7 +217,7 @@ fn admit(place: u64) -> Option<u32> {
         (*all).sent += 1;
         let suppressed = (*own).suppressed;
         (*own).suppressed = 0;
-        Some(suppressed as u32)
+        Some(Admitted { place, suppressed: suppressed as u32 })
     }
 }
 
@@ -213,7 +228,7 @@ fn send_chain(
     here: TracebackKey,
     raised: &Raised,
     frame: u64,
-    suppressed: u32,
+    admitted: Admitted,
     continues: u64,
 ) -> Option<()> {
     let layout = &target.exceptions;
@@ -243,7 +258,8 @@ fn send_chain(
             (*record).id = id;
             (*record).other = other;
             (*record).class = one.class;
-            (*record).suppressed = if level == 0 { suppressed } else { 0 };
+            (*record).suppressed = if level == 0 { admitted.suppressed } else { 0 };
+            (*record).place = if level == 0 { admitted.place } else { 0 };
             (*record).relation = related;
             (*record).padding = 0;
             (*record).frames = 0;

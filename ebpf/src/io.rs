@@ -16,7 +16,8 @@ use crate::lifecycle::header;
 use crate::maps::{Connection, HANDLED, HINTS, IO_SCRATCH, IoScratch, TARGETS, setting};
 use crate::memory::{copy_user, opaque, user};
 use crate::registers::Arguments;
-use crate::{handed, scope, stack, tls};
+use crate::stack::{self, outcome};
+use crate::{handed, scope, tls};
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::tracepoint;
@@ -113,10 +114,6 @@ fn syscall_exit_third(context: TracePointContext) -> u32 {
 /// What each copy does.
 #[inline(always)]
 fn run(context: &TracePointContext, copy: u32) -> u32 {
-    let thread = bpf_get_current_pid_tgid();
-    let tgid = (thread >> 32) as u32;
-    // SAFETY: entries are written whole by userspace.
-    let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return 0 };
     // SAFETY: both fields lie inside the record of every `sys_exit_*` tracepoint.
     let (id, result) = unsafe {
         let record = context.as_ptr().cast::<u8>();
@@ -125,6 +122,10 @@ fn run(context: &TracePointContext, copy: u32) -> u32 {
     if result < 0 && result != EPIPE && result != ECONNRESET && result != ENOTCONN && result != ETIMEDOUT {
         return 0;
     }
+    let thread = bpf_get_current_pid_tgid();
+    let tgid = (thread >> 32) as u32;
+    // SAFETY: entries are written whole by userspace.
+    let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return 0 };
     if setting!(io_copies) > 1 && !is_ours(thread, copy) {
         return 0;
     }
@@ -159,7 +160,7 @@ fn run(context: &TracePointContext, copy: u32) -> u32 {
     };
     // SAFETY: map values stay valid while the program runs.
     tls::carried_by(thread, unsafe { (*entry).id });
-    moved(target, entry, result, 0, scratch);
+    moved(target, entry, result, 0, scratch, || socket_steps(u64::from(copy)));
     0
 }
 
@@ -210,7 +211,19 @@ fn locate(call: &mut Call, id: u64) -> Option<()> {
     Some(())
 }
 
-/// One call that moved `result` bytes (or ended the stream) on a stream socket.
+/// Goes on with a walk in the working space of one copy; see `stack::walk`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn socket_steps(copy: u64) -> u64 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: entries are written whole by userspace.
+    let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return outcome::FAILED };
+    let Some(scratch) = IO_SCRATCH.get_ptr_mut(copy as u32) else { return outcome::FAILED };
+    // SAFETY: map values stay valid while the program runs.
+    stack::steps(target, unsafe { &raw mut (*scratch).stack })
+}
+
+/// One call that moved `result` bytes (or ended the stream) on a stream socket. `steps` goes on with a walk in `scratch`.
 #[inline(always)]
 pub(crate) fn moved<const ROOM: usize>(
     target: &Target,
@@ -218,6 +231,7 @@ pub(crate) fn moved<const ROOM: usize>(
     result: i64,
     flags: u16,
     scratch: *mut IoScratch<ROOM>,
+    steps: impl Fn() -> u64,
 ) {
     // SAFETY: map values stay valid while the program runs.
     let (call, record, entry) = unsafe { (&mut (*scratch).call, &mut (*scratch).record, &mut *entry) };
@@ -261,15 +275,15 @@ pub(crate) fn moved<const ROOM: usize>(
     if entry.manner == manner::UNDECIDED {
         entry.manner = judge(call);
     }
-    wanted(entry, call, offset);
+    wanted(entry, call, offset, header.time_ns);
     if outbound || entry.manner == manner::REQUESTS {
         // SAFETY: `scratch` is valid, and this copy's own.
         record.scope = scope::take(target, unsafe { &raw mut (*scratch).stack });
     }
-    if outbound && entry.manner == manner::OTHER && call.no_stacks == 0 {
+    if outbound && entry.manner != manner::REQUESTS && call.no_stacks == 0 {
         // What a client sends: Python code is on its way through a driver just now.
         // SAFETY: `scratch` is valid, and this copy's own.
-        let walked = stack::take(target, unsafe { &raw mut (*scratch).stack });
+        let walked = stack::take(target, unsafe { &raw mut (*scratch).stack }, steps);
         record.stack = walked.stack;
         record.stack_status = walked.status;
     }
@@ -285,22 +299,27 @@ pub(crate) fn moved<const ROOM: usize>(
     }
 }
 
-/// Whether the first bytes of a connection could be a request that comes in.
+/// What the first bytes of a connection make of it: could they be a request that comes in?
 #[inline(always)]
 fn judge(call: &Call) -> u32 {
-    if call.outbound != 0 || call.place == place::NOWHERE {
+    if call.place == place::NOWHERE {
         return manner::OTHER;
     }
+    // Too few to tell: assume that the request is trickling in.
+    let unknown = if call.outbound != 0 { manner::OTHER } else { manner::REQUESTS };
     if call.length < 3 {
-        // Too few to tell: assume that the request is trickling in.
-        return manner::REQUESTS;
+        return unknown;
     }
     let mut address = call.address;
     if call.place == place::VECTORS {
-        let Some(first) = user::<u64>(address) else { return manner::REQUESTS };
+        let Some(first) = user::<u64>(address) else { return unknown };
         address = first;
     }
-    let Some([a, b, c]) = user::<[u8; 3]>(address) else { return manner::REQUESTS };
+    let Some([a, b, c]) = user::<[u8; 3]>(address) else { return unknown };
+    if call.outbound != 0 {
+        // The preface of HTTP/2 (RFC 9113 section 3.4).
+        return if [a, b, c] == *b"PRI" { manner::STREAMS } else { manner::OTHER };
+    }
     // The uwsgi protocol: modifier 0, then the size of the variables, little endian. MySQL's packets, with their
     // size first, begin with 0 only if they are of 256, 512 ... bytes.
     let is_packet = a == 0 && (b, c) != (0, 0);
@@ -318,10 +337,13 @@ const fn capture(room: usize) -> u64 {
 
 /// Fills in which bytes of this call are wanted.
 #[inline(always)]
-fn wanted(entry: &Connection, call: &mut Call, offset: u64) {
+fn wanted(entry: &Connection, call: &mut Call, offset: u64, now_ns: u64) {
     call.skip = 0;
     call.no_stacks = 0;
-    call.want = u64::from(if entry.manner == manner::REQUESTS { MAX_CAPTURE } else { DEFAULT_CAPTURE });
+    call.want = u64::from(if entry.manner == manner::OTHER { DEFAULT_CAPTURE } else { MAX_CAPTURE });
+    if is_young(entry.id, now_ns) {
+        return;
+    }
     let Some(slot) = HINTS.get_ptr(hint_slot(entry.id)) else { return };
     // SAFETY: map values stay valid while the program runs. Userspace may write at the same time, another
     // connection's hint even: it clears the id first and sets it last, so an id that is the same before and
@@ -334,6 +356,16 @@ fn wanted(entry: &Connection, call: &mut Call, offset: u64) {
         call.no_stacks = u64::from(hint.no_stacks);
         call.want = u64::from(if want > MAX_CAPTURE { MAX_CAPTURE } else { want });
     }
+}
+
+/// Whether a connection has only just been met: userspace can hardly have said anything of it yet, and its slot is in
+/// nobody's cache.
+#[inline(always)]
+fn is_young(connection: u64, now_ns: u64) -> bool {
+    /// Less than half of the time that records wait in the ring on average.
+    const YOUNG_NS: u64 = 4_000_000;
+    // What the id was made of, `connection::next_id`.
+    (now_ns << 10).wrapping_sub(connection) < YOUNG_NS << 10
 }
 
 /// Sends a call's bytes in as many records as its length and the wish for them need.

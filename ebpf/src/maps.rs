@@ -1,6 +1,5 @@
 //! Every map, with its size's reason and who writes it.
 
-use crate::exceptions::PLACES;
 use crate::io::Call;
 use crate::registers::Registers;
 use crate::stack::Walked;
@@ -11,6 +10,7 @@ use pyapm_wire::count;
 use pyapm_wire::event::{
     Io, LoopTurns, NATIVE_CAPTURE, Native, STATEMENT_CAPTURE, Sleeper, SqliteLayout, Stack, Statement,
 };
+use pyapm_wire::exception::PLACES;
 use pyapm_wire::python::{CODE_BYTES, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES};
 use pyapm_wire::settings::{IO_COPIES, Settings};
 use pyapm_wire::target::{MAX_SLEEPERS, MAX_TARGETS, Target};
@@ -103,6 +103,14 @@ pub(crate) static SQLITE_RUNNING: LruHashMap<SqliteKey, SqliteRun> = LruHashMap:
 #[map]
 pub(crate) static SQLITE_LAYOUTS: LruHashMap<u64, SqliteLayout> = LruHashMap::with_max_entries(8192, 0);
 
+/// Sockets whose connection is being made. LRU: one that is given up is never told of.
+#[map]
+pub(crate) static CONNECTING: LruHashMap<Key, Connecting> = LruHashMap::with_max_entries(4096, 0);
+
+/// Threads that look up the addresses of a host. LRU: a thread may end while it does.
+#[map]
+pub(crate) static LOOKING_UP: LruHashMap<u64, LookingUp> = LruHashMap::with_max_entries(1024, 0);
+
 /// TLS sessions on which plaintext was seen. LRU, as `CONNECTIONS`.
 #[map]
 pub(crate) static TLS_SESSIONS: LruHashMap<TlsKey, Connection> = LruHashMap::with_max_entries(16_384, 0);
@@ -128,6 +136,10 @@ pub(crate) static PASSING: LruHashMap<TracebackKey, Passing> = LruHashMap::with_
 /// row when their hashes do: the later one takes it over.
 #[map]
 pub(crate) static RATES: Array<Rate> = Array::with_max_entries(PLACES + 1, 0);
+
+/// Places whose exceptions libraries always catch themselves; only userspace writes. See `pyapm_wire::exception`.
+#[map]
+pub(crate) static QUIET: Array<u64> = Array::with_max_entries(PLACES, MMAPABLE);
 
 /// Threads that turn an event loop, by process and thread id. LRU: threads end, and nobody says so.
 #[map]
@@ -188,6 +200,31 @@ pub(crate) use setting;
 #[inline(always)]
 pub(crate) fn settings() -> *const Settings {
     &raw const SETTINGS
+}
+
+/// A connection that is being made.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Connecting {
+    /// When it was asked for.
+    pub since_ns: u64,
+    /// Network byte order; IPv4 in the first four bytes.
+    pub address: [u8; 16],
+    pub family: u16,
+    /// Host byte order.
+    pub port: u16,
+    pub padding: u32,
+}
+
+/// A call of `getaddrinfo`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct LookingUp {
+    pub since_ns: u64,
+    /// Address of the name.
+    pub node: u64,
+    /// Where the address of the first result will stand.
+    pub results: u64,
 }
 
 /// What the kernel keeps of one descriptor.
@@ -299,6 +336,13 @@ pub(crate) struct DeepScratch {
 const _: () =
     assert!(core::mem::offset_of!(StackScratch, frames) == core::mem::offset_of!(DeepScratch, frames));
 
+/// Bytes of Python's own stack that are copied at once: some frames.
+pub(crate) const WINDOW: usize = 896;
+/// Places in [`Walk::window`] at which a frame may begin, a power of two: what is read of a frame lies where it lies in
+/// the frame, so the first may begin `FRAME_BYTES` before what was copied.
+pub(crate) const WINDOW_PLACES: usize = FRAME_BYTES + WINDOW;
+const _: () = assert!(WINDOW_PLACES.is_power_of_two());
+
 /// State of a walk. It lives here and not in registers, where each value that the verifier knows would
 /// multiply the states that it has to walk through.
 #[repr(C)]
@@ -316,9 +360,15 @@ pub(crate) struct Walk {
     pub has_copies: u64,
     /// Frames of the interpreter's own before the first Python frame.
     pub top_entries: u64,
-    /// The interpreter frame, and the code object, that the walk is at. What is read of a frame lies where it
-    /// lies in the frame. Eight bytes more: a field at the last offset stays inside.
-    pub frame: [u8; 2 * FRAME_BYTES + 8],
+    /// How it has ended, of `status`, once it has.
+    pub status: u64,
+    /// What `window` has from its place `FRAME_BYTES` on: so many bytes from this address.
+    pub window_from: u64,
+    pub window_bytes: u64,
+    /// Interpreter frames, copied with what lies before them. Behind the places that a frame may begin at, there is room
+    /// for one, and eight bytes more: a field at the last offset stays inside.
+    pub window: [u8; WINDOW_PLACES + FRAME_BYTES + 8],
+    /// The code object that the walk is at.
     pub code: [u8; CODE_BYTES + 8],
     /// Hash of the contents of its name.
     pub name: u64,

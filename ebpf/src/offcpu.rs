@@ -11,7 +11,7 @@
 use crate::connection;
 use crate::deep;
 use crate::emit;
-use crate::maps::{DeepScratch, OFF_CPU_SCRATCH, OffCpuScratch, SLEEPERS, TARGETS, setting};
+use crate::maps::{OFF_CPU_SCRATCH, OffCpuScratch, SLEEPERS, TARGETS, setting};
 use crate::memory::{kernel, user};
 use crate::stack::{self, Gil, Walked};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -22,15 +22,22 @@ use pyapm_wire::count;
 use pyapm_wire::event::{Header, OffCpu, Sleeper, call, gil, kind};
 use pyapm_wire::python::status;
 use pyapm_wire::scope::Scope;
-use pyapm_wire::target::Target;
 
 /// `TASK_RUNNING` and `TASK_DEAD` of the kernel's `include/linux/sched.h`.
 const TASK_RUNNING: u32 = 0;
 const TASK_DEAD: u32 = 0x80;
+/// Process id of what runs where nothing has to.
+const IDLE: u32 = 0;
 
 const POLL: i32 = 7;
 const SELECT: i32 = 23;
 const NANOSLEEP: i32 = 35;
+const CONNECT: i32 = 42;
+const ACCEPT: i32 = 43;
+const SENDTO: i32 = 44;
+const RECVFROM: i32 = 45;
+const SENDMSG: i32 = 46;
+const RECVMSG: i32 = 47;
 const WAIT4: i32 = 61;
 const FUTEX: i32 = 202;
 const CLOCK_NANOSLEEP: i32 = 230;
@@ -38,6 +45,7 @@ const EPOLL_WAIT: i32 = 232;
 const PSELECT6: i32 = 270;
 const PPOLL: i32 = 271;
 const EPOLL_PWAIT: i32 = 281;
+const ACCEPT4: i32 = 288;
 
 /// With stacks.
 #[raw_tracepoint(tracepoint = "sched_switch")]
@@ -63,6 +71,9 @@ fn sched_switch_times(context: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn leave(preempted: u64, stacks: bool) {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if tgid == IDLE {
+        return;
+    }
     // SAFETY: entries are written whole; a value changed under us can only spoil this one record.
     let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return };
     let Some(scratch) = OFF_CPU_SCRATCH.get_ptr_mut(0) else { return };
@@ -75,9 +86,12 @@ fn leave(preempted: u64, stacks: bool) {
         let _absent_is_fine = SLEEPERS.remove(bpf_get_current_pid_tgid() as u32);
         return;
     }
-    let Some(walk) = deep::scratch() else { return };
-    let walked =
-        if stacks { deep::take(target, walk, deep::SWITCH_CALLS) } else { state_alone(target, walk) };
+    let walked = if stacks {
+        let Some(walk) = deep::scratch() else { return };
+        deep::take(target, walk, deep::SWITCH_CALLS)
+    } else {
+        Walked { stack: 0, status: status::NOT_ASKED }
+    };
     // SAFETY: as above. Through memory, because the ways in which a walk ends would each be followed to the end.
     let walked = unsafe {
         let place = &raw mut (*scratch).walked;
@@ -85,7 +99,7 @@ fn leave(preempted: u64, stacks: bool) {
         place.read_volatile()
     };
     let id = bpf_get_current_pid_tgid();
-    let Some(sleeper) = entry(id as u32, scratch) else { return };
+    let Some(sleeper) = entry(id as u32) else { return };
     // SAFETY: as above. Only this thread's switches touch the entry, and they come one after the other.
     let record = unsafe { &mut (*sleeper).record };
     record.header.flags = 0;
@@ -103,9 +117,16 @@ fn leave(preempted: u64, stacks: bool) {
     if record.state != TASK_RUNNING {
         place(record, scratch);
     }
-    // SAFETY: as above.
-    let lock = Gil::of(&target.layout, unsafe { (*walk).walk.tstate });
-    if let Some(lock) = lock {
+    let tstate = if stacks {
+        // SAFETY: as above.
+        deep::scratch().map_or(0, |walk| unsafe { (*walk).walk.tstate })
+    } else if record.call == FUTEX {
+        stack::thread_state(&target.layout).unwrap_or(0)
+    } else {
+        // Whether it waits for the lock is all that is asked.
+        0
+    };
+    if let Some(lock) = Gil::of(&target.layout, tstate) {
         if lock.is_held_by_it {
             record.header.flags |= gil::HOLDS;
         }
@@ -120,18 +141,6 @@ fn leave(preempted: u64, stacks: bool) {
     }
 }
 
-/// The thread state without its frames.
-#[inline(always)]
-fn state_alone(target: &Target, walk: *mut DeepScratch) -> Walked {
-    let (tstate, status) = match stack::thread_state(&target.layout) {
-        Ok(tstate) => (tstate, status::NO_FRAME),
-        Err(status) => (0, status),
-    };
-    // SAFETY: map values stay valid while the program runs.
-    unsafe { (*walk).walk.tstate = tstate };
-    Walked { stack: 0, status }
-}
-
 /// The state of the current task. A thread that is woken while it is on its way to sleep is running again: from then
 /// on it waits for a CPU and for nothing else.
 #[inline(always)]
@@ -143,10 +152,11 @@ fn task_state() -> u32 {
 
 /// The entry of a thread, made at its first switch.
 #[inline(always)]
-fn entry(tid: u32, scratch: *mut OffCpuScratch) -> Option<*mut Sleeper> {
+fn entry(tid: u32) -> Option<*mut Sleeper> {
     if let Some(known) = SLEEPERS.get_ptr_mut(tid) {
         return Some(known);
     }
+    let scratch = OFF_CPU_SCRATCH.get_ptr_mut(0)?;
     // SAFETY: map values stay valid while the program runs; nothing writes to `blank`.
     if SLEEPERS.insert(tid, unsafe { &(*scratch).blank }, 0).is_err() {
         emit::add(count::SLEEPERS_FULL, 1);
@@ -187,20 +197,30 @@ fn place(record: &mut OffCpu, scratch: *mut OffCpuScratch) {
         && fd >= 0
     {
         record.fd = fd;
-        record.mode = connection::mode(fd as u32).unwrap_or(0);
+        record.mode = match record.call {
+            // These take nothing else, and have been entered: no need to follow the descriptor.
+            CONNECT | ACCEPT | ACCEPT4 | SENDTO | RECVFROM | SENDMSG | RECVMSG => connection::S_IFSOCK,
+            _ => connection::mode(fd as u32).unwrap_or(0),
+        };
     }
 }
 
 /// A thread comes back to the CPU; the current one is still that which leaves.
 #[inline(always)]
 fn come(next: u64) {
-    let Some(tgid) = kernel::<u32>(next + setting!(task_tgid)) else { return };
-    if TARGETS.get_ptr(tgid).is_none() {
+    // They are neighbours on every known kernel; the verifier drops the other arm, because it knows the settings.
+    let ids = if setting!(task_tgid) == setting!(task_pid) + 4 {
+        kernel::<[u32; 2]>(next + setting!(task_pid))
+    } else {
+        kernel::<u32>(next + setting!(task_pid))
+            .zip(kernel::<u32>(next + setting!(task_tgid)))
+            .map(<[u32; 2]>::from)
+    };
+    let Some([tid, tgid]) = ids else { return };
+    if tgid == IDLE || TARGETS.get_ptr(tgid).is_none() {
         return;
     }
-    let Some(tid) = kernel::<u32>(next + setting!(task_pid)) else { return };
-    let Some(scratch) = OFF_CPU_SCRATCH.get_ptr_mut(0) else { return };
-    let Some(sleeper) = entry(tid, scratch) else { return };
+    let Some(sleeper) = entry(tid) else { return };
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_ns() };
     // SAFETY: map values stay valid while the program runs, and only this thread's switches touch the entry.

@@ -114,10 +114,10 @@ fn step(target: &Target, walk: *mut Walk) -> Step {
     if address == 0 {
         return Step::End(0);
     }
-    let frame = unsafe { &raw mut (*walk).frame }.cast::<u8>();
+    let frame = unsafe { &raw mut (*walk).window }.cast::<u8>();
     let start = opaque(u64::from(layout.frame_start)) & (FRAME_BYTES as u64 - 1);
     let length = opaque(u64::from(layout.frame_bytes)) & (FRAME_BYTES as u64 - 1);
-    // SAFETY: `frame` has room for twice `FRAME_BYTES`, and both are below it.
+    // SAFETY: the window has room for more than twice `FRAME_BYTES`, and both are below it.
     if !unsafe { copy_user(frame.add(start as usize), length as u32, address + start) } {
         return Step::End(flag::STACK_CUT);
     }

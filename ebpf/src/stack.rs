@@ -4,7 +4,7 @@
 use crate::bytecode::copy_of_bytecode;
 use crate::emit;
 use crate::lifecycle::header;
-use crate::maps::{STACKS, StackScratch, Walk, setting};
+use crate::maps::{STACKS, StackScratch, WINDOW, WINDOW_PLACES, Walk, setting};
 use crate::memory::{copy_user, kernel, opaque, user};
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
@@ -19,6 +19,9 @@ use pyapm_wire::target::Target;
 /// CPython `Include/internal/pycore_frame.h`, `enum _frameowner`.
 const FIRST_FOREIGN_OWNER: u64 = 3;
 
+/// For so long it may be that a process does not live to see its names read unless they are read at once.
+const YOUNG_NS: u64 = 1 << 31;
+
 /// Start of the hashes (the offset basis of FNV-1a; any odd constant would do).
 pub(crate) const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
 
@@ -30,10 +33,23 @@ pub(crate) struct Walked {
     pub status: u16,
 }
 
-/// Walks, and sends the frames if this stack has not been sent before.
+/// Steps of one call of a function that goes on with a walk; see [`steps`].
+const STEPS: usize = 64;
+/// Calls of it. Every call from C may have put a shim between two frames, so allow for more steps than frames.
+const CALLS: usize = (MAX_FRAMES + MAX_FRAMES / 2) / STEPS;
+
+/// What a function returns that goes on with a walk.
+pub(crate) mod outcome {
+    pub(crate) const MORE: u64 = 0;
+    /// The walk has ended, with [`super::Walk::status`].
+    pub(crate) const END: u64 = 1;
+    pub(crate) const FAILED: u64 = 2;
+}
+
+/// Walks, and sends the frames if this stack has not been sent before; `steps` as for [`walk`].
 #[inline(always)]
-pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Walked {
-    let status = walk(&target.layout, scratch);
+pub(crate) fn take(target: &Target, scratch: *mut StackScratch, steps: impl Fn() -> u64) -> Walked {
+    let status = walk(&target.layout, scratch, steps);
     finish(target, scratch, status)
 }
 
@@ -61,7 +77,8 @@ pub(crate) fn finish(target: &Target, scratch: *mut StackScratch, status: u16) -
                 left_out: 0,
                 padding_2: [0; 3],
             };
-            emit::output((&raw const (*scratch).record).cast(), length)
+            let age_ns = (*scratch).record.header.time_ns.wrapping_sub(target.generation);
+            emit::output_soon((&raw const (*scratch).record).cast(), length, age_ns < YOUNG_NS)
         };
         if sent {
             let _full_means_sent_again = STACKS.insert(walked.stack, 1, 0);
@@ -91,8 +108,11 @@ pub(crate) fn identify(target: &Target, walk: *const Walk, status: u16) -> Walke
 
 /// Fills `scratch.frames`, innermost first, and leaves their number and a hash over them in `scratch.walk`. When it
 /// ends with `TRUNCATED`, it can be gone on with.
+///
+/// `steps` goes on with it for some steps: [`steps`] in a function that is global to the verifier, which finds the working
+/// space itself. The verifier walks through that once, not for each call and not for each way that leads here.
 #[inline(always)]
-pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
+pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch, steps: impl Fn() -> u64) -> u16 {
     // SAFETY: `scratch` is valid, here and below.
     unsafe {
         (*scratch).walk.frames = 0;
@@ -106,7 +126,7 @@ pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
     unsafe { (*scratch).walk.tstate = tstate };
     let Some(first) = first_frame(layout, tstate) else { return status::UNREADABLE };
     // SAFETY: as above.
-    let (walk, frames) = unsafe { (&raw mut (*scratch).walk, (&raw mut (*scratch).frames).cast::<Frame>()) };
+    let walk = unsafe { &raw mut (*scratch).walk };
     unsafe {
         (*walk).cursor = first;
         (*walk).hash = HASH_START;
@@ -115,15 +135,35 @@ pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch) -> u16 {
         (*walk).top_entries = 0;
         (*walk).has_entry = all_ones_unless_absent(layout.frame_entry);
         (*walk).has_copies = all_ones_unless_absent(layout.frame_copy);
+        (*walk).window_bytes = 0;
     }
-    // Every call from C may have put a shim between two frames, so allow for more steps than frames.
-    for _ in 0..MAX_FRAMES + MAX_FRAMES / 2 {
-        match step(layout, walk, frames, MAX_FRAMES, |index| index) {
-            Step::Next => {}
-            Step::End(status) => return status,
+    for _ in 0..CALLS {
+        match steps() {
+            outcome::MORE => {}
+            // SAFETY: as above.
+            outcome::END => return unsafe { (*walk).status } as u16,
+            _ => return status::UNREADABLE,
         }
     }
     status::TRUNCATED
+}
+
+/// Goes on with a walk for some steps.
+#[inline(always)]
+pub(crate) fn steps(target: &Target, scratch: *mut StackScratch) -> u64 {
+    // SAFETY: `scratch` is valid.
+    let (walk, frames) = unsafe { (&raw mut (*scratch).walk, (&raw mut (*scratch).frames).cast::<Frame>()) };
+    for _ in 0..STEPS {
+        match step(&target.layout, walk, frames, MAX_FRAMES, |index| index) {
+            Step::Next => {}
+            Step::End(status) => {
+                // SAFETY: as above.
+                unsafe { (*walk).status = u64::from(status) };
+                return outcome::END;
+            }
+        }
+    }
+    outcome::MORE
 }
 
 /// The innermost frame of a thread; 0 when it has none.
@@ -157,13 +197,7 @@ pub(crate) fn step(
     if address == 0 {
         return Step::End(status::COMPLETE);
     }
-    let frame = unsafe { &raw mut (*walk).frame }.cast::<u8>();
-    let start = opaque(u64::from(layout.frame_start)) & (FRAME_BYTES as u64 - 1);
-    let length = opaque(u64::from(layout.frame_bytes)) & (FRAME_BYTES as u64 - 1);
-    // SAFETY: `frame` has room for twice `FRAME_BYTES`, and both are below it.
-    if !unsafe { copy_user(frame.add(start as usize), length as u32, address + start) } {
-        return Step::End(status::UNREADABLE);
-    }
+    let Some(frame) = window(layout, walk, address) else { return Step::End(status::UNREADABLE) };
     // SAFETY: as above.
     let previous = unsafe { field::<u64, FRAME_BYTES>(frame, layout.frame_previous) };
     let index = unsafe { (*walk).frames };
@@ -229,6 +263,44 @@ pub(crate) fn step(
         (*walk).cursor = previous;
     }
     Step::Next
+}
+
+/// Where a copy of the frame at `address` lies, or as much of it as is read; `FRAME_BYTES` and 8 may be read from there.
+///
+/// Frames that were called by one another lie one behind the other, callers first, on pages that Python gets for them.
+/// So what lies before a frame is copied with it, and its callers are found there. Those that lie elsewhere (generators
+/// keep theirs in their objects) bring their own surroundings in; where these cannot be read, the frame alone.
+#[inline(always)]
+fn window(layout: &Layout, walk: *mut Walk, address: u64) -> Option<*const u8> {
+    let start = opaque(u64::from(layout.frame_start)) & (FRAME_BYTES as u64 - 1);
+    let length = opaque(u64::from(layout.frame_bytes)) & (FRAME_BYTES as u64 - 1);
+    let from = address + start;
+    // SAFETY: `walk` is valid, here and below.
+    let window = unsafe { &raw mut (*walk).window }.cast::<u8>();
+    let inside =
+        unsafe { from.wrapping_sub((*walk).window_from).saturating_add(length) <= (*walk).window_bytes };
+    if !inside {
+        // SAFETY: as above; `WINDOW` and `length` bytes are inside behind the first `FRAME_BYTES`.
+        unsafe {
+            (*walk).window_from = (from + length).wrapping_sub(WINDOW as u64);
+            (*walk).window_bytes = WINDOW as u64;
+            let room = window.add(FRAME_BYTES);
+            if !copy_user(room, WINDOW as u32, (*walk).window_from) {
+                (*walk).window_from = from;
+                (*walk).window_bytes = length;
+                if !copy_user(room, length as u32, from) {
+                    (*walk).window_bytes = 0;
+                    return None;
+                }
+            }
+        }
+    }
+    // By a mask, aligned: where frames do not lie on multiples of 8 there are none.
+    // SAFETY: as above.
+    let at = FRAME_BYTES as u64 + from.wrapping_sub(unsafe { (*walk).window_from }).wrapping_sub(start);
+    let at = opaque(at) & (WINDOW_PLACES as u64 - 8);
+    // SAFETY: `at` is below `WINDOW_PLACES`, behind which there is room for a frame.
+    Some(unsafe { window.add(at as usize) })
 }
 
 /// What tells a code object from another that takes its address. Userspace computes the same

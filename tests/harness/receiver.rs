@@ -1,13 +1,14 @@
 //! A receiver of OTLP that shares no code with pyapm: `tests/workloads/otlp_receiver.py`. It can be told to refuse, to be slow, and
 //! to be away.
 
+use crate::certificate::Certificate;
 use crate::guard::Guard;
 use crate::place::{self, Python};
 use crate::wait;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -17,13 +18,15 @@ pub struct Receiver {
     process: Option<Guard>,
     pub grpc: u16,
     pub http: u16,
+    /// Its certificate, and the one that its clients' must come from.
+    tls: Option<(Certificate, PathBuf)>,
     folder: TempDir,
 }
 
 /// One request.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// `traces`, `metrics`, `logs`
+    /// `traces`, `metrics`, `logs`, `profiles`
     pub signal: String,
     /// `grpc`, `http`
     pub transport: String,
@@ -38,9 +41,21 @@ impl Receiver {
     /// # Errors
     /// When it does not start.
     pub fn start() -> Result<Self> {
+        Self::start_with(None)
+    }
+
+    /// One that speaks TLS alone, with this certificate, to clients whose own comes from this CA.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_with_tls(own: &Certificate, clients: &Path) -> Result<Self> {
+        Self::start_with(Some((own.clone(), clients.to_path_buf())))
+    }
+
+    fn start_with(tls: Option<(Certificate, PathBuf)>) -> Result<Self> {
         let folder =
             tempfile::Builder::new().prefix("pyapm-receiver-").tempdir().context("no temporary folder")?;
-        let mut receiver = Self { process: None, grpc: 0, http: 0, folder };
+        let mut receiver = Self { process: None, grpc: 0, http: 0, tls, folder };
         receiver.come_back()?;
         Ok(receiver)
     }
@@ -60,6 +75,9 @@ impl Receiver {
             .arg(place::workloads().join("otlp_receiver.py"))
             .arg(self.folder.path())
             .args([self.grpc.to_string(), self.http.to_string()]);
+        if let Some((own, clients)) = &self.tls {
+            command.args([&own.certificate, &own.key, clients]);
+        }
         let mut process = Guard::start(&mut command, &self.folder.path().join("log"), None)?;
         let ports = wait::until("the receiver to listen", || {
             process.check_alive()?;

@@ -71,7 +71,7 @@ fn printed((module, kind): (Option<&str>, &str), message: Option<&str>, stack: &
     let frames = stack.iter().rev().map(|frame| {
         // Python prints `co_name`, which the qualified name ends with.
         let function = frame.function.rsplit('.').next().unwrap_or_default();
-        (frame.file.clone(), frame.line.unwrap_or(0), function.to_owned())
+        (frame.file.to_string(), frame.line.unwrap_or(0), function.to_owned())
     });
     Printed { frames: frames.collect(), last }
 }

@@ -7,6 +7,7 @@ use crate::place::Python;
 use crate::wait;
 use anyhow::{Context, Result};
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -33,6 +34,8 @@ pub struct Site {
     folder: TempDir,
     /// Whose it is; `None`: of whoever runs the tests.
     user: Option<u32>,
+    /// What gunicorn is started through.
+    before: Vec<String>,
 }
 
 /// The running server.
@@ -52,7 +55,30 @@ impl Site {
             tempfile::Builder::new().prefix("pyapm-site-").tempdir().context("no temporary folder")?;
         let name = format!("{name}{}", std::process::id());
         std::fs::write(folder.path().join(format!("{name}.py")), MODULE)?;
-        Ok(Self { name, python, folder, user: None })
+        Ok(Self { name, python, folder, user: None, before: Vec::new() })
+    }
+
+    /// With an application of one's own in place of the usual one; it is called `app`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn with_module(name: &str, python: Python, module: &str) -> Result<Self> {
+        let site = Self::new(name, python)?;
+        std::fs::write(site.folder.path().join(format!("{}.py", site.name)), module)?;
+        Ok(site)
+    }
+
+    /// The same, started through a program that is given the command line of the server: `env`, `unshare`.
+    #[must_use]
+    pub fn through(mut self, before: &[&str]) -> Self {
+        self.before = before.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// The folder of its files.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// One that belongs to another user, in a folder that nobody else may enter, with a copy of the system's TLS library
@@ -105,7 +131,10 @@ impl Site {
     /// # Errors
     /// When it does not start.
     pub fn launch(&self, arguments: &[&str]) -> Result<Wsgi> {
-        let mut command = Command::new(self.python.program("gunicorn"));
+        let server = self.python.program("gunicorn");
+        let mut words = self.before.iter().map(PathBuf::from).chain([server]);
+        let mut command = Command::new(words.next().context("no program")?);
+        command.args(words);
         command
             .arg(format!("{}:app", self.name))
             .args(["--bind", "127.0.0.1:0", "--workers", "2", "--no-control-socket"])

@@ -57,6 +57,15 @@ fn whoever_holds_up_the_loop_is_named() {
     eprintln!("{burnt:?}");
     assert_eq!(by(&burnt), Some("burns"), "{burnt:?}");
 
+    // What a worker's row in a view has of it.
+    let worker = wait::until("the worker with the lock", || {
+        served.get("/burns")?;
+        let state = service.state("blocking")?;
+        Ok(state.snapshot.workers.iter().find(|one| one.gil_held > Some(0.0)).cloned())
+    })
+    .unwrap();
+    assert!(worker.gil_waiting.is_some() && worker.collections.is_some(), "{worker:?}");
+
     let (_, text) = page(page_port, "/metrics", "").unwrap();
     let samples = samples(&text).unwrap();
     let of = |start: &str| {
@@ -68,4 +77,5 @@ fn whoever_holds_up_the_loop_is_named() {
     assert!(of("pyapm_event_loop_blocked_time_seconds_total").unwrap() >= 1.8);
     assert!(of("pyapm_event_loop_time_seconds_total").unwrap() >= 1.8);
     assert!(of("pyapm_gil_wait_time_seconds_total").is_some(), "{text}");
+    assert!(of("cpython_gc_collections_total").is_some(), "{text}");
 }

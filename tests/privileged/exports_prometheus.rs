@@ -160,6 +160,7 @@ fn any_page_has_the_whole_application_and_nothing_goes_backwards() {
     .unwrap();
     assert!(sum(&page, "process_memory_usage_bytes") > 40e6);
     assert!(sum(&page, "process_open_file_descriptors") > 12.0);
+    assert!(sum(&page, "cpython_gc_collections_total") > 0.0);
 
     let (_, text) = page_text(port);
     assert_eq!(checked(&text).unwrap(), "", "`promtool check metrics` is not content");

@@ -214,6 +214,8 @@ fn it_survives_kills_while_it_is_written() {
     assert!(report.window.recorded_ns > 0);
 }
 
+const SUMMARY: &str = "failing: error_rate of `shop` is 1 (alert above 0.4)";
+
 #[test]
 fn alerts_reach_a_receiver_that_was_down_and_end() {
     let folder = tempfile::tempdir().unwrap();
@@ -256,13 +258,23 @@ fn alerts_reach_a_receiver_that_was_down_and_end() {
     assert_eq!(alert["labels"]["service_name"], "shop");
     assert_eq!(alert["annotations"]["value"], "1");
     assert_eq!(fired["headers"]["authorization"], "Bearer hush-hush");
+    let shown = |is_over: bool| {
+        wait::until("the alert in what views are sent", || {
+            let alerts = service.state("shop")?.snapshot.alerts.clone();
+            Ok(alerts.into_iter().find(|one| one.until_ns.is_some() == is_over))
+        })
+        .unwrap()
+    };
+    let fires = shown(false);
+    assert_eq!((fires.name.as_str(), fires.summary.as_str()), ("failing", SUMMARY));
     let over = until("/", "resolved");
+    assert_eq!(shown(true).since_ns, fires.since_ns);
     assert_eq!(over["body"]["alerts"][0]["fingerprint"], alert["fingerprint"]);
     let all = taken();
     let statuses: Vec<u64> = all.iter().filter_map(|one| one["status"].as_u64()).collect();
     assert_eq!(statuses, [503, 503, 200, 200], "{all:#?}");
     assert!(all.iter().all(|one| one["body"]["alerts"][0]["labels"]["alertname"] == "failing"));
-    service.wait_for_log("failing: error_rate of `shop` is 1 (alert above 0.4)").unwrap();
+    service.wait_for_log(SUMMARY).unwrap();
     service.wait_for_log("over: failing").unwrap();
     assert_eq!(service.health().unwrap().subscribers["alerts"].dropped, 0);
     let (_, log) = service.stop().unwrap();

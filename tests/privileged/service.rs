@@ -1,9 +1,11 @@
 //! The service over several applications at once: found, followed through recycling, ends and starts, and through
 //! changes of the configuration, with every request counted once.
 
+use super::exports_prometheus::{scrape, sum};
 use harness::bpf::Held;
 use harness::load::{Connection, Plan, Request, Stream, drive};
 use harness::place::Python;
+use harness::prometheus::free_port;
 use harness::service::Service;
 use harness::wait;
 use harness::wsgi::{Site, Wsgi};
@@ -178,11 +180,19 @@ fn a_bad_configuration_is_kept_out() {
 #[test]
 fn the_kill_switch_lets_go_of_everything_and_comes_back() {
     let site = site("switched");
-    let mut service =
-        Service::start(&format!("[collection]\nprobe_costs = true\n{}", naming(&[&site]))).unwrap();
+    let port = free_port().unwrap();
+    let config = format!("[prometheus]\nlisten = '127.0.0.1:{port}'\n[collection]\nprobe_costs = true\n");
+    let mut service = Service::start(&format!("{config}{}", naming(&[&site]))).unwrap();
     let wsgi = site.serve(&[]).unwrap();
     service.wait_for("the application", |all| running(all, &site.name)).unwrap();
     ask(&wsgi, 20);
+    let is_told = |watching: f64| {
+        wait::until("the page to say it", || {
+            Ok((sum(&scrape(port), "pyapm_watching") == watching).then_some(()))
+        })
+        .unwrap();
+    };
+    is_told(1.0);
     wait::until("hits of probes", || Ok((!service.health()?.probes.is_empty()).then_some(()))).unwrap();
     assert!(!Held::by(service.pid()).unwrap().programs.is_empty());
     for by_file in [true, false] {
@@ -197,6 +207,7 @@ fn the_kill_switch_lets_go_of_everything_and_comes_back() {
         })
         .unwrap();
         service.wait_for("no application", <[ApplicationInfo]>::is_empty).unwrap();
+        is_told(0.0);
         ask(&wsgi, 20);
         if by_file {
             std::fs::remove_file(&switch).unwrap();

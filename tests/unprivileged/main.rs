@@ -3,4 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helping functions too")]
 
 mod cli;
+mod deployment;
+mod otlp;
 mod shop;

@@ -1,15 +1,17 @@
 """Receives OTLP by gRPC and by HTTP/protobuf, with the classes that OpenTelemetry publishes for Python: an implementation
 that shares nothing with pyapm's.
 
-    otlp_receiver.py FOLDER GRPC_PORT HTTP_PORT
+    otlp_receiver.py FOLDER GRPC_PORT HTTP_PORT [CERTIFICATE KEY CA]
 
 Writes `ready GRPC HTTP` once it listens, each request as a line of JSON to FOLDER/received, and each refusal to FOLDER/refused.
 FOLDER/mode says how requests are treated, and is read at each: `ok` (also when there is no such file), `unavailable`, `exhausted`
-(503 with Retry-After and 429 over HTTP), `slow` (takes nothing for as long as it says so).
+(503 with Retry-After and 429 over HTTP), `slow` (takes nothing for as long as it says so). With a certificate TLS alone is spoken, and
+only to clients whose own certificate comes from the CA.
 """
 
 import gzip
 import json
+import ssl
 import sys
 import threading
 import time
@@ -23,6 +25,8 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc as logs_grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as metrics_grpc
+from opentelemetry.proto.collector.profiles.v1development import profiles_service_pb2 as profiles
+from opentelemetry.proto.collector.profiles.v1development import profiles_service_pb2_grpc as profiles_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as traces_grpc
 
@@ -72,6 +76,9 @@ class Handler(BaseHTTPRequestHandler):
         "/v1/traces": ("traces", traces.ExportTraceServiceRequest, traces.ExportTraceServiceResponse),
         "/v1/metrics": ("metrics", metrics.ExportMetricsServiceRequest, metrics.ExportMetricsServiceResponse),
         "/v1/logs": ("logs", logs.ExportLogsServiceRequest, logs.ExportLogsServiceResponse),
+        "/v1development/profiles": (
+            "profiles", profiles.ExportProfilesServiceRequest, profiles.ExportProfilesServiceResponse
+        ),
     }
 
     def do_POST(self):
@@ -106,9 +113,22 @@ server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
 traces_grpc.add_TraceServiceServicer_to_server(Service("traces", traces.ExportTraceServiceResponse), server)
 metrics_grpc.add_MetricsServiceServicer_to_server(Service("metrics", metrics.ExportMetricsServiceResponse), server)
 logs_grpc.add_LogsServiceServicer_to_server(Service("logs", logs.ExportLogsServiceResponse), server)
-port = server.add_insecure_port(f"127.0.0.1:{sys.argv[2]}")
-server.start()
+profiles_grpc.add_ProfilesServiceServicer_to_server(
+    Service("profiles", profiles.ExportProfilesServiceResponse), server
+)
 web = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[3])), Handler)
+if len(sys.argv) > 4:
+    certificate, key, ca = (Path(name).read_bytes() for name in sys.argv[4:7])
+    credentials = grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=True)
+    port = server.add_secure_port(f"127.0.0.1:{sys.argv[2]}", credentials)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=sys.argv[6])
+    context.load_cert_chain(sys.argv[4], sys.argv[5])
+    context.verify_mode = ssl.CERT_REQUIRED
+    # The handshake is the connection's own thread's matter.
+    web.socket = context.wrap_socket(web.socket, server_side=True, do_handshake_on_connect=False)
+else:
+    port = server.add_insecure_port(f"127.0.0.1:{sys.argv[2]}")
+server.start()
 web.daemon_threads = True
 print("ready", port, web.server_address[1], flush=True)
 web.serve_forever()

@@ -7,7 +7,9 @@ use pyapm_model::line::{
 };
 use pyapm_model::recent::{Point, Recent, Whole};
 use pyapm_model::service::{ApplicationInfo, ApplicationState, Figures};
-use pyapm_model::snapshot::{Active, CallNode, CallTree, Doing, Route, Snapshot, Statement};
+use pyapm_model::snapshot::{
+    Active, Alert, CallNode, CallTree, Doing, EventLoop, Route, Snapshot, Statement,
+};
 use std::sync::Arc;
 
 const SECOND: u64 = 1_000_000_000;
@@ -49,13 +51,54 @@ pub(crate) fn shop() -> Snapshot {
             ..ErrorGroup::default()
         },
     ];
+    for (index, worker) in shop.workers.iter_mut().enumerate() {
+        worker.gil_held = Some(0.125 * index as f64);
+        worker.gil_waiting = Some(0.04 * index as f64);
+        worker.collections = (index > 0).then_some(1.5 * index as f64);
+    }
     shop.tree = tree();
     shop.recent = recent(shop.taken_ns);
     shop
 }
 
+/// The shop under event loops, one of which is held up; an alert fires and others did; other agents are inside.
+pub(crate) fn looping() -> Snapshot {
+    let mut shop = shop();
+    shop.server = Some("uvicorn".to_owned());
+    let event_loop = |pid: u32, busy: f64, blocked: u64| EventLoop {
+        pid,
+        tid: pid,
+        busy_share: Some(busy),
+        blocked,
+        blocked_ns: blocked * 180 * MS,
+        longest_ns: blocked.min(1) * 1_250 * MS,
+        stack: if blocked == 0 {
+            Vec::new()
+        } else {
+            vec![frame("read_all", "/srv/shop/export.py", 41), frame("export", "/srv/shop/views.py", 77)]
+        },
+    };
+    let workers = shop.workers.iter().filter(|worker| !worker.is_master).map(|worker| worker.pid);
+    shop.loops = workers
+        .zip([(0.97, 14), (0.31, 0), (0.05, 0)])
+        .map(|(pid, (busy, blocked))| event_loop(pid, busy, blocked))
+        .collect();
+    shop.agents = vec!["New Relic (newrelic)".to_owned(), "OpenTelemetry (opentelemetry)".to_owned()];
+    let alert = |name: &str, is: &str, since: u64, until: Option<u64>| Alert {
+        name: name.to_owned(),
+        summary: format!("{name}: {is}"),
+        since_ns: shop.taken_ns - since * SECOND,
+        until_ns: until.map(|until| shop.taken_ns - until * SECOND),
+    };
+    shop.alerts = vec![
+        alert("slow", "p95 of `POST /checkout` of `shop` is 1840 ms (alert above 500 ms)", 84, None),
+        alert("errors", "error_rate of `shop` is 0.08 (alert above 0.05)", 900, Some(310)),
+    ];
+    shop
+}
+
 fn frame(function: &str, file: &str, line: u32) -> Frame {
-    Frame { function: function.to_owned(), file: file.to_owned(), line: Some(line) }
+    Frame { function: function.into(), file: file.into(), line: Some(line) }
 }
 
 fn error() -> Error {
@@ -343,7 +386,9 @@ pub(crate) fn hostile() -> Snapshot {
             elapsed_ns: u64::MAX,
             trace_id: None,
             doing: Doing::Function(Frame {
-                function: "查询".repeat(80), file: "/".repeat(300), line: None
+                function: "查询".repeat(80).into(),
+                file: "/".repeat(300).into(),
+                line: None,
             }),
             calls: u64::MAX,
             state: Some(dump::State::Io {
@@ -367,6 +412,27 @@ pub(crate) fn hostile() -> Snapshot {
         latest: Error { message: Some(hostile.clone()), chain: error().chain, ..error() },
         ..ErrorGroup::default()
     });
+    shop.alerts.push(Alert {
+        name: hostile.clone(),
+        summary: hostile.clone(),
+        since_ns: u64::MAX,
+        until_ns: None,
+    });
+    shop.alerts.extend(vec![Alert { until_ns: Some(0), ..shop.alerts[0].clone() }; 300]);
+    shop.agents = vec![hostile.clone(); 40];
+    for worker in &mut shop.workers {
+        (worker.gil_held, worker.gil_waiting) = (Some(f64::NAN), Some(f64::INFINITY));
+        worker.collections = Some(f64::MAX);
+        shop.loops.push(EventLoop {
+            pid: worker.pid,
+            tid: u32::MAX,
+            busy_share: Some(-f64::INFINITY),
+            blocked: u64::MAX,
+            blocked_ns: u64::MAX,
+            longest_ns: u64::MAX,
+            stack: vec![frame(&hostile, &hostile, u32::MAX); 5_000],
+        });
+    }
     let mut transaction = checkout(shop.taken_ns);
     transaction.name.clone_from(&hostile);
     for span in &mut transaction.spans {

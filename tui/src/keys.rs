@@ -10,7 +10,8 @@ pub enum Action {
     /// Closes what is open: the overlay, else the filter, else the screen.
     Back,
     Help,
-    Losses,
+    /// Alerts, other agents, losses.
+    Health,
     /// The selected row in full.
     Details,
     /// Into the selected row, node or rectangle.
@@ -294,9 +295,9 @@ pub const KEYS: &[Key] = &[
     Key {
         modes: EVERYWHERE,
         names: "x",
-        footer: Some(("x", "lost")),
-        help: "what was lost, by reason",
-        bindings: &[(KeyCode::Char('x'), Action::Losses)],
+        footer: Some(("x", "health")),
+        help: "health: alerts, other agents in the process, what was lost",
+        bindings: &[(KeyCode::Char('x'), Action::Health)],
         shifted: &[],
     },
     Key {

@@ -10,6 +10,7 @@
 //!
 //! One loop ([`run`]) owns the state; everything reaches it as a message, and it draws at most thirty times a second.
 
+mod canvas;
 pub mod format;
 mod keyboard;
 pub mod keys;
@@ -24,6 +25,7 @@ mod view;
 #[cfg(test)]
 mod fixture;
 
+pub use canvas::Canvas;
 pub use run::{Exit, ViewOptions, run};
 pub use source::{Delivery, Local, Source};
 pub use theme::Palette;

@@ -43,6 +43,8 @@ pub enum Screen {
     InFlight,
     /// One group of errors.
     Failure,
+    /// One process.
+    Worker,
 }
 
 impl Screen {
@@ -76,6 +78,7 @@ impl Screen {
             Self::Transaction => "Transaction",
             Self::InFlight => "In flight",
             Self::Failure => "Error",
+            Self::Worker => "Worker",
         }
     }
 
@@ -95,13 +98,14 @@ impl Screen {
             | Self::Flame
             | Self::Transaction
             | Self::InFlight
-            | Self::Failure => None,
+            | Self::Failure
+            | Self::Worker => None,
         }
     }
 
     /// Text with a cursor.
     pub fn is_document(self) -> bool {
-        matches!(self, Self::Transaction | Self::InFlight | Self::Failure)
+        matches!(self, Self::Transaction | Self::InFlight | Self::Failure | Self::Worker)
     }
 }
 
@@ -109,7 +113,8 @@ impl Screen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlay {
     Help,
-    Losses,
+    /// Alerts, other agents, losses.
+    Health,
     /// The selected row of the focused panel, in full.
     Details,
 }
@@ -201,6 +206,8 @@ pub struct State {
     pub opened: Option<Opened>,
     pub in_flight: Option<InFlight>,
     pub failure: Option<ErrorGroup>,
+    /// The process that is looked into.
+    pub worker: Option<u32>,
     pub reading: Reading,
     /// To be asked of the source; the loop takes it away.
     pub asks: Vec<Ask>,

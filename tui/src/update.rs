@@ -7,7 +7,7 @@ mod picture;
 #[cfg(test)]
 mod tests;
 
-use crate::keys::{Action, KEYS};
+use crate::keys::Action;
 use crate::source::Delivery;
 use crate::state::{Asked, Overlay, Panel, Screen, Selection, State, Table, key};
 use crate::view;
@@ -120,7 +120,7 @@ fn act(state: &mut State, action: Action) -> Effect {
         Action::Quit => return Effect::Quit,
         Action::Back => return back(state),
         Action::Help => toggle(state, Overlay::Help),
-        Action::Losses => toggle(state, Overlay::Losses),
+        Action::Health => toggle(state, Overlay::Health),
         Action::Details => details(state),
         Action::Enter => into::enter(state),
         Action::UnfoldAll => into::unfold_all(state),
@@ -128,9 +128,10 @@ fn act(state: &mut State, action: Action) -> Effect {
         Action::Previous => next(state, -1),
         Action::Screen(screen) => go(state, screen),
         Action::Move(by) => match (state.overlay, state.screen.is_document()) {
-            (Some(Overlay::Help | Overlay::Losses), _) => {
-                state.overlay_scroll =
-                    state.overlay_scroll.saturating_add_signed(by).min(overlay_lines(state));
+            (Some(Overlay::Help | Overlay::Health), _) => {
+                // It ends where the text does, or it would take as many presses to return.
+                let last = view::overlay_hidden(state);
+                state.overlay_scroll = state.overlay_scroll.saturating_add_signed(by).min(last);
             }
             (_, true) => read(state, |line, _| line.saturating_add_signed(by)),
             (_, false) => {
@@ -240,6 +241,7 @@ fn leave(state: &mut State) {
         Screen::Transaction => state.opened = None,
         Screen::InFlight => state.in_flight = None,
         Screen::Failure => state.failure = None,
+        Screen::Worker => state.worker = None,
         _ => {}
     }
 }
@@ -278,17 +280,6 @@ fn focus(state: &mut State, panel: Panel) {
     // The details are those of the focused panel, which may have no selection.
     if state.overlay == Some(Overlay::Details) {
         state.overlay = None;
-    }
-}
-
-/// About as many lines as the overlay has: scrolling ends there, or it would take as many presses to return.
-fn overlay_lines(state: &State) -> usize {
-    match (state.overlay, &state.snapshot) {
-        (Some(Overlay::Help), _) => KEYS.len(),
-        (Some(Overlay::Losses), Some(snapshot)) => {
-            snapshot.losses.dropped.len() + snapshot.losses.incomplete.len()
-        }
-        _ => 0,
     }
 }
 

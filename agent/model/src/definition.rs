@@ -55,7 +55,7 @@ macro_rules! definitions {
     };
 }
 
-// Names, units and attributes: OpenTelemetry semantic conventions 1.37 (HTTP, database, messaging, process); what the conventions have no name for begins with `pyapm`.
+// Names, units and attributes: OpenTelemetry semantic conventions 1.37 (HTTP, database, messaging, process, CPython); what the conventions have no name for begins with `pyapm`.
 definitions! {
     HTTP_SERVER: Application Histogram "http.server.request.duration" "s"
         ["http.request.method", "http.route", "http.response.status_code", "error.type"]
@@ -93,6 +93,14 @@ definitions! {
         "Workers, without the master, by whether they are serving something now.";
     GIL_WAIT: Application Counter "pyapm.gil.wait.time" "s" []
         "Time that threads have waited for the global interpreter lock, summed over threads.";
+    COLLECTIONS: Application Counter "cpython.gc.collections" "{collection}" ["cpython.gc.generation"]
+        "Garbage collections of all interpreters since they are watched.";
+    COLLECTED: Application Counter "cpython.gc.collected_objects" "{object}" ["cpython.gc.generation"]
+        "Objects that garbage collections let go of.";
+    UNCOLLECTABLE: Application Counter "cpython.gc.uncollectable_objects" "{object}" ["cpython.gc.generation"]
+        "Objects that garbage collections found to be garbage and could not let go of.";
+    COLLECTION_TIME: Application Counter "pyapm.gc.pause.time" "s" ["cpython.gc.generation"]
+        "Time that garbage collections took, as interpreters from Python 3.15 on measure it themselves.";
     LOOP_TIME: Application Counter "pyapm.event_loop.time" "s" ["state"]
         "Time of all event loops, by whether they worked or waited for events.";
     LOOP_BLOCKED: Application Counter "pyapm.event_loop.blocked" "{turn}" []
@@ -121,6 +129,8 @@ definitions! {
         "Most that waited in the ring buffer.";
     SAMPLING_RATE: Service Gauge "pyapm.sampling.rate" "Hz" []
         "Samples per second and CPU.";
+    WATCHING: Service Gauge "pyapm.watching" "" []
+        "1 while pyapm is on, 0 while it is switched off and nothing is attached to any process.";
     BUDGET_EXCEEDED: Service Gauge "pyapm.budget.exceeded" "" []
         "1 while sampling is slowed down.";
     RECORDS_SEEN: Service Counter "pyapm.records.seen" "{record}" []

@@ -31,6 +31,9 @@ pub struct ApplicationInfo {
     pub unit: Option<String>,
     /// The container of the master, as its runtime numbers it.
     pub container: Option<String>,
+    /// The pod of the master in Kubernetes, by its UID.
+    #[serde(default)]
+    pub pod: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]

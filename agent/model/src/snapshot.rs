@@ -18,6 +18,9 @@ pub struct Snapshot {
     /// Other vendors' agents that run inside it.
     #[serde(default)]
     pub agents: Vec<String>,
+    /// Samples per second and CPU, while there are fewer than configured because the daemon would exceed its budget.
+    #[serde(default)]
+    pub slowed_hz: Option<u32>,
     /// Wall clock, nanoseconds since the Unix epoch.
     pub taken_ns: u64,
     /// Since the attach.
@@ -43,6 +46,9 @@ pub struct Snapshot {
     /// Longest blocked first; empty where nothing runs an event loop.
     #[serde(default)]
     pub loops: Vec<EventLoop>,
+    /// Of the service: what fires first, then what is over, latest first. Empty outside of a service.
+    #[serde(default)]
+    pub alerts: Vec<Alert>,
     pub losses: Losses,
     /// Empty while nobody watches.
     #[serde(default)]
@@ -50,6 +56,20 @@ pub struct Snapshot {
     /// Empty while nobody watches. Not part of what is sent: see [`Recent`].
     #[serde(skip)]
     pub recent: Recent,
+}
+
+impl Snapshot {
+    /// Whether a process only looks after others. An application of one process is its own worker.
+    #[must_use]
+    pub fn is_master(&self, worker: &Worker) -> bool {
+        worker.is_master && self.workers.len() > 1
+    }
+
+    /// How many processes serve.
+    #[must_use]
+    pub fn serving(&self) -> usize {
+        self.workers.iter().filter(|worker| !self.is_master(worker)).count()
+    }
 }
 
 /// Over the window, unless said otherwise.
@@ -209,6 +229,16 @@ pub struct Worker {
     pub cpu_cores: Option<f64>,
     pub rss_bytes: Option<u64>,
     pub threads: Option<u64>,
+    /// Share of the time since the snapshot before in which one of its threads held the interpreter's lock on a CPU, by
+    /// samples, 0.0 to 1.0; `None` where there is no lock, or not yet.
+    #[serde(default)]
+    pub gil_held: Option<f64>,
+    /// Threads that waited for the lock in that time, on average.
+    #[serde(default)]
+    pub gil_waiting: Option<f64>,
+    /// Garbage collections a second; `None` until two readings exist.
+    #[serde(default)]
+    pub collections: Option<f64>,
 }
 
 /// A thread that turns an event loop.
@@ -224,6 +254,19 @@ pub struct EventLoop {
     pub longest_ns: u64,
     /// Where it was in the longest; innermost frame first, empty when that is not known.
     pub stack: Vec<Frame>,
+}
+
+/// A rule of the service that was broken, about this application.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Alert {
+    /// As the rule is called.
+    pub name: String,
+    /// One sentence.
+    pub summary: String,
+    /// Wall clock, nanoseconds since the Unix epoch.
+    pub since_ns: u64,
+    /// `None` while it fires.
+    pub until_ns: Option<u64>,
 }
 
 /// `seen = delivered + sum(dropped)`.

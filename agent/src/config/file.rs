@@ -94,7 +94,15 @@ pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
 
 fn syntax(text: &str, error: &toml::de::Error) -> Problem {
     let at = error.span().map_or(0, |span| span.start);
-    problem(text, at, error.message().replace('\n', ", "))
+    problem(text, at, without_value(error.message()).replace('\n', ", "))
+}
+
+/// `invalid type: string "...", expected a boolean` tells what was written, which may be a secret at the wrong place.
+fn without_value(message: &str) -> String {
+    match (message.split_once("string \""), message.rfind("\", expected ")) {
+        (Some((before, _)), Some(after)) => format!("{before}string{}", &message[after + 1..]),
+        _ => message.to_owned(),
+    }
 }
 
 fn problem(text: &str, offset: usize, message: String) -> Problem {
@@ -227,6 +235,19 @@ mod tests {
         assert!(syntax.starts_with("2:"), "{syntax}");
         let [everything] = &problems("[[discovery.exclude]]\nname = 'x'\n")[..] else { panic!() };
         assert!(everything.contains("fits everything"), "{everything}");
+    }
+
+    #[test]
+    fn what_stands_at_the_wrong_place_is_not_repeated() {
+        let [wrong] = &problems("[otlp]\nheaders = 'Authorization: \"Bearer\", expected mark'\n")[..] else {
+            panic!()
+        };
+        assert!(
+            wrong.starts_with("2:11: invalid type: string, expected ") && !wrong.contains("mark"),
+            "{wrong}"
+        );
+        let [wrong] = &problems("[otlp]\nslow_milliseconds = 'mark'\n")[..] else { panic!() };
+        assert!(!wrong.contains("mark") && wrong.contains("expected"), "{wrong}");
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 section! {
     /// OpenTelemetry data, sent by OTLP. What is not set here is taken from the standard environment of the service
     /// (`OTEL_EXPORTER_OTLP_ENDPOINT`, `_PROTOCOL`, `_HEADERS`, `_COMPRESSION`, `_TIMEOUT`, `_CERTIFICATE`,
-    /// `OTEL_METRIC_EXPORT_INTERVAL`, `OTEL_RESOURCE_ATTRIBUTES`).
+    /// `_CLIENT_CERTIFICATE`, `_CLIENT_KEY`, `_INSECURE`, each also for one signal, as `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`;
+    /// `OTEL_TRACES_EXPORTER` and its kin, `OTEL_METRIC_EXPORT_INTERVAL`, `OTEL_RESOURCE_ATTRIBUTES`). Files of certificates
+    /// are read at the start and at a reload that changes this section.
     pub struct Otlp {
         /// Of the receiver. Without it, and without the environment's, nothing is sent.
         endpoint: Option<String> = None => "\"http://127.0.0.1:4317\"",
@@ -21,6 +23,10 @@ section! {
         timeout_seconds: Option<f64> = None => "10.0",
         /// Certificates, in PEM, that the receiver's must come from; else those of the system.
         ca_file: Option<PathBuf> = None => "\"/etc/pyapm/ca.pem\"",
+        /// The certificate that pyapm shows to a receiver that asks for one, with its chain, in PEM.
+        client_certificate_file: Option<PathBuf> = None => "\"/etc/pyapm/client.pem\"",
+        /// The key of `client_certificate_file`, in PEM.
+        client_key_file: Option<PathBuf> = None => "\"/etc/pyapm/client-key.pem\"",
         /// What is sent: `traces`, `metrics`, `logs` (errors), `profiles` (samples; not all receivers take them).
         signals: Vec<String> = vec!["traces".into(), "metrics".into(), "logs".into()],
         /// Seconds between two requests with metrics.
@@ -31,6 +37,8 @@ section! {
         ordinary_per_second: f64 = 20.0,
         /// Errors and slow ones a second and application, at most.
         special_per_second: u64 = 1000,
+        /// Requests that wait for the receiver, at most; the oldest go first, and their transactions are counted as lost.
+        queue_requests: u32 = 128,
     }
 }
 
@@ -54,6 +62,13 @@ impl Checked for Otlp {
             if value.is_some_and(|value| !(0.1..=86_400.0).contains(&value)) {
                 wrong.push(Wrong::key(key, "not from 0.1 to 86400"));
             }
+        }
+        if self.client_certificate_file.is_some() != self.client_key_file.is_some() {
+            let both = "`client_certificate_file` and `client_key_file` go together";
+            wrong.push(Wrong::key("client_certificate_file", both));
+        }
+        if !(1..=100_000).contains(&self.queue_requests) {
+            wrong.push(Wrong::key("queue_requests", "not from 1 to 100000"));
         }
         if !(self.ordinary_per_second.is_finite() && self.ordinary_per_second >= 0.0) {
             wrong.push(Wrong::key("ordinary_per_second", "not a number from 0 on"));

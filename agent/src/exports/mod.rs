@@ -21,4 +21,4 @@ mod publish;
 pub mod socket;
 pub mod statsd;
 
-pub use publish::{LINES, Live, Overviews, Published, Publisher, Subscriber};
+pub use publish::{Alerts, AlertsShown, LINES, Live, Overviews, Published, Publisher, Subscriber};

@@ -100,6 +100,7 @@ fn own(health: &Health) -> Vec<Family> {
         one(definition::RING_SIZE, Some(health.ring_bytes as f64)),
         one(definition::RING_PEAK, Some(health.ring_peak_bytes as f64)),
         one(definition::SAMPLING_RATE, Some(f64::from(health.sampling_hz))),
+        one(definition::WATCHING, Some(f64::from(u8::from(losses.is_some())))),
         one(definition::BUDGET_EXCEEDED, Some(f64::from(u8::from(health.is_over_budget)))),
         one(definition::RECORDS_SEEN, losses.map(|losses| losses.seen as f64)),
         one(definition::RECORDS_DELIVERED, losses.map(|losses| losses.delivered as f64)),

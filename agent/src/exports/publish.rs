@@ -4,13 +4,15 @@
 //! ```text
 //! engine --lines-----> ring of the newest LINES   --> Subscriber::next()      each line once, or counted as dropped
 //!        --overviews-> the newest overview alone  --> Subscriber::overview()  totals; a slow reader skips, loses nothing
+//! alerts -------------> what fires, alone         --> Publisher::alerts()     becomes part of the next overview
 //! ```
 
 use pyapm_model::line::Line;
 use pyapm_model::service::{ApplicationInfo, Overview, SubscriberHealth};
+use pyapm_model::snapshot::Alert;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, watch};
 
@@ -24,18 +26,27 @@ pub struct Published {
     pub line: Line,
 }
 
+/// By the application's name.
+pub type Alerts = BTreeMap<String, Vec<Alert>>;
+
+/// Where alerts are shown while it lives.
+#[derive(Debug)]
+pub struct AlertsShown(watch::Sender<Arc<Alerts>>);
+
 /// The sending end. Dropped, it ends every subscriber.
 #[derive(Debug)]
 pub struct Publisher {
     lines: broadcast::Sender<Arc<Published>>,
     overviews: watch::Sender<Arc<Overview>>,
+    alerts: watch::Sender<Arc<Alerts>>,
     subscribers: Arc<Subscribers>,
 }
 
 /// What is known of the subscribers.
 #[derive(Debug, Default)]
 struct Subscribers {
-    counts: Mutex<BTreeMap<String, Weak<Counts>>>,
+    /// For good: what was lost under a name stays lost, also when an export is started anew.
+    counts: Mutex<BTreeMap<String, Arc<Counts>>>,
     /// Those that somebody looks at as it happens.
     live: AtomicUsize,
 }
@@ -44,6 +55,8 @@ struct Subscribers {
 struct Counts {
     dropped: AtomicU64,
     waiting: AtomicU64,
+    /// What the export has taken and not delivered yet.
+    held: AtomicU64,
 }
 
 /// The receiving end: one for each export, made by `pipeline`, owned by the export's task.
@@ -52,6 +65,8 @@ pub struct Subscriber {
     lines: broadcast::Receiver<Arc<Published>>,
     overviews: watch::Receiver<Arc<Overview>>,
     counts: Arc<Counts>,
+    /// What had been lost under its name before it.
+    lost_before: u64,
 }
 
 /// Makes subscribers, for tasks that take clients of their own.
@@ -78,17 +93,21 @@ impl Publisher {
         Self {
             lines: broadcast::Sender::new(lines.max(1)),
             overviews: watch::Sender::new(Arc::new(Overview::default())),
+            alerts: watch::Sender::new(Arc::default()),
             subscribers: Arc::default(),
         }
     }
 
-    /// A subscriber of lines from now on. `name` is what its losses are counted under; a name that is given again
-    /// replaces the one before.
+    /// A subscriber of lines from now on. `name` is what its losses are counted under; one that is given again goes on
+    /// counting, and stands for the new subscriber alone.
     #[must_use]
     pub fn subscribe(&self, name: &str) -> Subscriber {
-        let counts = Arc::new(Counts::default());
-        self.subscribers.counts().insert(name.to_owned(), Arc::downgrade(&counts));
-        Subscriber { lines: self.lines.subscribe(), overviews: self.overviews.subscribe(), counts }
+        let counts = Arc::clone(self.subscribers.counts().entry(name.to_owned()).or_default());
+        counts.waiting.store(0, Ordering::Relaxed);
+        counts.held.store(0, Ordering::Relaxed);
+        let lost_before = counts.dropped.load(Ordering::Relaxed);
+        let (lines, overviews) = (self.lines.subscribe(), self.overviews.subscribe());
+        Subscriber { lines, overviews, counts, lost_before }
     }
 
     /// For a task whose clients want overviews and no lines.
@@ -119,25 +138,37 @@ impl Publisher {
         let _replaced = self.overviews.send_replace(Arc::new(overview));
     }
 
+    /// For whoever watches for alerts.
+    #[must_use]
+    pub fn show_alerts(&self) -> AlertsShown {
+        AlertsShown(self.alerts.clone())
+    }
+
+    /// What fires now, and what has lately.
+    #[must_use]
+    pub fn alerts(&self) -> Arc<Alerts> {
+        Arc::clone(&self.alerts.borrow())
+    }
+
     /// How the subscribers fare, by name.
     #[must_use]
     pub fn health(&self) -> BTreeMap<String, SubscriberHealth> {
-        let mut counts = self.subscribers.counts();
-        counts.retain(|_, counts| counts.strong_count() > 0);
-        let read = |counts: &Counts| SubscriberHealth {
-            waiting: counts.waiting.load(Ordering::Relaxed),
+        let read = |counts: &Arc<Counts>| SubscriberHealth {
+            waiting: counts.waiting.load(Ordering::Relaxed) + counts.held.load(Ordering::Relaxed),
             dropped: counts.dropped.load(Ordering::Relaxed),
         };
-        counts
-            .iter()
-            .filter_map(|(name, counts)| Some((name.clone(), read(counts.upgrade()?.as_ref()))))
-            .collect()
+        let counts = self.subscribers.counts();
+        // One that has ended and lost nothing is no longer told of.
+        let told = counts.iter().filter(|(_, counts)| {
+            Arc::strong_count(counts) > 1 || counts.dropped.load(Ordering::Relaxed) > 0
+        });
+        told.map(|(name, counts)| (name.clone(), read(counts))).collect()
     }
 }
 
 impl Subscribers {
     /// A thread that panicked while it held the lock left a whole map behind: go on with it.
-    fn counts(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Weak<Counts>>> {
+    fn counts(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Counts>>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -184,12 +215,25 @@ impl Subscriber {
     /// Lines that this one was too slow for. An export adds to them what it gives up later by [`Self::dropped`].
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.counts.dropped.load(Ordering::Relaxed)
+        self.counts.dropped.load(Ordering::Relaxed).saturating_sub(self.lost_before)
+    }
+
+    /// Says how many lines the export has taken and not delivered yet, beside those that wait here.
+    pub fn holds(&self, lines: u64) {
+        self.counts.held.store(lines, Ordering::Relaxed);
     }
 
     /// Counts lines that the export took and could not deliver.
     pub fn dropped(&self, lines: u64) {
         self.counts.dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        // Nothing waits for it any more; what was lost stays counted.
+        self.counts.waiting.store(0, Ordering::Relaxed);
+        self.counts.held.store(0, Ordering::Relaxed);
     }
 }
 
@@ -217,6 +261,19 @@ impl Overviews {
     pub fn live(&self) -> Live {
         self.subscribers.live.fetch_add(1, Ordering::Relaxed);
         Live(Arc::clone(&self.subscribers))
+    }
+}
+
+impl AlertsShown {
+    pub fn show(&self, alerts: Alerts) {
+        let _replaced = self.0.send_replace(Arc::new(alerts));
+    }
+}
+
+/// Nobody watches any more: of what fired nothing is known.
+impl Drop for AlertsShown {
+    fn drop(&mut self) {
+        let _replaced = self.0.send_replace(Arc::default());
     }
 }
 
@@ -264,6 +321,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_lost_stays_counted_when_an_export_is_started_anew() {
+        let publisher = Publisher::new(4);
+        let first = publisher.subscribe("export");
+        first.dropped(3);
+        first.holds(2);
+        assert_eq!(publisher.health()["export"], SubscriberHealth { waiting: 2, dropped: 3 });
+        drop(first);
+        assert_eq!(publisher.health()["export"], SubscriberHealth { waiting: 0, dropped: 3 });
+        let again = publisher.subscribe("export");
+        again.dropped(1);
+        assert_eq!((publisher.health()["export"].dropped, again.lost()), (4, 1));
+    }
+
+    #[tokio::test]
     async fn only_the_newest_overview_waits() {
         let publisher = Publisher::default();
         let mut subscriber = publisher.subscribe("any");
@@ -276,6 +347,16 @@ mod tests {
         assert_eq!(subscriber.next_overview().await.unwrap().health.taken_ns, 3);
         drop(publisher);
         assert!(subscriber.next_overview().await.is_none());
+    }
+
+    #[test]
+    fn alerts_are_shown_as_long_as_somebody_watches_for_them() {
+        let publisher = Publisher::default();
+        let shown = publisher.show_alerts();
+        shown.show([("shop".to_owned(), vec![Alert::default()])].into());
+        assert_eq!(publisher.alerts()["shop"].len(), 1);
+        drop(shown);
+        assert!(publisher.alerts().is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::table::{Found, RouteTable};
 use super::{django, flask, starlette};
 use crate::python::{BoundedMemory, Interpreter, Item, Memory, ObjectError, Objects, read_code};
 use pyapm_model::line::Frame;
+use smol_str::SmolStr;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -153,8 +154,8 @@ impl Reader<'_> {
         let code = self.objects.function_code(function).ok()?;
         let code = read_code(self.objects.memory, self.objects.offsets, code).ok()?;
         Some(Frame {
-            function: code.function.to_string(),
-            file: code.file.to_string(),
+            function: SmolStr::from(code.function),
+            file: SmolStr::from(code.file),
             line: Some(code.firstlineno),
         })
     }

@@ -27,6 +27,7 @@ pub(super) fn decode(record: &[u8]) -> Result<(Exception, Scope), DecodeError> {
             String::from_utf8_lossy(name).into_owned()
         },
         suppressed: wire.suppressed,
+        place: (wire.place != 0).then_some(wire.place),
         arguments: wire.arguments,
         values: [content(first), content(second)],
         file_name: content(third),
@@ -94,6 +95,7 @@ mod tests {
             id: 7,
             other: 6,
             relation: relation::CAUSE_OF,
+            place: 9,
             frames: 2,
             arguments: 1,
             ..wire::Exception::zeroed()
@@ -109,7 +111,7 @@ mod tests {
     #[test]
     fn everything_that_is_there() {
         let (exception, _) = decode(bytemuck::bytes_of(&record())).unwrap();
-        assert_eq!(exception.relation, Relation::CauseOf(ExceptionId(6)));
+        assert_eq!((exception.relation, exception.place), (Relation::CauseOf(ExceptionId(6)), Some(9)));
         assert_eq!((exception.class_name.as_str(), exception.frames.len()), ("a.Err", 2));
         let text = Content::Text { text: "€\u{fffd}".into(), cut: true };
         assert_eq!(exception.values, [Some(Value { class: 0, content: text }), None]);

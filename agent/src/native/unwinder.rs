@@ -8,6 +8,7 @@ use crate::intake::Native;
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
 use framehop::{Error, ExplicitModuleSectionInfo, FrameAddress, Module, Unwinder as _};
 use pyapm_model::line::Frame;
+use smol_str::SmolStr;
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
@@ -270,7 +271,8 @@ fn code_at(code: &[Code], address: u64) -> Option<&Code> {
 
 fn name(code: &Code, address: u64) -> NativeFrame {
     let Some(object) = &code.object else {
-        let frame = Frame { function: GENERATED.to_owned(), file: code.file.to_string(), line: None };
+        let frame =
+            Frame { function: GENERATED.into(), file: SmolStr::from(Arc::clone(&code.file)), line: None };
         return NativeFrame {
             frame,
             is_evaluation: false,
@@ -290,7 +292,7 @@ fn name(code: &Code, address: u64) -> NativeFrame {
         format!("{file}+{start:#x}")
     });
     NativeFrame {
-        frame: Frame { function: shown, file: code.file.to_string(), line: None },
+        frame: Frame { function: shown.into(), file: SmolStr::from(Arc::clone(&code.file)), line: None },
         is_evaluation: object.is_evaluation(address),
         is_plumbing,
         is_entry: object.is_entry(address),

@@ -180,7 +180,7 @@ mod tests {
     use pyapm_model::dump::{Gil, LeftOut, Local};
 
     fn frame(function: &str, line: Option<u32>) -> DumpFrame {
-        let frame = Frame { function: function.to_owned(), file: "/srv/app.py".to_owned(), line };
+        let frame = Frame { function: function.into(), file: "/srv/app.py".into(), line };
         DumpFrame { frame, locals: None }
     }
 
@@ -224,14 +224,10 @@ mod tests {
         let mut holder = thread(11, Some("worker"), State::OnCpu, vec![frame("work", Some(3))]);
         holder.holds_gil = Some(true);
         let task = Task {
-            name: "Task-1".to_owned(),
+            name: "Task-1".into(),
             tid: 7,
-            frames: vec![Frame {
-                function: "wait".to_owned(),
-                file: "/srv/app.py".to_owned(),
-                line: Some(4),
-            }],
-            awaited_by: vec!["main".to_owned()],
+            frames: vec![Frame { function: "wait".into(), file: "/srv/app.py".into(), line: Some(4) }],
+            awaited_by: vec!["main".into()],
         };
         let process = Process {
             pid: 7,

@@ -100,7 +100,7 @@ mod tests {
     use std::rc::Rc;
 
     fn frame() -> Frame {
-        Frame { function: "user_detail".to_owned(), file: "/srv/shop/views.py".to_owned(), line: Some(12) }
+        Frame { function: "user_detail".into(), file: "/srv/shop/views.py".into(), line: Some(12) }
     }
 
     fn span() -> Span {

@@ -39,7 +39,7 @@ fn header(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result
         format::clean(&snapshot.application),
         format::known(snapshot.server.as_deref(), format::clean),
         format::known(snapshot.python.as_deref(), format::clean),
-        snapshot.workers.iter().filter(|worker| !worker.is_master).count(),
+        snapshot.serving(),
         format::whole_seconds(snapshot.elapsed_ns),
     );
     writeln!(out, "{}", format::fit(&about, width))?;
@@ -248,7 +248,7 @@ fn warnings(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Resu
 
 fn workers(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Result<()> {
     // The master is in the list, but does not count: it serves nothing.
-    let count = snapshot.workers.iter().filter(|worker| !worker.is_master).count();
+    let count = snapshot.serving();
     let table = Table {
         title: "Workers",
         texts: &["role"],
@@ -266,7 +266,7 @@ fn workers(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Resul
             format::known(worker.rss_bytes, format::bytes),
             format::known(worker.threads, format::count),
         ];
-        (vec![if worker.is_master { "master" } else { "worker" }.to_owned()], figures)
+        (vec![if snapshot.is_master(worker) { "master" } else { "worker" }.to_owned()], figures)
     })
 }
 

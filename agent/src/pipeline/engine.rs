@@ -5,6 +5,7 @@
 
 mod adopt;
 mod announced;
+mod collecting;
 mod instance;
 mod joined;
 mod losses;
@@ -68,7 +69,7 @@ pub(super) struct Engine {
     /// Everything that only a target needs is attached.
     attached: bool,
     /// Threads tell what they wait for.
-    waits: bool,
+    pub(super) waits: bool,
     /// On-CPU samples per second and CPU.
     rate_hz: u32,
     /// How much of statements is told.
@@ -152,6 +153,11 @@ impl Engine {
     /// The ring's descriptor: readable when the kernel half wants it drained before the timer.
     pub(super) fn ring_fd(&self) -> std::io::Result<std::os::fd::OwnedFd> {
         self.reader.as_fd().try_clone_to_owned()
+    }
+
+    /// Records that have come so far.
+    pub(super) fn records(&self) -> u64 {
+        self.reader.delivered().decoded
     }
 
     /// Takes what is in the ring. `true` when there may be more.
@@ -367,7 +373,10 @@ impl Rooms<'_> {
                 }
                 return;
             }
-            Body::Sample { stack: id, .. } => {
+            Body::Sample { stack: id, holds_gil, .. } => {
+                if *holds_gil && let Some(instance) = self.instances.get_mut(&application) {
+                    instance.store.gil.held(event.pid, self.sample_ns);
+                }
                 stack = self.stack(event.pid, *id);
                 if let Some(frames) = &stack
                     && let Some(instance) = self.instances.get_mut(&application)
@@ -385,7 +394,7 @@ impl Rooms<'_> {
                 if let Some(instance) = self.instances.get_mut(&application) {
                     let waits = away.left.waits_for_gil && away.left.state != 0;
                     let waited_ns = away.duration_ns.unwrap_or(0).saturating_sub(away.queued_ns);
-                    instance.store.away(if waits { waited_ns } else { 0 });
+                    instance.store.gil.waited(event.pid, if waits { waited_ns } else { 0 });
                 }
             }
             Body::LoopSeen | Body::LoopBlocked { .. } => {
@@ -468,6 +477,9 @@ impl Rooms<'_> {
                     padding: 0,
                 };
                 self.tables.hint(wire);
+            }
+            for (place, quiet) in instance.output.quiet.drain(..) {
+                self.tables.hush(place, quiet);
             }
         }
         joined::give_out(self.instances, self.joining, self.upto_ns, self.lines);

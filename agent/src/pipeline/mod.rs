@@ -21,6 +21,7 @@ mod dump;
 mod engine;
 mod exceptions;
 mod loops;
+mod pace;
 mod record;
 mod routes;
 mod run;

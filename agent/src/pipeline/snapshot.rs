@@ -3,7 +3,7 @@
 use super::clock;
 use super::dump::Surroundings;
 use super::engine::Engine;
-use crate::python::{Gil, Interpreter, Objects, ProcessMemory, parked_stack, while_parked};
+use crate::python::{Gil, Interpreter, Objects, ProcessMemory, needs_gil, parked_stack, while_parked};
 use crate::targets::{ApplicationId, Descriptors, Place, ProcFs};
 use crate::transactions::callsite::from_application;
 use pyapm_model::dump::State;
@@ -23,6 +23,7 @@ impl Engine {
         self.instance_mut(application)?.store.watch(is_watched);
         let mut active = self.instance(application)?.transactions.active(now);
         active.sort_by_key(|active| std::cmp::Reverse(active.elapsed_ns));
+        self.read_collections(application);
         self.look_at_parked(application, &mut active, is_watched);
         let workers = self.workers(application, now, &active);
         let instance = self.instance(application)?;
@@ -85,6 +86,13 @@ impl Engine {
         }
     }
 
+    /// Whether its threads need the lock: a free-threaded build may go without.
+    fn has_gil(&self, pid: u32) -> bool {
+        let Some(interpreter) = self.interpreters.get(&pid) else { return false };
+        interpreter.offsets.free_threaded.is_none()
+            || needs_gil(&ProcessMemory::new(pid), interpreter).unwrap_or(false)
+    }
+
     fn workers(&mut self, application: ApplicationId, now: u64, active: &[Active]) -> Vec<Worker> {
         let mut in_flight: HashMap<u32, u64> = HashMap::new();
         for one in active {
@@ -93,10 +101,12 @@ impl Engine {
         let pids = self.members(application);
         let Some(instance) = self.instance_mut(application) else { return Vec::new() };
         let usages: HashMap<u32, _> = instance.usage.read(&pids, now).into_iter().collect();
+        instance.store.gil.settle(now);
         let Some(instance) = self.instance(application) else { return Vec::new() };
         pids.iter()
             .map(|pid| {
                 let usage = usages.get(pid);
+                let gil = instance.store.gil.use_of(*pid).filter(|_| self.has_gil(*pid));
                 Worker {
                     pid: *pid,
                     is_master: self.registry.get(*pid).is_some_and(|watched| watched.is_master),
@@ -105,6 +115,9 @@ impl Engine {
                     cpu_cores: usage.and_then(|usage| usage.cpu_cores),
                     rss_bytes: usage.map(|usage| usage.rss_bytes),
                     threads: usage.map(|usage| usage.threads),
+                    gil_held: gil.map(|gil| gil.held),
+                    gil_waiting: gil.filter(|_| self.waits).map(|gil| gil.waiting),
+                    collections: instance.store.collections.per_second(*pid),
                 }
             })
             .collect()

@@ -26,16 +26,21 @@ pub enum StartError {
     Probe(#[from] ProbeError),
     #[error("cannot read the kernel's type information (BTF)")]
     Btf(#[from] BtfError),
-    #[error("cannot read `/dev/urandom`")]
+    #[error("the kernel gives no random number")]
     Random(#[source] std::io::Error),
     #[error("cannot wait for the ring buffer")]
     Ring(#[source] std::io::Error),
 }
 
-/// Trace and span ids grow from this.
+/// Trace and span ids grow from this. By `getrandom(2)`, which needs no file: containers may have none in `/dev`. Up to 256 bytes
+/// come whole.
 pub(super) fn random_seed() -> std::io::Result<u64> {
-    let mut bytes = [0; 8];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    let mut bytes = [0_u8; 8];
+    // SAFETY: the pointer and the length are those of `bytes`, which the call alone writes to.
+    let count = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if usize::try_from(count) != Ok(bytes.len()) {
+        return Err(std::io::Error::last_os_error());
+    }
     Ok(u64::from_ne_bytes(bytes))
 }
 

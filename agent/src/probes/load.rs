@@ -8,6 +8,7 @@ use aya::maps::{HashMap, Map, MapData, RingBuf};
 use aya::{Ebpf, EbpfLoader};
 use pyapm_wire::connection::{HINT_SLOTS, Hint};
 use pyapm_wire::count;
+use pyapm_wire::exception::PLACES;
 use pyapm_wire::settings::Settings;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
@@ -230,6 +231,7 @@ impl Probes {
             self.ebpf.take_map("SQLITE_LAYOUTS").ok_or(ProbeError::Missing { what: "SQLITE_LAYOUTS" })?;
         let hint_words = HINT_SLOTS as usize * size_of::<Hint>() / size_of::<u64>();
         let hints = self.mapped("HINTS", hint_words, true)?;
+        let quiet = self.mapped("QUIET", PLACES as usize, true)?;
         let counts = self.mapped("COUNTS", (count::SLOTS * count::CPUS) as usize, false)?;
         let failed = |map| move |source| ProbeError::Map { map, source };
         Ok(Tables {
@@ -240,6 +242,7 @@ impl Probes {
             loops: HashMap::try_from(loops).map_err(failed("LOOPS"))?,
             sqlite: HashMap::try_from(sqlite).map_err(failed("SQLITE_LAYOUTS"))?,
             hints,
+            quiet,
             counts,
         })
     }

@@ -6,6 +6,7 @@ use aya::maps::{HashMap, MapData, MapError};
 use pyapm_wire::connection::{Hint, hint_slot};
 use pyapm_wire::count;
 use pyapm_wire::event::{LoopTurns, NOT_KNOWN, Sleeper, SqliteLayout};
+use pyapm_wire::exception::place_slot;
 use pyapm_wire::scope::Contexts;
 use pyapm_wire::target::Target;
 use std::sync::atomic::Ordering;
@@ -28,6 +29,8 @@ pub struct Tables {
     pub(super) loops: HashMap<MapData, u64, Plain<LoopTurns>>,
     pub(super) sqlite: HashMap<MapData, u64, Plain<SqliteLayout>>,
     pub(super) hints: Mapped,
+    /// Of places of exceptions.
+    pub(super) quiet: Mapped,
     pub(super) counts: Mapped,
 }
 
@@ -105,6 +108,17 @@ impl Tables {
             word.store(*new, Ordering::SeqCst);
         }
         id.store(*new_id, Ordering::SeqCst);
+    }
+
+    /// Has fewer exceptions of a place sent, or as many as of others again.
+    pub fn hush(&mut self, place: u64, quiet: bool) {
+        let Some(row) = self.quiet.words().get(place_slot(place) as usize) else { return };
+        if quiet {
+            row.store(place, Ordering::Relaxed);
+        } else {
+            // Another place may have displaced it.
+            let _not_its_own = row.compare_exchange(place, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     /// Has the kernel send a stack's frames again when it next meets it.

@@ -204,6 +204,7 @@ mod tests {
             class: 5,
             class_name: "Boom".into(),
             suppressed: 0,
+            place: None,
             arguments,
             values: [first, second],
             file_name,

@@ -7,6 +7,7 @@
 
 mod asyncio_debug;
 mod code;
+mod collector;
 mod contexts;
 mod dwarf;
 mod error;
@@ -36,6 +37,7 @@ mod version;
 
 pub use asyncio_debug::AsyncioOffsets;
 pub use code::{Code, read_code};
+pub use collector::{Collections, Collector, GENERATIONS, Generation, collections};
 pub use contexts::{Births, ContextCode, Switching, contexts, event_loops};
 pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;

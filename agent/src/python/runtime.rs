@@ -1,6 +1,7 @@
 //! From a pid to everything that is needed to read its Python stacks. It looks once and keeps nothing but
 //! the tables of files that it has seen; the process is only read.
 
+use super::collector::Collector;
 use super::contexts::ContextCode;
 use super::error::PythonError;
 use super::identity::IdentityPlaces;
@@ -52,6 +53,8 @@ pub struct Interpreter {
     pub layout: Layout,
     pub offsets: ObjectOffsets,
     pub offsets_source: OffsetsSource,
+    /// Where its garbage collector is counted; `None` where that is not known.
+    pub collector: Option<Collector>,
     /// How its exceptions are seen; `None` where that is not known.
     pub raising: Option<Raising>,
     /// How a thread's state is found, in words.
@@ -130,7 +133,7 @@ fn understand(
     } else {
         known
     };
-    let (offsets, offsets_source) =
+    let (offsets, offsets_source, collector) =
         choose_offsets(&memory, runtime_address, located.runtime_size, version, known, &mut notes);
     let (found, thread_state_route) =
         find_route(&memory, pid, version, &offsets, located, runtime_address, libc, &mut notes)?;
@@ -149,6 +152,7 @@ fn understand(
         layout: layout(&offsets, version.minor, runtime_address, found),
         offsets,
         offsets_source,
+        collector,
         raising,
         thread_state_route,
         contexts,
@@ -193,20 +197,22 @@ fn choose_offsets(
     version: Version,
     known: &ObjectOffsets,
     notes: &mut Vec<String>,
-) -> (ObjectOffsets, OffsetsSource) {
+) -> (ObjectOffsets, OffsetsSource, Option<Collector>) {
     let hex = version.hex.unwrap_or(0);
     match DebugOffsets::read(memory, runtime_address, runtime_size, version.minor, hex, known) {
         Ok(debug) => {
             for (field, tabled, found) in &debug.disagreements {
                 notes.push(format!("`_Py_DebugOffsets` has `{field}` at {found}, the table at {tabled}"));
             }
-            (debug.offsets, OffsetsSource::DebugOffsets)
+            (debug.offsets, OffsetsSource::DebugOffsets, debug.collector)
         }
         // Versions before 3.13 have none.
-        Err(DebugOffsetsError::UnknownForm { .. }) => (*known, OffsetsSource::Table),
+        Err(DebugOffsetsError::UnknownForm { .. }) => {
+            (*known, OffsetsSource::Table, Collector::table(version.minor))
+        }
         Err(error) => {
             notes.push(format!("`_Py_DebugOffsets` is not used: {error}"));
-            (*known, OffsetsSource::Table)
+            (*known, OffsetsSource::Table, None)
         }
     }
 }

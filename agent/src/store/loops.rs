@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn innermost(loops: &Loops) -> Option<String> {
-        loops.view()[0].stack.first().map(|frame| frame.function.clone())
+        loops.view()[0].stack.first().map(|frame| frame.function.to_string())
     }
 
     #[test]

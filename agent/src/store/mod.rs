@@ -5,9 +5,11 @@
 //! views. No clock: times are handed in,
 //! wall clock as the model has them. Everything has a bound, with a `{other}` for what does not fit.
 
+mod collections;
 mod durations;
 mod errors;
 mod functions;
+mod gil;
 mod intern;
 mod loops;
 mod recent;
@@ -19,7 +21,9 @@ mod tree;
 mod warnings;
 mod window;
 
+pub use collections::Collections;
 pub use durations::{Durations, histogram};
+pub use gil::Gil;
 pub use loops::{LoopTimes, Loops};
 pub use settings::{Limits, RecentLimits};
 pub use stacks::Stacks;

@@ -99,9 +99,11 @@ fn in_order(nodes: &[Node], names: &Interned<Name>) -> Vec<CallNode> {
     while let Some((depth, index)) = open.pop() {
         let (function, file) = name_of(index);
         let Node { samples, own, .. } = nodes[index];
-        let frame = Frame { function, file, line: None };
-        let is_application = is_application(&frame);
-        let Frame { function, file, .. } = frame;
+        let is_application = is_application(&Frame {
+            function: function.as_str().into(),
+            file: file.as_str().into(),
+            line: None,
+        });
         ordered.push(CallNode { function, file, is_application, depth, samples, own });
         push(&mut open, Some(index), depth + 1);
     }

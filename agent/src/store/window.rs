@@ -1,8 +1,10 @@
 //! The store itself: one slot per second in a ring, merged when somebody looks.
 
+use super::collections::Collections;
 use super::durations::histogram;
 use super::errors::Errors;
 use super::functions::{FunctionTally, Name, Seen, number_of};
+use super::gil::Gil;
 use super::intern::{Interned, OTHER};
 use super::loops::Loops;
 use super::recent::Latest;
@@ -14,7 +16,6 @@ use super::warnings::Warnings;
 use crate::transactions::FinishedError;
 use foldhash::{HashMap, HashMapExt, HashSet};
 use hdrhistogram::Histogram;
-use pyapm_model::definition;
 use pyapm_model::error::ErrorGroup;
 use pyapm_model::line::{Frame, SpanKind, Transaction};
 use pyapm_model::metric::Family;
@@ -55,8 +56,8 @@ pub struct Store {
     all_errors: u64,
     series: Series,
     pub loops: Loops,
-    /// What threads have waited for the interpreter's lock; `None` where that is not told.
-    gil_wait_ns: Option<u64>,
+    pub gil: Gil,
+    pub collections: Collections,
     latest: Latest,
     /// Kept between samples so that a known stack allocates nothing.
     scratch: (Name, Vec<u32>),
@@ -82,7 +83,8 @@ impl Store {
             all_errors: 0,
             series: Series::new(limits.series),
             loops: Loops::default(),
-            gil_wait_ns: None,
+            gil: Gil::default(),
+            collections: Collections::default(),
             latest: Latest::new(limits.recent),
             scratch: Default::default(),
             thinned: [0; 3],
@@ -158,14 +160,11 @@ impl Store {
         }
     }
 
-    /// A thread comes back to a CPU; `gil_ns` of its time away it waited for the interpreter's lock.
-    pub fn away(&mut self, gil_ns: u64) {
-        *self.gil_wait_ns.get_or_insert(0) += gil_ns;
-    }
-
     /// A worker has gone: it is no longer listed. What it did stays counted.
     pub fn worker_exited(&mut self, pid: u32) {
         self.loops.exited(pid);
+        self.gil.exited(pid);
+        self.collections.exited(pid);
         self.workers.remove(&pid);
     }
 
@@ -187,9 +186,8 @@ impl Store {
     pub fn families(&self) -> Vec<Family> {
         let mut families = self.series.families();
         families.extend(self.loops.families());
-        if let Some(gil_wait_ns) = self.gil_wait_ns {
-            families.push(definition::GIL_WAIT.family().with(&[], gil_wait_ns as f64 / 1e9));
-        }
+        families.push(self.gil.family());
+        families.extend(self.collections.families());
         families.retain(|family| !family.points.is_empty());
         families
     }

@@ -8,6 +8,7 @@ use foldhash::{HashMap, HashMapExt};
 use pyapm_model::line::Frame;
 use pyapm_model::stack::Stack;
 use pyapm_wire::python::Frame as RawFrame;
+use smol_str::SmolStr;
 use std::sync::Arc;
 
 /// Function and file of a frame whose code object could not be read, or was no longer the same.
@@ -16,7 +17,11 @@ pub const UNKNOWN: &str = "?";
 /// The frame that stands for so many which a stack was too deep for.
 #[must_use]
 pub fn left_out(frames: u32) -> Frame {
-    Frame { function: format!("[... {frames} frames left out ...]"), file: String::new(), line: None }
+    Frame {
+        function: format!("[... {frames} frames left out ...]").into(),
+        file: SmolStr::default(),
+        line: None,
+    }
 }
 
 /// How much is remembered, in bytes (estimated).
@@ -181,11 +186,11 @@ impl Symbols {
         match self.code(pid, interpreter, memory, frame) {
             Some((_, code)) if code.is_shim() => None,
             Some((key, code)) => Some(Frame {
-                function: code.function.to_string(),
-                file: code.file.to_string(),
+                function: SmolStr::from(Arc::clone(&code.function)),
+                file: SmolStr::from(Arc::clone(&code.file)),
                 line: self.line(key, &code, frame.instruction),
             }),
-            None => Some(Frame { function: UNKNOWN.to_owned(), file: UNKNOWN.to_owned(), line: None }),
+            None => Some(Frame { function: UNKNOWN.into(), file: UNKNOWN.into(), line: None }),
         }
     }
 
@@ -263,8 +268,8 @@ impl Symbols {
 
     /// Keeps the named frames of a stack id.
     pub fn announce(&mut self, pid: u32, stack: StackId, frames: Stack) {
-        // Once as it is, and once as the text that is kept of it when it is written.
-        let weight = |frame: &Frame| 112 + 2 * (frame.function.len() + frame.file.len());
+        // The frames, whose names are the code objects', and the text that is kept of it when it is written.
+        let weight = |frame: &Frame| size_of::<Frame>() + 40 + frame.function.len() + frame.file.len();
         let bytes: usize = frames.iter().map(weight).sum();
         let process = self.process(pid).incarnation;
         self.stacks.insert((process, stack), frames, 64 + bytes);
@@ -323,6 +328,7 @@ mod tests {
             layout: Layout::default(),
             offsets: *table(11).unwrap(),
             offsets_source: OffsetsSource::Table,
+            collector: None,
             raising: None,
             thread_state_route: String::new(),
             contexts: crate::python::ContextCode::default(),
@@ -361,11 +367,11 @@ mod tests {
     }
 
     fn named(function: &str, line: u32) -> Frame {
-        Frame { function: function.to_owned(), file: "/srv/a.py".to_owned(), line: Some(line) }
+        Frame { function: function.into(), file: "/srv/a.py".into(), line: Some(line) }
     }
 
     fn unknown() -> Frame {
-        Frame { function: "?".to_owned(), file: "?".to_owned(), line: None }
+        Frame { function: "?".into(), file: "?".into(), line: None }
     }
 
     fn symbols(clock: fn() -> u64) -> Symbols {

@@ -11,6 +11,8 @@ pub struct Residence {
     pub unit: Option<String>,
     /// 64 hexadecimal digits.
     pub container: Option<String>,
+    /// The pod's number in Kubernetes, a UUID.
+    pub pod: Option<String>,
     /// Its number, and its name where the host has one.
     pub users: Vec<String>,
 }
@@ -25,6 +27,7 @@ impl Residence {
         Self {
             unit: cgroup.as_deref().and_then(unit),
             container: cgroup.as_deref().and_then(container),
+            pod: cgroup.as_deref().and_then(pod),
             cgroup,
             users,
         }
@@ -53,6 +56,22 @@ fn container(cgroup: &str) -> Option<String> {
         let id = part.rsplit(['-', ':']).next()?;
         let is_id = id.len() == DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_id.then(|| id.to_owned())
+    })
+}
+
+/// The kubelet names a pod's group `kubepods-burstable-podUID.slice`, with `_` for `-` in the number, or `podUID` where systemd
+/// does not manage groups (`pkg/kubelet/cm/cgroup_manager_linux.go`). Pods of files on the node have 32 digits.
+fn pod(cgroup: &str) -> Option<String> {
+    if !cgroup.contains("kubepods") {
+        return None;
+    }
+    cgroup.rsplit('/').find_map(|part| {
+        let (_, id) = part.strip_suffix(".slice").unwrap_or(part).rsplit_once("pod")?;
+        let id = id.replace('_', "-");
+        let is_dash = |at: usize| id.len() == 36 && [8, 13, 18, 23].contains(&at);
+        let fits =
+            |(at, byte): (usize, u8)| if is_dash(at) { byte == b'-' } else { byte.is_ascii_hexdigit() };
+        ([32, 36].contains(&id.len()) && id.bytes().enumerate().all(fits)).then_some(id)
     })
 }
 
@@ -100,6 +119,30 @@ mod tests {
             assert_eq!(container(&path).as_deref(), Some(ID), "{path}");
         }
         assert_eq!(container("/system.slice/shop.service"), None);
+    }
+
+    #[test]
+    fn pods() {
+        const UID: &str = "0b5a4bd1-64d3-4e0a-9d47-1d8e5b1b6f60";
+        let flat = UID.replace('-', "_");
+        for path in [
+            format!(
+                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{flat}.slice/cri-containerd-{ID}.scope"
+            ),
+            format!("/kubepods/besteffort/pod{UID}/{ID}"),
+            // From within a control group namespace of one's own.
+            format!("/../../kubepods-pod{flat}.slice/cri-containerd-{ID}.scope"),
+        ] {
+            assert_eq!(pod(&path).as_deref(), Some(UID), "{path}");
+            assert_eq!(container(&path).as_deref(), Some(ID), "{path}");
+        }
+        let of_a_file = "/kubepods/pod0123456789abcdef0123456789abcdef/x";
+        assert_eq!(pod(of_a_file).as_deref(), Some("0123456789abcdef0123456789abcdef"));
+        for path in
+            ["/kubepods.slice/kubepods-burstable.slice", "/system.slice/podman.service", "/kubepods/podx"]
+        {
+            assert_eq!(pod(path), None, "{path}");
+        }
     }
 
     #[test]

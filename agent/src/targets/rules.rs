@@ -159,6 +159,7 @@ mod tests {
                 cgroup: Some("/system.slice/shop.service".to_owned()),
                 unit: Some("shop.service".to_owned()),
                 container: None,
+                pod: None,
                 users: vec!["33".to_owned(), "www-data".to_owned()],
             },
             listening: Listening { ports: [8000].into(), unix: false },

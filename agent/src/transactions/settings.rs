@@ -85,6 +85,8 @@ impl Default for Limits {
 pub struct Output {
     pub finished: Vec<FinishedTransaction>,
     pub hints: Vec<Hint>,
+    /// Places of exceptions of which the kernel half need not send each, or shall again.
+    pub quiet: Vec<(u64, bool)>,
     pub errors: Vec<FinishedError>,
 }
 

@@ -6,6 +6,7 @@
     reason = "a test binary: helpers outside `#[test]` fail tests in the same way"
 )]
 
+mod collector;
 mod interpreters;
 mod objects;
 mod other_versions;

@@ -53,8 +53,8 @@ fn check(interpreter: &Path) -> String {
             .stack
             .iter()
             .map(|(function, file, line)| Frame {
-                function: function.clone(),
-                file: file.clone(),
+                function: function.as_str().into(),
+                file: file.as_str().into(),
                 line: Some(*line),
             })
             .collect();

@@ -146,10 +146,22 @@ pub struct Exception {
     /// One of [`relation`].
     pub relation: u16,
     pub padding: u16,
+    /// Hash of its class and of where it was raised, by which the kernel half keeps its rates; 0 where it was not asked.
+    pub place: u64,
     /// `tp_name` of its class, up to a NUL.
     pub class_name: [u8; MAX_NAME],
     pub values: [Value; VALUES],
     pub stack: [Frame; MAX_FRAMES],
+}
+
+/// Rows that the kernel half has for places, a power of two; places that meet in one displace each other.
+pub const PLACES: u32 = 4096;
+
+/// The row of a place: of its rate, and in the array `QUIET`, where userspace writes which places raise what libraries
+/// always catch themselves. Of such a place fewer are sent.
+#[must_use]
+pub const fn place_slot(place: u64) -> u32 {
+    (place >> 40) as u32 & (PLACES - 1)
 }
 
 /// `EXCEPTION_PASSED`: an exception that was sent has reached one more frame.
@@ -163,5 +175,5 @@ pub struct Passed {
 
 const _: () = assert!(size_of::<ExceptionLayout>() == 96);
 const _: () = assert!(size_of::<Value>() == 280);
-const _: () = assert!(size_of::<Exception>() == 24 + 24 + 24 + 16 + 64 + 3 * 280 + 32 * 16);
+const _: () = assert!(size_of::<Exception>() == 24 + 24 + 24 + 16 + 8 + 64 + 3 * 280 + 32 * 16);
 const _: () = assert!(size_of::<Passed>() == 48);

@@ -2,7 +2,7 @@
 
 use pyapm_model::recent::Point;
 use pyapm_model::service::Figures;
-use pyapm_model::snapshot::Snapshot;
+use pyapm_model::snapshot::{EventLoop, Snapshot};
 use std::cmp::{Ordering, Reverse};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -78,7 +78,17 @@ impl Panel {
             Self::Active => &[Sort::Elapsed, Sort::Pid, Sort::Name],
             Self::Functions => &[Sort::Own, Sort::Total, Sort::Name],
             Self::Statements => &[Sort::Time, Sort::Count, Sort::Errors, Sort::Mean, Sort::Max, Sort::Name],
-            Self::Workers => &[Sort::Pid, Sort::Count, Sort::Active, Sort::Cpu, Sort::Memory],
+            Self::Workers => &[
+                Sort::Pid,
+                Sort::Count,
+                Sort::Active,
+                Sort::Cpu,
+                Sort::Memory,
+                Sort::Gil,
+                Sort::Loop,
+                Sort::Blocked,
+                Sort::Collections,
+            ],
             Self::Errors => &[Sort::Latest, Sort::Count, Sort::Unhandled, Sort::Name],
             Self::Applications => &[Sort::Rate, Sort::P95, Sort::Errors, Sort::Active, Sort::Cpu, Sort::Name],
             Self::Transactions => &[Sort::Elapsed, Sort::Latest, Sort::Status, Sort::Pid, Sort::Name],
@@ -110,6 +120,13 @@ pub enum Sort {
     Active,
     Cpu,
     Memory,
+    /// Share of the time with the interpreter's lock.
+    Gil,
+    /// Share of the time that the event loop works.
+    Loop,
+    Blocked,
+    /// Of garbage.
+    Collections,
     Latest,
     Unhandled,
     Rate,
@@ -138,6 +155,10 @@ impl Sort {
             Self::Active => "active",
             Self::Cpu => "CPU",
             Self::Memory => "memory",
+            Self::Gil => "GIL %",
+            Self::Loop => "loop %",
+            Self::Blocked => "blocked",
+            Self::Collections => "GC/s",
             Self::Latest => "latest",
             Self::Unhandled => "unhandled",
             Self::Rate => "/s",
@@ -254,6 +275,10 @@ fn figure(shown: &Shown, panel: Panel, sort: Sort, index: usize) -> Option<f64> 
             Sort::Active => Some(worker.active as f64),
             Sort::Cpu => worker.cpu_cores,
             Sort::Memory => worker.rss_bytes.map(|bytes| bytes as f64),
+            Sort::Gil => worker.gil_held,
+            Sort::Loop => loops(shown, worker.pid).filter_map(|one| one.busy_share).reduce(f64::max),
+            Sort::Blocked => loops(shown, worker.pid).map(|one| one.blocked as f64).reduce(|a, b| a + b),
+            Sort::Collections => worker.collections,
             _ => None,
         }),
         Panel::Errors => shown.errors.get(index).and_then(|group| match sort {
@@ -278,6 +303,10 @@ fn figure(shown: &Shown, panel: Panel, sort: Sort, index: usize) -> Option<f64> 
             _ => None,
         }),
     }
+}
+
+fn loops(shown: &Shown, pid: u32) -> impl Iterator<Item = &EventLoop> {
+    shown.loops.iter().filter(move |one| one.pid == pid)
 }
 
 /// The rows to show, filtered and sorted.

@@ -55,7 +55,12 @@ fn row(state: &mut State) {
             let Some(one) = shown.applications.get(index) else { return };
             choose_application(state, one.info.id);
         }
-        Panel::Functions | Panel::Statements | Panel::Workers => details(state),
+        Panel::Workers => {
+            let Some(worker) = shown.workers.get(index) else { return };
+            state.worker = Some(worker.pid);
+            descend(state, Screen::Worker);
+        }
+        Panel::Functions | Panel::Statements => details(state),
     }
 }
 

@@ -195,11 +195,15 @@ fn seconds_draw_only_where_they_are_shown() {
 #[test]
 fn overlays_scroll_no_further_than_their_end() {
     let mut state = shown(fixture::lossy());
-    press(&mut state, &[Action::Losses]);
+    update(&mut state, Message::Size(60, 14));
+    press(&mut state, &[Action::Health]);
     for _ in 0..100 {
         press(&mut state, &[Action::Move(1)]);
     }
-    assert!(state.overlay_scroll <= 3);
+    let end = state.overlay_scroll;
+    assert!((1..30).contains(&end), "{end}");
+    press(&mut state, &[Action::Move(1), Action::Move(-1)]);
+    assert_eq!(state.overlay_scroll, end - 1);
     assert!(state.table(Panel::Routes).selection.is_none());
 }
 

@@ -38,6 +38,10 @@ fn label(heading: &'static str) -> &'static str {
         "time" => "total time",
         "hand." => "handled",
         "work." => "workers",
+        "GIL %" => "GIL held, %",
+        "loop %" => "loop busy, %",
+        "blocked" => "loop blocked",
+        "GC/s" => "GC a second",
         other => other,
     }
 }
@@ -79,10 +83,9 @@ fn texts(shown: &Shown, panel: Panel, index: usize) -> Vec<(&'static str, String
                 ("called from", format::known(statement.call_site.as_ref(), full_frame)),
             ]
         }),
-        Panel::Workers => shown
-            .workers
-            .get(index)
-            .map(|worker| vec![("role", if worker.is_master { "master" } else { "worker" }.to_owned())]),
+        Panel::Workers => shown.workers.get(index).map(|worker| {
+            vec![("role", if shown.is_master(worker) { "master" } else { "worker" }.to_owned())]
+        }),
         Panel::Errors => shown.errors.get(index).map(|group| {
             vec![
                 ("error", format::clean(&group.kind)),

@@ -2,7 +2,7 @@
 //! longer than a screen, so the cursor takes the text along.
 
 use super::details::{entry, full_frame};
-use super::{failure, in_flight, transaction};
+use super::{failure, in_flight, transaction, worker};
 use crate::format;
 use crate::state::{Screen, State};
 use crate::theme::Theme;
@@ -110,6 +110,7 @@ pub(super) fn document(state: &State, theme: Theme, width: usize) -> Document {
     match state.screen {
         Screen::InFlight => in_flight::document(state, writer),
         Screen::Failure => failure::document(state, writer),
+        Screen::Worker => worker::document(state, writer),
         _ => transaction::document(state, writer),
     }
 }

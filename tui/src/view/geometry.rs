@@ -15,6 +15,11 @@ fn written(state: &State) -> document::Document {
     document::document(state, Theme::new(Palette::None), usize::from(body(state).width))
 }
 
+/// Lines of the overlay for which there is no room.
+pub(crate) fn overlay_hidden(state: &State) -> usize {
+    screen::overlay_hidden(state, body(state))
+}
+
 /// Lines of the document that is shown.
 pub(crate) fn document_lines(state: &State) -> usize {
     written(state).lines.len()

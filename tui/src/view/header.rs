@@ -1,7 +1,7 @@
 //! The lines above the panels: which application, how it is doing, and what was lost. Wraps on narrow
 //! screens instead of cutting a figure.
 
-use super::losses;
+use super::{health, losses};
 use crate::format;
 use crate::state::State;
 use crate::theme::{Severity, Theme};
@@ -44,7 +44,7 @@ fn identity(state: &State, snapshot: &Snapshot, theme: Theme, width: usize) -> L
     let room = width.saturating_sub(end.iter().map(Span::width).sum::<usize>() + 1);
 
     let application = format::fit(&format::clean(&snapshot.application), room);
-    let workers = snapshot.workers.iter().filter(|worker| !worker.is_master).count();
+    let workers = snapshot.serving();
     let server = format::known(snapshot.server.as_deref(), format::clean);
     let python = format::known(snapshot.python.as_deref(), format::clean);
     let about =
@@ -56,9 +56,14 @@ fn identity(state: &State, snapshot: &Snapshot, theme: Theme, width: usize) -> L
     Line::from(spans)
 }
 
-/// Reasons why the screen may not show what is so at this moment.
+/// What must not be overlooked, and reasons why the screen may not show what is so at this moment.
 fn flags(state: &State, snapshot: &Snapshot) -> Vec<String> {
     let mut flags = Vec::new();
+    match health::firing(snapshot) {
+        0 => {}
+        1 => flags.push("ALERT".to_owned()),
+        several => flags.push(format!("{several} ALERTS")),
+    }
     if state.paused {
         let behind = state.held.as_ref().map_or(0, |held| held.taken_ns.saturating_sub(snapshot.taken_ns));
         flags.push(format!("PAUSED {}", format::whole_seconds(behind)));
@@ -69,6 +74,9 @@ fn flags(state: &State, snapshot: &Snapshot) -> Vec<String> {
         flags.push("NO LONGER WATCHED".to_owned());
     } else if state.is_stale() {
         flags.push(format!("NO DATA FOR {} s", state.silent_seconds));
+    }
+    if let Some(rate_hz) = snapshot.slowed_hz {
+        flags.push(format!("OVER BUDGET {rate_hz} Hz"));
     }
     flags
 }

@@ -37,57 +37,56 @@ pub(super) fn footer(state: &State, theme: Theme, width: usize) -> Line<'static>
 }
 
 /// Every key of the screen, then what the marks on it mean.
-pub(super) fn help(mode: Mode, theme: Theme) -> Vec<Line<'static>> {
-    let entry = |name: &str, text: &'static str, style| {
-        Line::from(vec![Span::styled(format::left(name, 18), style), Span::raw(text)])
+pub(super) fn help(mode: Mode, theme: Theme, width: usize) -> Vec<Line<'static>> {
+    const NAMES: usize = 18;
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    let mut entry = |name: &'static str, text: &str, style| {
+        let mut name = name;
+        for part in format::wrap(text, width.saturating_sub(NAMES)) {
+            lines.push(Line::from(vec![Span::styled(format::left(name, NAMES), style), Span::raw(part)]));
+            name = "";
+        }
     };
-    let mut lines: Vec<Line<'static>> = KEYS
-        .iter()
-        .filter(|key| key.is_for(mode))
-        .map(|key| entry(key.names, key.help, theme.strong()))
-        .collect();
-    lines.push(Line::default());
+    for key in KEYS.iter().filter(|key| key.is_for(mode)) {
+        entry(key.names, key.help, theme.strong());
+    }
+    entry("", "", theme.plain());
     let warning = theme.severity(Severity::Warning);
     let critical = theme.severity(Severity::Critical);
     match mode {
         Mode::XView => {
-            lines.push(entry("dots", "up to eight transactions in a cell", theme.strong()));
-            lines.push(entry("×", "one of them failed", critical));
-            lines.push(entry("▴", "one of them took longer than the top", warning));
-            lines.push(entry(
+            entry("dots", "up to eight transactions in a cell", theme.strong());
+            entry("×", "one of them failed", critical);
+            entry("▴", "one of them took longer than the top", warning);
+            entry(
                 "no dot for",
                 "too many in a second: slow, failed, a fair choice are there",
                 theme.strong(),
-            ));
+            );
         }
         Mode::Flame => {
-            lines.push(entry("width", "share of the CPU samples of the last minute", theme.strong()));
-            lines.push(entry(
-                "colour",
-                "red, yellow: the application; green, blue, grey: libraries",
-                theme.strong(),
-            ));
+            entry("width", "share of the CPU samples of the last minute", theme.strong());
+            entry("colour", "red, yellow: the application; green, blue, grey: libraries", theme.strong());
         }
         Mode::Document => {
-            lines.push(entry("▸ ▾ !", "a call; unfolded; one that failed", theme.strong()));
-            lines.push(entry(
-                "+ and the bar",
-                "when the call began, and where it lay in time",
-                theme.strong(),
-            ));
+            entry("▸ ▾ !", "a call; unfolded; one that failed", theme.strong());
+            entry("+ and the bar", "when the call began, and where it lay in time", theme.strong());
         }
         Mode::Table | Mode::Filter => {
-            lines.push(entry("*", "a route has errors or a p95 of 1 s; active for 1 s", warning));
-            lines.push(entry("!", "5 % errors, a p95 of 5 s, or active for 5 s; unhandled", critical));
-            lines.push(entry("▼", "sorted by this column", theme.strong()));
-            lines.push(entry("db, calls", "database: mean time, mean calls per transaction", theme.strong()));
-            lines.push(entry(
-                "self, total %",
-                "share of CPU samples in it; with what it calls",
+            entry("*", "a route has errors or a p95 of 1 s; active for 1 s", warning);
+            entry("!", "5 % errors, a p95 of 5 s, or active for 5 s; unhandled", critical);
+            entry("▼", "sorted by this column", theme.strong());
+            entry("db, calls", "database: mean time, mean calls per transaction", theme.strong());
+            entry("GIL %", "of the time: a thread ran with the interpreter's lock", theme.strong());
+            entry(
+                "loop %, blocked",
+                "event loop: time it worked; turns that held up all others",
                 theme.strong(),
-            ));
+            );
+            entry("GC/s", "garbage collections a second", theme.strong());
+            entry("self, total %", "share of CPU samples in it; with what it calls", theme.strong());
         }
     }
-    lines.push(entry("-", "not known", theme.strong()));
+    entry("-", "not known", theme.strong());
     lines
 }

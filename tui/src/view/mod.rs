@@ -12,6 +12,7 @@ mod flame;
 mod functions;
 mod geometry;
 mod header;
+mod health;
 mod help;
 mod in_flight;
 mod layout;
@@ -26,11 +27,12 @@ mod transaction;
 mod transactions;
 mod warning;
 mod waterfall;
+mod worker;
 mod workers;
 mod xview;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use geometry::{call_at, document_lines, flame_node_at, xview_plot};
+pub(crate) use geometry::{call_at, document_lines, flame_node_at, overlay_hidden, xview_plot};
 pub(crate) use screen::draw;

@@ -61,7 +61,7 @@ fn title(state: &State, shown: &Shown, panel: Panel) -> String {
     let (listed, all) = match panel {
         // The master is in the list, but does not count: it serves nothing.
         Panel::Workers => {
-            let workers = shown.workers.iter().filter(|worker| !worker.is_master).count();
+            let workers = shown.serving();
             (workers, workers)
         }
         _ => (state.table(panel).order.len(), state::rows(shown, panel)),

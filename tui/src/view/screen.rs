@@ -1,6 +1,6 @@
 //! The whole terminal: header, line of screens, the screen, footer, and what lies over them.
 
-use super::{details, document, flame, header, help, layout, losses, panel, tabs, xview};
+use super::{details, document, flame, header, health, help, layout, panel, tabs, xview};
 use crate::state::{Overlay, Screen, State};
 use crate::theme::{Palette, Theme};
 use ratatui::Frame;
@@ -51,9 +51,7 @@ pub(crate) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>) {
         }
         Screen::XView => xview::draw(state, theme, body, buffer),
         Screen::Flame => flame::draw(state, theme, body, buffer),
-        Screen::Transaction | Screen::InFlight | Screen::Failure => {
-            document::draw(state, theme, body, buffer);
-        }
+        screen if screen.is_document() => document::draw(state, theme, body, buffer),
         screen => {
             if let Some(panel) = screen.panel() {
                 panel::draw(state, panel, theme, body, buffer);
@@ -81,27 +79,48 @@ pub(super) fn body(state: &State, area: Rect) -> Rect {
     Rect { y: area.y + head, height: area.height.saturating_sub(head + 1), ..area }
 }
 
-/// In the middle of the panels; header and footer stay in sight.
-fn overlay(state: &State, theme: Theme, area: Rect, frame: &mut Frame<'_>) {
-    let Some(overlay) = state.overlay else { return };
-    let width = area.width.min(100);
-    let inner = usize::from(width.saturating_sub(4));
-    let (title, lines) = match overlay {
-        Overlay::Help => (" Keys and marks ", help::help(state.mode(), theme)),
-        Overlay::Losses => (
-            " Losses since the start ",
+/// Columns that an overlay has at most, its border and margin among them.
+const OVERLAY_WIDTH: u16 = 100;
+const OVERLAY_FRAME: u16 = 4;
+
+/// Title and text of what lies over the screen.
+fn overlay_text(
+    state: &State,
+    overlay: Overlay,
+    theme: Theme,
+    area: Rect,
+) -> (&'static str, Vec<Line<'static>>) {
+    let width = usize::from(area.width.min(OVERLAY_WIDTH).saturating_sub(OVERLAY_FRAME));
+    match overlay {
+        Overlay::Help => (" Keys and marks ", help::help(state.mode(), theme, width)),
+        Overlay::Health => (
+            " Health ",
             state
                 .snapshot
                 .as_ref()
-                .map(|snapshot| losses::account(&snapshot.losses, theme))
+                .map(|snapshot| health::account(snapshot, theme, width))
                 .unwrap_or_default(),
         ),
         Overlay::Details => (
             " Details ",
-            details::details(state, theme, inner)
+            details::details(state, theme, width)
                 .unwrap_or_else(|| vec![Line::styled("no longer in the list", theme.label())]),
         ),
-    };
+    }
+}
+
+/// Lines of the overlay for which there is no room.
+pub(super) fn overlay_hidden(state: &State, area: Rect) -> usize {
+    let Some(overlay) = state.overlay else { return 0 };
+    let (_, lines) = overlay_text(state, overlay, Theme::new(Palette::None), area);
+    lines.len().saturating_sub(usize::from(area.height.saturating_sub(2)))
+}
+
+/// In the middle of the panels; header and footer stay in sight.
+fn overlay(state: &State, theme: Theme, area: Rect, frame: &mut Frame<'_>) {
+    let Some(overlay) = state.overlay else { return };
+    let width = area.width.min(OVERLAY_WIDTH);
+    let (title, lines) = overlay_text(state, overlay, theme, area);
     let height = (lines.len() as u16).saturating_add(2).min(area.height);
     let place =
         Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };

@@ -97,7 +97,10 @@ macro_rules! screens {
 screens! {
     shop: fixture::shop(), &[];
     idle: fixture::idle(), &[];
-    losses: fixture::lossy(), &[Action::Losses];
+    losses: fixture::lossy(), &[Action::Health];
+    health: fixture::looping(), &[Action::Health];
+    workers: fixture::looping(), &[Action::Screen(Screen::Workers)];
+    worker: fixture::looping(), &[Action::Screen(Screen::Workers), Action::Move(1), Action::Move(1), Action::Enter];
     help: fixture::shop(), &[Action::Help];
     filter: fixture::shop(), &[Action::Filter, Action::Type('c'), Action::Type('a'), Action::Type('r')];
     filter_without_match: fixture::shop(), &[Action::Filter, Action::Type('#'), Action::Accept];
@@ -179,6 +182,16 @@ fn unknown_figures_are_drawn_as_unknown() {
 }
 
 #[test]
+fn an_application_of_one_process_is_its_own_worker() {
+    let mut alone = fixture::shop();
+    alone.workers.retain(|worker| worker.is_master);
+    let drawn = draw(&state(alone, &[Action::Screen(Screen::Workers)]), Palette::None, 80, 24);
+    for words in ["1 worker ", "Workers 1", "worker, idle"] {
+        find(drawn.buffer(), words);
+    }
+}
+
+#[test]
 fn a_stalled_source_and_an_ended_one_are_marked() {
     let mut state = state(fixture::shop(), &[]);
     for _ in 0..7 {
@@ -191,10 +204,10 @@ fn a_stalled_source_and_an_ended_one_are_marked() {
 
 #[test]
 fn every_state_can_be_drawn_at_every_size() {
-    let actions: [&[Action]; 19] = [
+    let actions: [&[Action]; 20] = [
         &[],
         &[Action::Help],
-        &[Action::Losses, Action::Move(3)],
+        &[Action::Health, Action::Move(3)],
         &[Action::Pause],
         &[Action::Filter, Action::Type('订')],
         &[Action::Last, Action::Details],
@@ -217,6 +230,7 @@ fn every_state_can_be_drawn_at_every_size() {
         &[Action::Screen(Screen::Flame), Action::Step(Step::Called), Action::Step(Step::Called)],
         &[Action::Screen(Screen::Flame), Action::Step(Step::Called), Action::Enter],
         &[Action::Screen(Screen::Workers)],
+        &[Action::Screen(Screen::Workers), Action::Last, Action::Enter, Action::Last],
     ];
     let sizes = [
         (1, 1),

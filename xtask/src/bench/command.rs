@@ -1,6 +1,6 @@
 //! The command: which benches there are.
 
-use super::{drivers, overhead, profiler, soak};
+use super::{drivers, overhead, profiler, soak, view};
 use anyhow::Result;
 
 /// A bench and how long it is to run.
@@ -28,6 +28,15 @@ pub enum Bench {
         #[arg(long, default_value_t = 50)]
         attaches: u32,
     },
+    /// The live view at a steady rate: drawing, bytes, CPU of the view and of the daemon that it watches
+    View {
+        /// Transactions a second
+        #[arg(long, default_value_t = 5_000)]
+        rate: u32,
+        /// Seconds on each screen
+        #[arg(long, default_value_t = 5)]
+        seconds: u32,
+    },
 }
 
 /// Runs a bench.
@@ -39,6 +48,7 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Overhead { pairs, seconds } => overhead::run(*pairs, *seconds),
         Bench::Drivers(size) => drivers::run(size),
         Bench::Soak { minutes, attaches } => soak::run(*minutes, *attaches),
+        Bench::View { rate, seconds } => view::run(*rate, *seconds),
         Bench::Profiler(size) => profiler::run(size),
     }
 }

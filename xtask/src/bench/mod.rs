@@ -9,3 +9,4 @@ pub mod overhead;
 pub mod probes;
 pub mod profiler;
 pub mod soak;
+pub mod view;

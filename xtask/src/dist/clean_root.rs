@@ -36,6 +36,7 @@ pub(super) fn prove(package: &Path) -> Result<()> {
     fs::copy(package, root.join("pyapm.deb")).context("could not copy the package")?;
     let installed = inside(&root, &["dpkg", "--install", "/pyapm.deb"])?;
     eprintln!("{}", installed.trim_end());
+    brought(&root)?;
     inside(&root, &["pyapm", "config", "check"])?;
     quieten(&root)?;
     serve(&root)?;
@@ -84,6 +85,26 @@ fn make(root: &Path, home: &Path) -> Result<()> {
         fs::create_dir_all(dpkg.join(folder)).context("could not prepare dpkg's folder")?;
     }
     fs::write(dpkg.join("status"), status).context("could not write dpkg's list")
+}
+
+/// Everything that the package is to bring is there, and what a shell reads is what it understands.
+fn brought(root: &Path) -> Result<()> {
+    const FILES: [&str; 8] = [
+        "usr/lib/systemd/system/pyapm.service",
+        "usr/share/man/man1/pyapm.1.gz",
+        "usr/share/man/man1/pyapm-run.1.gz",
+        "usr/share/man/man1/pyapm-top.1.gz",
+        "usr/share/bash-completion/completions/pyapm",
+        "usr/share/zsh/vendor-completions/_pyapm",
+        "usr/share/fish/vendor_completions.d/pyapm.fish",
+        "usr/share/doc/pyapm/copyright",
+    ];
+    for file in FILES {
+        let length = fs::metadata(root.join(file)).with_context(|| format!("`{file}` is missing"))?.len();
+        ensure!(length > 100, "`{file}` is empty");
+    }
+    let completions = root.join("usr/share/bash-completion/completions/pyapm");
+    text_of(Command::new("bash").arg("-n").arg(completions)).map(drop)
 }
 
 /// The administrator's own change: the servers of this machine are none of the proof's business.

@@ -3,8 +3,10 @@
 //! - [`window`]: the last seconds of an application or route.
 //! - [`rule`]: whether a figure is out of bounds for long enough; pure.
 //! - [`message`]: what a receiver is sent.
+//! - [`board`]: what fires and what has lately, for views.
 //! - [`webhook`]: the receiver, the queue before it, and when it is tried again.
 
+mod board;
 mod message;
 mod rule;
 mod run;

@@ -1,11 +1,12 @@
 //! The loop: transactions in, once a second a look at every rule, messages out.
 
+use super::board::Board;
 use super::message::Alert;
 use super::rule::{Change, Metric, State};
 use super::webhook::{Queue, Receiver, Sent};
 use super::window::{Sums, Window};
 use crate::config;
-use crate::exports::Subscriber;
+use crate::exports::{AlertsShown, Subscriber};
 use anyhow::Context;
 use globset::GlobSet;
 use pyapm_model::line::{Line, Transaction};
@@ -34,12 +35,17 @@ pub fn wants_live(settings: &config::Alerts) -> bool {
     settings.rule.iter().any(|rule| rule.metric == "active")
 }
 
-/// Watches until the service ends, and then tells what is left.
+/// Watches until the service ends, and then tells what is left. What fires is shown in `shown`, as long as this runs.
 ///
 /// # Errors
 /// When a rule cannot be understood, which a checked configuration excludes, or no HTTP client can be made.
-pub async fn run(settings: &config::Alerts, mut subscriber: Subscriber) -> anyhow::Result<()> {
+pub async fn run(
+    settings: &config::Alerts,
+    mut subscriber: Subscriber,
+    shown: AlertsShown,
+) -> anyhow::Result<()> {
     let mut watch = Watch::new(settings)?;
+    let mut board = Board::default();
     let receiver = match &settings.webhook {
         Some(url) => Some(Receiver::new(settings, url)?),
         None => None,
@@ -61,8 +67,13 @@ pub async fn run(settings: &config::Alerts, mut subscriber: Subscriber) -> anyho
                 None => break,
             },
             _ = tick.tick() => {
-                for alert in watch.look(&subscriber.overview(), begin.elapsed().as_secs(), wall_s()) {
+                let alerts = watch.look(&subscriber.overview(), begin.elapsed().as_secs(), wall_s());
+                for alert in &alerts {
+                    board.take(alert);
                     subscriber.dropped(door.put(alert.body(is_alertmanager)));
+                }
+                if !alerts.is_empty() {
+                    shown.show(board.by_application());
                 }
             }
             lost = door.work() => subscriber.dropped(lost),

@@ -1,7 +1,8 @@
 //! Lines and overviews become requests. Transactions are judged one by one as they come, so that only those that are
 //! kept wait here.
 
-use super::settings::{Settings, Signals};
+use super::settings::Destination;
+use super::signal::Signal;
 use crate::exports::Published;
 use crate::outputs::otlp::{About, Keeper, logs, metrics, profiles, traces};
 use crate::store::is_error;
@@ -33,6 +34,17 @@ pub(super) enum Message {
     Profiles(ExportProfilesServiceRequest),
 }
 
+impl Message {
+    pub(super) fn signal(&self) -> Signal {
+        match self {
+            Self::Traces(_) => Signal::Traces,
+            Self::Metrics(_) => Signal::Metrics,
+            Self::Logs(_) => Signal::Logs,
+            Self::Profiles(_) => Signal::Profiles,
+        }
+    }
+}
+
 /// What is kept of one application until the next request.
 #[derive(Debug)]
 struct Waiting {
@@ -44,21 +56,21 @@ struct Waiting {
 
 #[derive(Debug)]
 pub(super) struct Batches {
-    settings: Settings,
+    destination: Destination,
     host: Option<String>,
     applications: BTreeMap<u32, Waiting>,
 }
 
 impl Batches {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(destination: Destination) -> Self {
         let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-        Self { settings, host, applications: BTreeMap::new() }
+        Self { destination, host, applications: BTreeMap::new() }
     }
 
     /// Takes a line; requests that are full by it.
     pub(super) fn take(&mut self, published: &Arc<Published>) -> Vec<Outgoing> {
         let Line::Transaction(transaction) = &published.line else { return Vec::new() };
-        let keep = self.settings.keep;
+        let keep = self.destination.keep;
         let waiting = self.applications.entry(published.application.id).or_insert_with(|| Waiting {
             application: Arc::clone(&published.application),
             keeper: Keeper::new(keep),
@@ -71,44 +83,46 @@ impl Batches {
         if waiting.kept.len() < MOST {
             return Vec::new();
         }
-        let about = about(&self.settings, self.host.as_deref(), &published.application);
-        requests(waiting, &about, self.settings.signals)
+        let about = about(&self.destination, self.host.as_deref(), &published.application);
+        requests(waiting, &about, &self.destination)
     }
 
     /// Everything that waits.
     pub(super) fn flush(&mut self) -> Vec<Outgoing> {
         let mut all = Vec::new();
         for waiting in self.applications.values_mut().filter(|waiting| !waiting.kept.is_empty()) {
-            let about = about(&self.settings, self.host.as_deref(), &waiting.application);
-            all.extend(requests(waiting, &about, self.settings.signals));
+            let about = about(&self.destination, self.host.as_deref(), &waiting.application);
+            all.extend(requests(waiting, &about, &self.destination));
         }
         all
     }
 
     /// The totals of every application.
     pub(super) fn metrics(&self, overview: &Overview) -> Vec<Outgoing> {
-        if !self.settings.signals.metrics {
+        if !self.destination.sends(Signal::Metrics) {
             return Vec::new();
         }
         let states = overview.applications.iter().filter(|state| !state.metrics.families.is_empty());
         states
             .map(|state| {
-                let about = about(&self.settings, self.host.as_deref(), &state.info);
+                let about = about(&self.destination, self.host.as_deref(), &state.info);
                 Outgoing { message: Message::Metrics(metrics(&state.metrics, &about)), lines: 0 }
             })
             .collect()
     }
 }
 
-fn about(settings: &Settings, host: Option<&str>, application: &ApplicationInfo) -> About {
+fn about(destination: &Destination, host: Option<&str>, application: &ApplicationInfo) -> About {
     About {
         host: host.map(str::to_owned),
         python: application.python.clone(),
-        attributes: settings.attributes.clone(),
+        container: application.container.clone(),
+        pod: application.pod.clone(),
+        attributes: destination.attributes.clone(),
     }
 }
 
-fn requests(waiting: &mut Waiting, about: &About, signals: Signals) -> Vec<Outgoing> {
+fn requests(waiting: &mut Waiting, about: &About, destination: &Destination) -> Vec<Outgoing> {
     let kept = std::mem::take(&mut waiting.kept);
     let transactions: Vec<(&Transaction, f64)> = kept
         .iter()
@@ -121,16 +135,16 @@ fn requests(waiting: &mut Waiting, about: &About, signals: Signals) -> Vec<Outgo
     let name = waiting.application.name.as_str();
     let lines = transactions.len() as u64;
     let mut all = Vec::new();
-    if signals.traces {
+    if destination.sends(Signal::Traces) {
         all.push(Outgoing { message: Message::Traces(traces(name, about, &transactions)), lines });
     }
-    if signals.logs {
+    if destination.sends(Signal::Logs) {
         all.extend(logs(name, about, &plain).map(|logs| Outgoing {
             lines: plain.iter().filter(|one| is_error(one) || one.error.is_some()).count() as u64,
             message: Message::Logs(logs),
         }));
     }
-    if signals.profiles {
+    if destination.sends(Signal::Profiles) {
         // Samples are counted, not timed: their period is what they stand for at the default rate.
         all.extend(profiles(name, about, &plain, 99).map(|profiles| Outgoing {
             lines: plain.iter().filter(|transaction| !transaction.samples.is_empty()).count() as u64,

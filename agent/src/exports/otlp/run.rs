@@ -3,10 +3,13 @@
 use super::batch::{Batches, Outgoing};
 use super::queue::Queue;
 use super::sender::{Outcome, Sender};
-use super::settings::Settings;
+use super::settings::{self, Destination};
+use super::signal::Signal;
 use crate::config::Otlp;
 use crate::exports::Subscriber;
+use anyhow::Context;
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, interval_at, sleep_until};
 
 /// How long a transaction waits for others to go with it.
@@ -18,33 +21,48 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Whether there is anybody to send to, by the section or the environment.
-#[must_use]
-pub fn has_receiver(section: &Otlp) -> bool {
-    !matches!(Settings::new(section, environment), Ok(None))
+/// Where to send, by the section and the environment, each with the name that its losses are counted under; none when
+/// nobody has said where to.
+///
+/// # Errors
+/// When the section or the environment says what cannot be.
+pub fn destinations(section: &Otlp) -> anyhow::Result<Vec<(String, Destination)>> {
+    let all = settings::destinations(section, &environment)?;
+    let is_only = all.len() == 1;
+    Ok(all.into_iter().map(|one| (one.label(is_only), one)).collect())
 }
 
 /// Whether metrics are sent so often that overviews must come each second.
 #[must_use]
-pub fn wants_live(section: &Otlp) -> bool {
-    let settings = Settings::new(section, environment).ok().flatten();
-    settings.is_some_and(|settings| {
-        settings.signals.metrics && settings.metrics_interval < Duration::from_secs(10)
-    })
+pub fn wants_live(destination: &Destination) -> bool {
+    destination.sends(Signal::Metrics) && destination.metrics_interval < Duration::from_secs(10)
 }
 
-/// Sends until the service ends, and then what is left.
+/// Sends until the service ends, and then what is left: to all at the same time, so that none waits for another.
 ///
 /// # Errors
-/// When the section or the environment cannot be used.
-pub async fn run(section: &Otlp, mut subscriber: Subscriber) -> anyhow::Result<()> {
-    let Some(settings) = Settings::new(section, environment)? else { return Ok(()) };
-    let sender = Sender::new(&settings)?;
-    let mut batches = Batches::new(settings.clone());
-    let mut queue = Queue::default();
+/// When a destination cannot be used.
+pub async fn run(destinations: Vec<(Destination, Subscriber)>) -> anyhow::Result<()> {
+    let mut all = JoinSet::new();
+    for (destination, subscriber) in destinations {
+        all.spawn(deliver(destination, subscriber));
+    }
+    while let Some(ended) = all.join_next().await {
+        ended.context("a task of OTLP has ended")??;
+    }
+    Ok(())
+}
+
+async fn deliver(destination: Destination, mut subscriber: Subscriber) -> anyhow::Result<()> {
+    for sentence in &destination.ignored {
+        tracing::warn!("{sentence}");
+    }
+    let sender = Sender::new(&destination)?;
+    let period = destination.metrics_interval;
+    let mut queue = Queue::new(destination.queue);
+    let mut batches = Batches::new(destination);
     let mut batch = interval(BATCH);
     batch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let period = settings.metrics_interval;
     let mut metrics = interval_at(tokio::time::Instant::now() + period, period);
     metrics.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut on_its_way = None;
@@ -78,6 +96,7 @@ pub async fn run(section: &Otlp, mut subscriber: Subscriber) -> anyhow::Result<(
         for request in requests {
             subscriber.dropped(queue.push(request));
         }
+        subscriber.holds(queue.lines());
     }
     let rest = async {
         if let Some(sending) = on_its_way {
@@ -90,14 +109,18 @@ pub async fn run(section: &Otlp, mut subscriber: Subscriber) -> anyhow::Result<(
         }
         while let Some(next) = queue.next(Instant::now()) {
             let (outgoing, outcome) = send(sender.clone(), next).await;
-            if let Outcome::Again { .. } = outcome {
+            let is_over = matches!(outcome, Outcome::Again { .. });
+            settle(&mut queue, &subscriber, outgoing, outcome, &mut complained);
+            if is_over {
                 break;
             }
-            settle(&mut queue, &subscriber, outgoing, outcome, &mut complained);
         }
     };
-    if tokio::time::timeout(LAST, rest).await.is_err() {
-        tracing::warn!("the OTLP receiver did not take everything before the end");
+    let _no_more_time = tokio::time::timeout(LAST, rest).await;
+    let lost = queue.lines();
+    if lost > 0 {
+        subscriber.dropped(lost);
+        tracing::warn!(lost, "the OTLP receiver did not take everything before the end");
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! One request on its way. What comes back is one of three: taken (maybe in part), to be tried again, or refused for good
-//! (OTLP specification 1.7, "Failures").
+//! (OTLP specification 1.10, "Failures").
 
 use super::batch::{Message, Outgoing};
-use super::settings::{Protocol, Settings};
-use anyhow::Context;
+use super::settings::{Destination, Protocol, Way};
+use super::signal::Signal;
+use anyhow::{Context, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
@@ -15,12 +16,17 @@ use opentelemetry_proto::tonic::collector::profiles::v1development::profiles_ser
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use prost::Message as _;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use std::collections::BTreeMap;
+use std::error::Error;
 use std::io::Write as _;
+use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request};
 
 /// What became of a request.
@@ -44,22 +50,17 @@ pub(super) enum Outcome {
 #[derive(Clone, Debug)]
 pub(super) enum Sender {
     Grpc { channel: Channel, metadata: MetadataMap, gzip: bool, timeout: Duration },
-    Http { client: reqwest::Client, base: String, gzip: bool },
+    Http { client: reqwest::Client, addresses: BTreeMap<Signal, http::Uri>, gzip: bool },
 }
 
 impl Sender {
     /// # Errors
     /// When headers or certificates cannot be used.
-    pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let ca = match &settings.ca {
-            Some(path) => {
-                Some(std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?)
-            }
-            None => None,
-        };
-        match settings.protocol {
-            Protocol::Grpc => grpc(settings, ca),
-            Protocol::Http => http(settings, ca),
+    pub(super) fn new(destination: &Destination) -> anyhow::Result<Self> {
+        let credentials = Credentials::read(&destination.way)?;
+        match destination.way.protocol {
+            Protocol::Grpc => grpc(&destination.way, credentials),
+            Protocol::Http => http(destination, credentials),
         }
     }
 
@@ -73,8 +74,8 @@ impl Sender {
                     Err(_) => Outcome::Again { pause: None, why: "no answer in time".to_owned() },
                 }
             }
-            Self::Http { client, base, gzip } => {
-                match post(client, base, *gzip, &outgoing.message).await {
+            Self::Http { client, addresses, gzip } => {
+                match post(client, addresses, *gzip, &outgoing.message).await {
                     Ok(outcome) => outcome,
                     // It never arrived, or its answer did not.
                     Err(error) => Outcome::Again { pause: None, why: format!("{error:#}") },
@@ -84,58 +85,92 @@ impl Sender {
     }
 }
 
-fn grpc(settings: &Settings, ca: Option<Vec<u8>>) -> anyhow::Result<Sender> {
-    let mut endpoint = Endpoint::from(settings.endpoint.clone())
-        .connect_timeout(settings.timeout)
+/// What the files of certificates hold, in PEM.
+struct Credentials {
+    ca: Option<Vec<u8>>,
+    /// Certificate and key.
+    identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Credentials {
+    fn read(way: &Way) -> anyhow::Result<Self> {
+        let ca = way.ca.as_deref().map(certificates).transpose()?;
+        let identity = match &way.identity {
+            Some((certificate, key)) => Some((certificates(certificate)?, file(key)?)),
+            None => None,
+        };
+        Ok(Self { ca, identity })
+    }
+}
+
+fn file(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))
+}
+
+fn certificates(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let pem = file(path)?;
+    let has_one = CertificateDer::pem_slice_iter(&pem).next().is_some_and(|one| one.is_ok());
+    ensure!(has_one, "`{}` holds no certificate", path.display());
+    Ok(pem)
+}
+
+fn grpc(way: &Way, credentials: Credentials) -> anyhow::Result<Sender> {
+    let mut endpoint = Endpoint::from(way.receiver.clone())
+        .connect_timeout(way.timeout)
         .user_agent(concat!("pyapm/", env!("CARGO_PKG_VERSION")))
         .context("cannot make a user agent")?;
-    if settings.endpoint.scheme_str() == Some("https") {
-        let tls = match ca {
+    if way.receiver.scheme_str() == Some("https") {
+        let mut tls = match credentials.ca {
             Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
             None => ClientTlsConfig::new().with_native_roots(),
         };
+        if let Some((certificate, key)) = credentials.identity {
+            tls = tls.identity(Identity::from_pem(certificate, key));
+        }
         endpoint = endpoint.tls_config(tls).context("cannot set TLS up for the OTLP receiver")?;
     }
     let mut metadata = MetadataMap::new();
-    for (name, value) in &settings.headers {
+    for (name, value) in &way.headers {
         let key = MetadataKey::<Ascii>::from_str(&name.to_lowercase())
             .with_context(|| format!("`{name}` is no name of a header"))?;
-        let value = MetadataValue::from_str(value)
+        let mut value = MetadataValue::from_str(value)
             .with_context(|| format!("the value of the header `{name}` cannot be sent"))?;
+        value.set_sensitive(true);
         metadata.insert(key, value);
     }
-    Ok(Sender::Grpc {
-        channel: endpoint.connect_lazy(),
-        metadata,
-        gzip: settings.gzip,
-        timeout: settings.timeout,
-    })
+    Ok(Sender::Grpc { channel: endpoint.connect_lazy(), metadata, gzip: way.gzip, timeout: way.timeout })
 }
 
-fn http(settings: &Settings, ca: Option<Vec<u8>>) -> anyhow::Result<Sender> {
+fn http(destination: &Destination, credentials: Credentials) -> anyhow::Result<Sender> {
+    let way = &destination.way;
     let mut headers = reqwest::header::HeaderMap::new();
-    for (name, value) in &settings.headers {
+    for (name, value) in &way.headers {
         let key = reqwest::header::HeaderName::from_str(name)
             .with_context(|| format!("`{name}` is no name of a header"))?;
-        let value = reqwest::header::HeaderValue::from_str(value)
+        let mut value = reqwest::header::HeaderValue::from_str(value)
             .with_context(|| format!("the value of the header `{name}` cannot be sent"))?;
+        value.set_sensitive(true);
         headers.insert(key, value);
     }
     let mut builder = reqwest::Client::builder()
-        .timeout(settings.timeout)
+        .timeout(way.timeout)
         .default_headers(headers)
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("pyapm/", env!("CARGO_PKG_VERSION")));
-    if let Some(pem) = ca {
-        let certificates =
-            reqwest::Certificate::from_pem_bundle(&pem).context("the file of certificates holds none")?;
+    if let Some(pem) = credentials.ca {
         builder = builder.tls_built_in_root_certs(false);
-        for certificate in certificates {
+        let all = reqwest::Certificate::from_pem_bundle(&pem).context("a certificate cannot be used")?;
+        for certificate in all {
             builder = builder.add_root_certificate(certificate);
         }
     }
-    let base = settings.endpoint.to_string().trim_end_matches('/').to_owned();
-    Ok(Sender::Http { client: builder.build().context("cannot set HTTP up")?, base, gzip: settings.gzip })
+    if let Some((certificate, key)) = credentials.identity {
+        let both = [certificate, b"\n".to_vec(), key].concat();
+        let identity = reqwest::Identity::from_pem(&both).context("the client's key cannot be used")?;
+        builder = builder.identity(identity);
+    }
+    let client = builder.build().context("cannot set HTTP up for the OTLP receiver")?;
+    Ok(Sender::Http { client, addresses: destination.signals.clone(), gzip: way.gzip })
 }
 
 /// One call; how many items the receiver refused of what it took.
@@ -172,7 +207,7 @@ async fn call(
 /// The codes after which a client is to try again, by the specification. (`ResourceExhausted` is one only if the receiver
 /// says when; most receivers do not say it and mean it all the same.)
 fn judged(status: &tonic::Status) -> Outcome {
-    let why = format!("{:?}: {}", status.code(), status.message());
+    let why = reasons(format!("{:?}: {}", status.code(), status.message()), status.source());
     match status.code() {
         Code::Cancelled
         | Code::DeadlineExceeded
@@ -187,20 +222,34 @@ fn judged(status: &tonic::Status) -> Outcome {
     }
 }
 
+/// A text with the causes below it, down to why a certificate was not believed.
+fn reasons(mut text: String, mut cause: Option<&(dyn Error + 'static)>) -> String {
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
 async fn post(
     client: &reqwest::Client,
-    base: &str,
+    addresses: &BTreeMap<Signal, http::Uri>,
     gzip: bool,
     message: &Message,
 ) -> anyhow::Result<Outcome> {
-    let (path, bytes) = match message {
-        Message::Traces(message) => ("/v1/traces", message.encode_to_vec()),
-        Message::Metrics(message) => ("/v1/metrics", message.encode_to_vec()),
-        Message::Logs(message) => ("/v1/logs", message.encode_to_vec()),
-        Message::Profiles(message) => ("/v1development/profiles", message.encode_to_vec()),
+    let bytes = match message {
+        Message::Traces(message) => message.encode_to_vec(),
+        Message::Metrics(message) => message.encode_to_vec(),
+        Message::Logs(message) => message.encode_to_vec(),
+        Message::Profiles(message) => message.encode_to_vec(),
     };
+    let address = addresses.get(&message.signal()).context("the signal has no address")?;
     let mut request =
-        client.post(format!("{base}{path}")).header(reqwest::header::CONTENT_TYPE, "application/x-protobuf");
+        client.post(address.to_string()).header(reqwest::header::CONTENT_TYPE, "application/x-protobuf");
     let body = if gzip {
         request = request.header(reqwest::header::CONTENT_ENCODING, "gzip");
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -209,7 +258,8 @@ async fn post(
     } else {
         bytes
     };
-    let response = request.body(body).send().await?;
+    // The address may hold a secret.
+    let response = request.body(body).send().await.map_err(reqwest::Error::without_url)?;
     let status = response.status();
     let why = format!("the receiver answered {status}");
     Ok(match status.as_u16() {

@@ -38,7 +38,7 @@ impl Attributes {
     }
 
     fn push(&mut self, key: &str, value: Value) {
-        self.0.push(KeyValue { key: key.to_owned(), value: Some(any(value)) });
+        self.0.push(KeyValue { key: key.to_owned(), value: Some(any(value)), ..KeyValue::default() });
     }
 }
 

@@ -1,4 +1,4 @@
-//! Transactions, metrics, errors and samples as OTLP messages (opentelemetry-proto 1.7). It builds messages; who
+//! Transactions, metrics, errors and samples as OTLP messages (opentelemetry-proto 1.10). It builds messages; who
 //! sends them, when and where to, is elsewhere.
 //!
 //! - [`resource`]: who speaks: the application, and pyapm as the scope.

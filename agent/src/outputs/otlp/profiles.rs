@@ -52,13 +52,12 @@ pub fn profiles(
     let mut unit = |kind: &str, unit: &str| ValueType {
         type_strindex: tables.strings.index(kind),
         unit_strindex: tables.strings.index(unit),
-        ..ValueType::default()
     };
     let profile = Profile {
         sample_type: Some(unit("samples", "count")),
         period_type: Some(unit("cpu", "nanoseconds")),
         period: i64::from(1_000_000_000 / rate_hz.max(1)),
-        sample: samples,
+        samples,
         time_unix_nano: from,
         duration_nano: to.saturating_sub(from),
         ..Profile::default()
@@ -128,7 +127,7 @@ impl Tables {
             ..Function::default()
         };
         let location = |(function, line): &(i32, i64)| Location {
-            line: vec![Line { function_index: *function, line: *line, column: 0 }],
+            lines: vec![Line { function_index: *function, line: *line, column: 0 }],
             ..Location::default()
         };
         ProfilesDictionary {

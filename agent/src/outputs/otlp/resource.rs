@@ -13,6 +13,10 @@ pub struct About {
     pub host: Option<String>,
     /// Version of the interpreter.
     pub python: Option<String>,
+    /// As its runtime numbers it.
+    pub container: Option<String>,
+    /// Its UID in Kubernetes.
+    pub pod: Option<String>,
     /// From configuration and from `OTEL_RESOURCE_ATTRIBUTES`.
     pub attributes: Vec<(String, String)>,
 }
@@ -21,6 +25,8 @@ pub(super) fn resource(application: &str, about: &About) -> Resource {
     let mut attributes = Attributes::default();
     attributes.text("service.name", Some(application));
     attributes.text("host.name", about.host.as_deref());
+    attributes.text("container.id", about.container.as_deref());
+    attributes.text("k8s.pod.uid", about.pod.as_deref());
     attributes.text("process.runtime.name", Some("cpython"));
     attributes.text("process.runtime.version", about.python.as_deref());
     attributes.text("telemetry.sdk.name", Some("pyapm"));

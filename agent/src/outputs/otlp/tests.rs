@@ -101,7 +101,7 @@ fn samples_are_linked_to_their_transaction() {
     let request = profiles("shop", &About::default(), &[&transaction], 100).unwrap();
     let dictionary = request.dictionary.unwrap();
     let profile = &request.resource_profiles[0].scope_profiles[0].profiles[0];
-    let sample = &profile.sample[0];
+    let sample = &profile.samples[0];
     let link = &dictionary.link_table[usize::try_from(sample.link_index).unwrap()];
     assert_eq!((link.trace_id.len(), link.span_id.len(), sample.values.as_slice()), (16, 8, &[3][..]));
     let stack = &dictionary.stack_table[usize::try_from(sample.stack_index).unwrap()];
@@ -109,7 +109,7 @@ fn samples_are_linked_to_their_transaction() {
         .location_indices
         .iter()
         .map(|location| {
-            let line = dictionary.location_table[usize::try_from(*location).unwrap()].line[0];
+            let line = dictionary.location_table[usize::try_from(*location).unwrap()].lines[0];
             let function = dictionary.function_table[usize::try_from(line.function_index).unwrap()];
             dictionary.string_table[usize::try_from(function.name_strindex).unwrap()].as_str()
         })

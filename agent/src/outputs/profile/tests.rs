@@ -32,7 +32,7 @@ fn profile() -> Profile {
     let price = frame("Shop.price", "/srv/shop/catalogue/work.py", 7);
     let later = frame("Shop.price", "/srv/shop/catalogue/work.py", 9);
     let query = frame("Query.run", "/v/lib/python3.11/site-packages/db/query.py", 5);
-    let mark = Frame { function: "[interpreter]".into(), file: String::new(), line: None };
+    let mark = Frame { function: "[interpreter]".into(), file: "".into(), line: None };
     let priced = profile.stack([&module, &price]);
     let priced_later = profile.stack([&module, &later]);
     let queried = profile.stack([&module, &price, &query]);

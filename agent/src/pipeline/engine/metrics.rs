@@ -56,9 +56,7 @@ fn processes(consumed: &Consumed) -> [Family; 5] {
 }
 
 fn workers(snapshot: &Snapshot) -> Family {
-    // An application of one process is its own worker.
-    let alone = snapshot.workers.len() == 1;
-    let workers = snapshot.workers.iter().filter(|worker| alone || !worker.is_master);
+    let workers = snapshot.workers.iter().filter(|worker| !snapshot.is_master(worker));
     let (busy, idle): (Vec<_>, Vec<_>) = workers.partition(|worker| worker.active > 0);
     definition::WORKERS
         .family()

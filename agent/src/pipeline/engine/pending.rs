@@ -39,6 +39,9 @@ impl Engine {
                         continue;
                     }
                     let application = pending.application;
+                    if let Some(instance) = self.instances.get_mut(&application) {
+                        instance.store.collections.begins(pending.pid);
+                    }
                     let notice = self.registry.add(application, pending.pid, false, now);
                     lines.extend(notice.map(|worker| Said { application, line: Line::Worker(worker) }));
                 }

@@ -12,6 +12,7 @@ impl Rooms<'_> {
         self.symbols.fork(event.pid, child, event.time_ns);
         if let Some(interpreter) = self.interpreters.get(&event.pid).cloned() {
             self.interpreters.insert(child, interpreter);
+            self.forked_collector(application, child);
         }
         self.notices(application, notices);
     }
@@ -19,6 +20,9 @@ impl Rooms<'_> {
     pub(super) fn exec(&mut self, application: ApplicationId, event: &Event<'_>) {
         let notice = self.registry.exec(event.pid, event.time_ns);
         self.forget(event.pid);
+        if let Some(instance) = self.instances.get_mut(&application) {
+            instance.store.collections.exited(event.pid);
+        }
         self.notices(application, notice);
         if self.pending.len() < MAX_PENDING
             && let Some(parent) = parent_of(event.pid)

@@ -20,6 +20,7 @@ use crate::targets::ProcFs;
 use pyapm_model::line::Frame;
 use pyapm_wire::python::{Layout, route};
 use pyapm_wire::target::Target;
+use smol_str::SmolStr;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -457,6 +458,8 @@ impl Taker<'_> {
             | Body::ExceptionPassed { .. }
             | Body::Queued { .. }
             | Body::HandedBack
+            | Body::Connected { .. }
+            | Body::LookedUp(_)
             | Body::Started
             | Body::Listens => {}
         }
@@ -674,5 +677,5 @@ impl Taker<'_> {
 
 /// A frame of the recorder itself.
 fn marked(name: &str) -> Frame {
-    Frame { function: name.to_owned(), file: String::new(), line: None }
+    Frame { function: name.into(), file: SmolStr::default(), line: None }
 }

@@ -58,6 +58,7 @@ impl Catalog {
                     info.python.clone_from(&before.python);
                     info.unit.clone_from(&before.unit);
                     info.container.clone_from(&before.container);
+                    info.pod.clone_from(&before.pod);
                 }
                 info.since_ns = before.since_ns;
                 if let Some(entry) = self.entries.get_mut(&id) {
@@ -84,6 +85,7 @@ impl Catalog {
             state: if engine.is_alive(id) { ApplicationState::Running } else { ApplicationState::Ended },
             unit: residence.unit,
             container: residence.container,
+            pod: residence.pod,
         }
     }
 }

@@ -164,15 +164,23 @@ fn start_prometheus(config: &Config, publisher: &Publisher) -> anyhow::Result<Op
 }
 
 fn start_otlp(config: &Config, publisher: &Publisher) -> anyhow::Result<Option<Task>> {
-    if !otlp::has_receiver(&config.otlp) {
+    let destinations = match otlp::destinations(&config.otlp) {
+        Ok(destinations) => destinations,
+        // Said as any other end of an export, and tried again.
+        Err(error) => return Ok(Some(spawn("otlp", async move { Err(error) }))),
+    };
+    if destinations.is_empty() {
         return Ok(None);
     }
-    let (settings, subscriber) = (config.otlp.clone(), publisher.subscribe("otlp"));
     // Totals that are sent more often than every ten seconds must be as new as that.
-    let live = otlp::wants_live(&config.otlp).then(|| publisher.overviews().live());
+    let wants_live = destinations.iter().any(|(_, destination)| otlp::wants_live(destination));
+    let live = wants_live.then(|| publisher.overviews().live());
+    let subscribed = destinations.into_iter();
+    let subscribed =
+        subscribed.map(|(name, destination)| (destination, publisher.subscribe(&name))).collect();
     Ok(Some(spawn("otlp", async move {
         let _while_it_runs = live;
-        otlp::run(&settings, subscriber).await
+        otlp::run(subscribed).await
     })))
 }
 
@@ -205,10 +213,11 @@ fn start_alerts(config: &Config, publisher: &Publisher) -> anyhow::Result<Option
         return Ok(None);
     }
     let (settings, subscriber) = (config.alerts.clone(), publisher.subscribe("alerts"));
+    let shown = publisher.show_alerts();
     let live = alerts::wants_live(&config.alerts).then(|| publisher.overviews().live());
     Ok(Some(spawn("alerts", async move {
         let _while_it_runs = live;
-        alerts::run(&settings, subscriber).await
+        alerts::run(&settings, subscriber, shown).await
     })))
 }
 

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::exports::Publisher;
 use crate::pipeline::clock;
 use crate::pipeline::engine::{Engine, Lines};
+use crate::pipeline::pace::Pace;
 use crate::pipeline::start::{StartError, load, random_seed};
 use crate::probes::OffCpu;
 use anyhow::Context;
@@ -24,11 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
-/// How long a record may wait in the ring before it is drained. The kernel half wakes the reader earlier when much
-/// waits, or when a server has come up.
-const DRAIN: Duration = Duration::from_millis(20);
 const SECOND: Duration = Duration::from_secs(1);
 /// Seconds between two overviews while nobody looks at them as they come.
 const QUIET: u64 = 10;
@@ -60,8 +58,7 @@ async fn serve(config: Config, options: &RunOptions) -> anyhow::Result<()> {
     service.switch()?;
     let status = service.status();
     service.notifier.ready(&status);
-    let mut drain = interval(DRAIN);
-    drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pace = Pace::new();
     let mut second = interval(SECOND);
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -74,10 +71,11 @@ async fn serve(config: Config, options: &RunOptions) -> anyhow::Result<()> {
                 Order::Off => service.off("SIGUSR1"),
             },
             _ = second.tick() => tick = true,
-            _ = drain.tick() => {}
+            () = sleep(pace.wait()) => {}
             ready = readable(service.watching.as_ref()) => ready?,
         }
         let more = service.turn();
+        pace.drained(service.records(), std::time::Instant::now());
         if tick {
             service.second();
         }
@@ -145,6 +143,11 @@ impl Service {
         }
     }
 
+    /// Records that have come in all; it may begin anew.
+    fn records(&self) -> u64 {
+        self.watching.as_ref().map_or(0, |watching| watching.engine.records())
+    }
+
     /// Takes what the ring has, looks at who is new, and publishes. `true` when there may be more.
     fn turn(&mut self) -> bool {
         let Some(Watching { engine, scout, catalog, .. }) = &mut self.watching else { return false };
@@ -199,10 +202,13 @@ impl Service {
     fn publish_overview(&mut self) {
         let is_watched = self.publisher.is_live();
         let mut overview = Overview { applications: Vec::new(), health: self.health() };
+        let alerts = self.publisher.alerts();
         if let Some(Watching { engine, catalog, .. }) = &mut self.watching {
             for id in engine.applications() {
                 let Some(info) = catalog.info(engine, id) else { continue };
-                let Some(snapshot) = engine.snapshot(id, is_watched) else { continue };
+                let Some(mut snapshot) = engine.snapshot(id, is_watched) else { continue };
+                snapshot.slowed_hz = self.governor.is_slowed().then(|| engine.rate_hz());
+                snapshot.alerts = alerts.get(&info.name).cloned().unwrap_or_default();
                 let families = engine.metrics(id, &snapshot);
                 let metrics = Arc::new(Metrics {
                     application: info.name.clone(),

@@ -3,6 +3,7 @@
 //! writable memory, so it is hostile input: nothing is used before all of it has been checked.
 
 use super::ObjectOffsets;
+use crate::python::collector::{Collector, Words};
 use crate::python::memory::{Memory, MemoryError};
 
 const COOKIE: [u8; 8] = *b"xdebugpy";
@@ -54,6 +55,8 @@ impl Cookie {
 struct Form {
     words: usize,
     interpreter: usize,
+    /// `interpreter_state.gc`.
+    interpreter_gc: usize,
     thread: usize,
     thread_id: usize,
     frame: usize,
@@ -62,12 +65,16 @@ struct Form {
     unicode: usize,
     /// `compactunicodeobject_size`.
     compact_size: Option<usize>,
+    gc: usize,
+    /// `gc.generation_stats_size`; `gc.generation_stats` follows.
+    gc_stats: Option<usize>,
 }
 
 const RUNTIME: usize = 3;
 const FORM_3_13: Form = Form {
     words: 73,
     interpreter: 6,
+    interpreter_gc: 10,
     thread: 19,
     thread_id: 24,
     frame: 28,
@@ -75,10 +82,13 @@ const FORM_3_13: Form = Form {
     bytes: 64,
     unicode: 67,
     compact_size: None,
+    gc: 71,
+    gc_stats: None,
 };
 const FORM_3_14: Form = Form {
     words: 95,
     interpreter: 6,
+    interpreter_gc: 11,
     thread: 22,
     thread_id: 27,
     frame: 31,
@@ -86,10 +96,13 @@ const FORM_3_14: Form = Form {
     bytes: 74,
     unicode: 77,
     compact_size: None,
+    gc: 81,
+    gc_stats: None,
 };
 const FORM_3_15: Form = Form {
     words: 111,
     interpreter: 6,
+    interpreter_gc: 11,
     thread: 22,
     thread_id: 30,
     frame: 39,
@@ -97,6 +110,8 @@ const FORM_3_15: Form = Form {
     bytes: 86,
     unicode: 89,
     compact_size: Some(93),
+    gc: 94,
+    gc_stats: Some(97),
 };
 
 /// Checked offsets; what it does not say is taken from the table that it was checked against.
@@ -105,6 +120,8 @@ pub struct DebugOffsets {
     pub offsets: ObjectOffsets,
     /// Fields in which it differs from the table: (field, table, interpreter).
     pub disagreements: Vec<(&'static str, u32, u32)>,
+    /// `None` when what it says of that is not credible, or not known here.
+    pub collector: Option<Collector>,
 }
 
 /// One struct's part, with its size already checked.
@@ -211,7 +228,22 @@ fn check(
             "sizeof(PyCompactUnicodeObject)",
         )?;
     }
-    Ok(DebugOffsets { offsets, disagreements })
+    Ok(DebugOffsets { offsets, disagreements, collector: collector(words, form) })
+}
+
+fn collector(words: &[u64], form: &Form) -> Option<Collector> {
+    let word = |index: usize| words.get(index).copied();
+    let rings = match form.gc_stats {
+        Some(size) => Some((word(size)?, word(size + 1)?)),
+        None => None,
+    };
+    Collector::said(&Words {
+        interpreter_size: word(form.interpreter)?,
+        gc: word(form.interpreter_gc)?,
+        gc_size: word(form.gc)?,
+        collecting: word(form.gc + 1)?,
+        rings,
+    })
 }
 
 impl<'a> Part<'a> {

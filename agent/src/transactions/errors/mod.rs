@@ -3,6 +3,7 @@
 //! second: nobody says that it was caught.
 
 mod catcher;
+mod noise;
 mod open;
 
 pub use open::{Errors, Raised};

@@ -1,6 +1,7 @@
 //! The exceptions that may still reach frames, by the numbers that the kernel half gave them.
 
 use super::catcher::{handled, own_frame};
+use super::noise::Noise;
 use crate::intake::{Exception, ExceptionId, Relation};
 use crate::transactions::http::Ended;
 use crate::transactions::spans::{Caller, RequestId};
@@ -44,6 +45,9 @@ struct OpenError {
     /// Numbers of its causes and contexts.
     chain: Vec<ExceptionId>,
     suppressed: u32,
+    place: Option<u64>,
+    /// One of its frames has no name.
+    has_unknown: bool,
     owner: Option<RequestId>,
     /// An answer that is still to come may tell its owner.
     waits: bool,
@@ -59,6 +63,7 @@ pub struct Errors {
     /// To which open one a cause or context belongs.
     belongs: HashMap<ExceptionId, ExceptionId>,
     most: usize,
+    noise: Noise,
 }
 
 impl Transactions {
@@ -87,6 +92,7 @@ impl Transactions {
             return;
         };
         open.reached_ns = time_ns;
+        open.has_unknown |= frame.is_none();
         if open.frames.len() >= MAX_FRAMES {
             open.error.cut = true;
         } else {
@@ -118,6 +124,7 @@ impl Transactions {
                 Some(owner) if kept && self.work(owner).is_some() => continue,
                 Some(_) => {}
             }
+            out.quiet.extend(self.errors.heard(id));
             out.errors.extend(self.errors.close(id, self.finisher.clock));
         }
     }
@@ -150,7 +157,7 @@ impl Transactions {
 impl Errors {
     #[must_use]
     pub fn new(most: usize) -> Self {
-        Self { open: BTreeMap::new(), belongs: HashMap::new(), most: most.max(1) }
+        Self { open: BTreeMap::new(), belongs: HashMap::new(), most: most.max(1), noise: Noise::default() }
     }
 
     fn add(&mut self, raised: &Raised<'_>) {
@@ -179,6 +186,8 @@ impl Errors {
             frames,
             chain: Vec::new(),
             suppressed: exception.suppressed,
+            place: exception.place,
+            has_unknown: exception.frames.len() != raised.frames.len(),
             owner: None,
             waits: false,
             raised_ns: raised.time_ns,
@@ -186,6 +195,13 @@ impl Errors {
             transaction: None,
         };
         self.open.insert(exception.id, open);
+    }
+
+    /// What is learnt of the place of an exception that is done: the kernel half is to be quiet about it, or not.
+    fn heard(&mut self, id: ExceptionId) -> Option<(u64, bool)> {
+        let open = self.open.get(&id)?;
+        let place = open.place?;
+        Some((place, self.noise.done(place, open.is_noise())?))
     }
 
     fn close(&mut self, id: ExceptionId, clock: Clock) -> Option<FinishedError> {
@@ -245,6 +261,15 @@ impl Errors {
 }
 
 impl OpenError {
+    /// Libraries have raised and caught it, and the application had no part in it.
+    fn is_noise(&self) -> bool {
+        let chained = self.error.chain.iter().flat_map(|chained| chained.stack.iter());
+        !self.has_unknown
+            && !self.error.cut
+            && handled(&self.frames) == Some(true)
+            && !self.frames.iter().chain(chained).any(crate::transactions::callsite::is_application)
+    }
+
     fn seen(&self) -> Error {
         Error { handled: handled(&self.frames), stack: self.frames.clone().into(), ..self.error.clone() }
     }

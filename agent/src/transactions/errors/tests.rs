@@ -40,6 +40,7 @@ impl Player {
             class: 1,
             class_name: "E".into(),
             suppressed: 3,
+            place: Some(id % 2),
             arguments: 0,
             values: [None, None],
             file_name: None,

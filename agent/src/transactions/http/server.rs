@@ -29,6 +29,9 @@ pub struct Exchange<W> {
     /// Heads and bodies.
     pub request_bytes: u64,
     pub response_bytes: u64,
+    /// The part of them that heads are.
+    pub request_head: u64,
+    pub response_head: u64,
     /// Some of this is a guess: framing was lost while it was open.
     pub guessed: bool,
     pub work: W,
@@ -373,6 +376,11 @@ impl<W: Default> Server<W> {
                 Inbound::Lost
             }
         };
+        // Most connections never have more than one, and it is large: room for several would be most of what a connection
+        // that serves one request costs.
+        if self.open.is_empty() {
+            self.open.reserve_exact(1);
+        }
         self.open.push_back(Exchange {
             sequence,
             request,
@@ -382,6 +390,8 @@ impl<W: Default> Server<W> {
             last_out_ns: 0,
             request_bytes: head_bytes,
             response_bytes: 0,
+            request_head: head_bytes,
+            response_head: 0,
             guessed: false,
             work: W::default(),
         });
