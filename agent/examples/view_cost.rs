@@ -200,8 +200,8 @@ fn transaction(number: u64, second_ns: u64, rate: u64, index: u64) -> Transactio
 
 fn stack(number: u64) -> Vec<Frame> {
     let frame = |depth: u64| Frame {
-        function: format!("function{}", (number + depth * depth) % 300),
-        file: format!("/srv/shop/module{}.py", depth % 20),
+        function: format!("function{}", (number + depth * depth) % 300).into(),
+        file: format!("/srv/shop/module{}.py", depth % 20).into(),
         line: Some((depth * 7) as u32 + 1),
     };
     (0..30).map(frame).collect()
