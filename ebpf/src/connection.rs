@@ -19,6 +19,8 @@ pub(crate) mod manner {
     pub(crate) const REQUESTS: u32 = 1;
     /// Anything else: only the first bytes of each call are carried.
     pub(crate) const OTHER: u32 = 2;
+    /// The process has begun to speak HTTP/2 as a client: messages begin anywhere in what one call moves.
+    pub(crate) const STREAMS: u32 = 3;
 }
 
 pub(crate) const S_IFMT: u16 = 0o170_000;
@@ -164,7 +166,7 @@ pub(crate) fn next_id() -> u64 {
 }
 
 /// The open file behind a descriptor of the current process.
-struct OpenFile {
+pub(crate) struct OpenFile {
     /// Address of its `struct file`.
     file: u64,
     /// Address of its `struct inode`.
@@ -175,7 +177,7 @@ struct OpenFile {
 
 /// Follows `task->files->fdt->fd[fd]` (kernel `include/linux/fdtable.h`).
 #[inline(always)]
-fn open_file(fd: u32) -> Option<OpenFile> {
+pub(crate) fn open_file(fd: u32) -> Option<OpenFile> {
     // SAFETY: the helper has no preconditions.
     let task = unsafe { bpf_get_current_task() };
     let files = kernel::<u64>(task + setting!(task_files))?;
@@ -210,7 +212,7 @@ fn is_pipe(file: &OpenFile) -> bool {
 /// The `struct sock` of a stream socket's file: `file->private_data` is its `struct socket` (kernel
 /// `net/socket.c`).
 #[inline(always)]
-fn stream_sock(file: &OpenFile) -> Option<u64> {
+pub(crate) fn stream_sock(file: &OpenFile) -> Option<u64> {
     if kernel::<u16>(file.inode + setting!(inode_mode))? & S_IFMT != S_IFSOCK {
         return None;
     }

@@ -280,7 +280,7 @@ pub(crate) fn moved<const ROOM: usize>(
         // SAFETY: `scratch` is valid, and this copy's own.
         record.scope = scope::take(target, unsafe { &raw mut (*scratch).stack });
     }
-    if outbound && entry.manner == manner::OTHER && call.no_stacks == 0 {
+    if outbound && entry.manner != manner::REQUESTS && call.no_stacks == 0 {
         // What a client sends: Python code is on its way through a driver just now.
         // SAFETY: `scratch` is valid, and this copy's own.
         let walked = stack::take(target, unsafe { &raw mut (*scratch).stack }, steps);
@@ -299,22 +299,27 @@ pub(crate) fn moved<const ROOM: usize>(
     }
 }
 
-/// Whether the first bytes of a connection could be a request that comes in.
+/// What the first bytes of a connection make of it: could they be a request that comes in?
 #[inline(always)]
 fn judge(call: &Call) -> u32 {
-    if call.outbound != 0 || call.place == place::NOWHERE {
+    if call.place == place::NOWHERE {
         return manner::OTHER;
     }
+    // Too few to tell: assume that the request is trickling in.
+    let unknown = if call.outbound != 0 { manner::OTHER } else { manner::REQUESTS };
     if call.length < 3 {
-        // Too few to tell: assume that the request is trickling in.
-        return manner::REQUESTS;
+        return unknown;
     }
     let mut address = call.address;
     if call.place == place::VECTORS {
-        let Some(first) = user::<u64>(address) else { return manner::REQUESTS };
+        let Some(first) = user::<u64>(address) else { return unknown };
         address = first;
     }
-    let Some([a, b, c]) = user::<[u8; 3]>(address) else { return manner::REQUESTS };
+    let Some([a, b, c]) = user::<[u8; 3]>(address) else { return unknown };
+    if call.outbound != 0 {
+        // The preface of HTTP/2 (RFC 9113 section 3.4).
+        return if [a, b, c] == *b"PRI" { manner::STREAMS } else { manner::OTHER };
+    }
     // The uwsgi protocol: modifier 0, then the size of the variables, little endian. MySQL's packets, with their
     // size first, begin with 0 only if they are of 256, 512 ... bytes.
     let is_packet = a == 0 && (b, c) != (0, 0);
@@ -335,7 +340,7 @@ const fn capture(room: usize) -> u64 {
 fn wanted(entry: &Connection, call: &mut Call, offset: u64, now_ns: u64) {
     call.skip = 0;
     call.no_stacks = 0;
-    call.want = u64::from(if entry.manner == manner::REQUESTS { MAX_CAPTURE } else { DEFAULT_CAPTURE });
+    call.want = u64::from(if entry.manner == manner::OTHER { DEFAULT_CAPTURE } else { MAX_CAPTURE });
     if is_young(entry.id, now_ns) {
         return;
     }

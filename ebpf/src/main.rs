@@ -9,6 +9,8 @@ mod announce;
 #[cfg(target_arch = "bpf")]
 mod bytecode;
 #[cfg(target_arch = "bpf")]
+mod connect;
+#[cfg(target_arch = "bpf")]
 mod connection;
 #[cfg(target_arch = "bpf")]
 mod context;

@@ -103,6 +103,14 @@ pub(crate) static SQLITE_RUNNING: LruHashMap<SqliteKey, SqliteRun> = LruHashMap:
 #[map]
 pub(crate) static SQLITE_LAYOUTS: LruHashMap<u64, SqliteLayout> = LruHashMap::with_max_entries(8192, 0);
 
+/// Sockets whose connection is being made. LRU: one that is given up is never told of.
+#[map]
+pub(crate) static CONNECTING: LruHashMap<Key, Connecting> = LruHashMap::with_max_entries(4096, 0);
+
+/// Threads that look up the addresses of a host. LRU: a thread may end while it does.
+#[map]
+pub(crate) static LOOKING_UP: LruHashMap<u64, LookingUp> = LruHashMap::with_max_entries(1024, 0);
+
 /// TLS sessions on which plaintext was seen. LRU, as `CONNECTIONS`.
 #[map]
 pub(crate) static TLS_SESSIONS: LruHashMap<TlsKey, Connection> = LruHashMap::with_max_entries(16_384, 0);
@@ -192,6 +200,31 @@ pub(crate) use setting;
 #[inline(always)]
 pub(crate) fn settings() -> *const Settings {
     &raw const SETTINGS
+}
+
+/// A connection that is being made.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Connecting {
+    /// When it was asked for.
+    pub since_ns: u64,
+    /// Network byte order; IPv4 in the first four bytes.
+    pub address: [u8; 16],
+    pub family: u16,
+    /// Host byte order.
+    pub port: u16,
+    pub padding: u32,
+}
+
+/// A call of `getaddrinfo`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct LookingUp {
+    pub since_ns: u64,
+    /// Address of the name.
+    pub node: u64,
+    /// Where the address of the first result will stand.
+    pub results: u64,
 }
 
 /// What the kernel keeps of one descriptor.

@@ -212,7 +212,9 @@ fn come(next: u64) {
     let ids = if setting!(task_tgid) == setting!(task_pid) + 4 {
         kernel::<[u32; 2]>(next + setting!(task_pid))
     } else {
-        kernel::<u32>(next + setting!(task_pid)).zip(kernel::<u32>(next + setting!(task_tgid))).map(<[u32; 2]>::from)
+        kernel::<u32>(next + setting!(task_pid))
+            .zip(kernel::<u32>(next + setting!(task_tgid)))
+            .map(<[u32; 2]>::from)
     };
     let Some([tid, tgid]) = ids else { return };
     if tgid == IDLE || TARGETS.get_ptr(tgid).is_none() {

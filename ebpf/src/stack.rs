@@ -277,7 +277,8 @@ fn window(layout: &Layout, walk: *mut Walk, address: u64) -> Option<*const u8> {
     let from = address + start;
     // SAFETY: `walk` is valid, here and below.
     let window = unsafe { &raw mut (*walk).window }.cast::<u8>();
-    let inside = unsafe { from.wrapping_sub((*walk).window_from).saturating_add(length) <= (*walk).window_bytes };
+    let inside =
+        unsafe { from.wrapping_sub((*walk).window_from).saturating_add(length) <= (*walk).window_bytes };
     if !inside {
         // SAFETY: as above; `WINDOW` and `length` bytes are inside behind the first `FRAME_BYTES`.
         unsafe {

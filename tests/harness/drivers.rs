@@ -2,6 +2,7 @@
 //! connections are made before it serves, unless they are to be made late.
 
 use crate::guard::Guard;
+use crate::http2::Http2Server;
 use crate::load::{Address, Connection, Request};
 use crate::mariadb::MariaDb;
 use crate::place::{self, Python};
@@ -34,6 +35,8 @@ pub struct Drivers {
     pub redis: Server,
     pub memcached: Server,
     pub upstream: Workload,
+    /// Asks `upstream`.
+    pub http2: Http2Server,
     #[expect(dead_code, reason = "held for its drop: the folder with the log goes with the server")]
     folder: TempDir,
 }
@@ -80,6 +83,7 @@ impl Drivers {
         let folder =
             tempfile::Builder::new().prefix("pyapm-drivers-").tempdir().context("no temporary folder")?;
         let Address::Tcp(http) = &upstream.address else { bail!("the upstream is not on TCP") };
+        let http2 = Http2Server::start(http.port())?;
         let mut command;
         if asks == Asks::Async {
             command = Command::new(python.program("python"));
@@ -99,7 +103,9 @@ impl Drivers {
             .env("PG_PORT", postgresql.port.to_string())
             .env("REDIS_PORT", redis.port.to_string())
             .env("MEMCACHED_PORT", memcached.port.to_string())
-            .env("HTTP_PORT", http.port().to_string());
+            .env("HTTP_PORT", http.port().to_string())
+            .env("HTTP2_PORT", http2.port.to_string())
+            .env("HTTP2_TLS_PORT", http2.tls_port.to_string());
         let mut master = Guard::start(&mut command, &folder.path().join("log"), None)?;
         let address = wait::until("the application to listen", || {
             master.check_alive()?;
@@ -107,7 +113,7 @@ impl Drivers {
             let Some((_, rest)) = log.split_once(" http://") else { return Ok(None) };
             rest.split_whitespace().next().map(Address::parse).transpose()
         })?;
-        let drivers = Self { master, address, mysql, postgresql, redis, memcached, upstream, folder };
+        let drivers = Self { master, address, mysql, postgresql, redis, memcached, upstream, http2, folder };
         let answer = Connection::open(&drivers.address)?.ask(&Request::get("/nothing").close())?;
         if answer.status != 501 {
             bail!("the application does not serve: status {}", answer.status);

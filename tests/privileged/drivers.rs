@@ -9,13 +9,13 @@ use pyapm_model::line::{Span, SpanKind, WarningKind};
 
 /// One call: its mark in the workload, and what its span must say.
 pub(crate) struct Call {
-    mark: &'static str,
+    pub(crate) mark: &'static str,
     /// `db.query.text`, or the name where there is none.
-    text: &'static str,
-    error: Option<&'static str>,
-    rows: Option<u64>,
-    affected: Option<u64>,
-    status: Option<u16>,
+    pub(crate) text: &'static str,
+    pub(crate) error: Option<&'static str>,
+    pub(crate) rows: Option<u64>,
+    pub(crate) affected: Option<u64>,
+    pub(crate) status: Option<u16>,
 }
 
 pub(crate) const fn call(mark: &'static str, text: &'static str) -> Call {
@@ -29,6 +29,10 @@ pub(crate) const fn select(mark: &'static str, rows: u64) -> Call {
     Call { rows: Some(rows), ..call(mark, SELECT) }
 }
 
+const fn select_as(mark: &'static str, text: &'static str, rows: u64) -> Call {
+    Call { rows: Some(rows), ..call(mark, text) }
+}
+
 pub(crate) const fn fails(mark: &'static str, text: &'static str, error: &'static str) -> Call {
     Call { error: Some(error), ..call(mark, text) }
 }
@@ -37,7 +41,7 @@ pub(crate) const fn changes(mark: &'static str, text: &'static str, affected: u6
     Call { affected: Some(affected), ..call(mark, text) }
 }
 
-const fn http(mark: &'static str, text: &'static str, status: u16) -> Call {
+pub(crate) const fn http(mark: &'static str, text: &'static str, status: u16) -> Call {
     Call { status: Some(status), ..call(mark, text) }
 }
 
@@ -137,8 +141,47 @@ const PAGES: &[Page] = &[
         &[http("requests get", "GET /chunked/{id}", 200), http("requests post", "POST /echo", 200)],
     ),
     ("httpx", SpanKind::Http, None, &[http("httpx get", "GET /download/{id}", 200)]),
+    ("http2", SpanKind::Http, None, HTTP2),
+    ("http2-tls", SpanKind::Http, None, HTTP2),
     ("sqlite3", SpanKind::Db, Some("sqlite"), SQLITE),
+    (
+        "django",
+        SpanKind::Db,
+        Some("sqlite"),
+        &[
+            select_as(
+                "django select",
+                r#"SELECT "people"."id", "people"."name" FROM "people" WHERE "people"."id" < ?"#,
+                2,
+            ),
+            changes("django update", r#"UPDATE "people" SET "name" = ? WHERE "people"."id" = ?"#, 1),
+        ],
+    ),
 ];
+
+const HTTP2: &[Call] = &[
+    http("http2 get", "GET /download/{id}", 200),
+    http("http2 post", "POST /echo", 200),
+    Call { error: Some("503"), ..http("http2 error", "GET /status/{id}", 503) },
+    http("http2 stream", "GET /download/{id}", 200),
+];
+
+/// Bytes of bodies of outgoing HTTP calls; chunks have their framing.
+const BODIES: &[(&str, &[(u64, u64)])] = &[
+    ("urllib", &[(0, 5000), (0, 12)]),
+    ("requests", &[(0, 1000 + 7 + 5), (6, 2)]),
+    ("httpx", &[(0, 70_000)]),
+];
+const HTTP2_BODIES: &[(u64, u64)] = &[(0, 70_000), (6, 2), (0, 12), (0, 200_000)];
+
+/// Of each call, the bytes of the two bodies.
+fn bodies(spans: &[&Span]) -> Vec<(Option<u64>, Option<u64>)> {
+    spans.iter().map(|span| (span.request_bytes, span.response_bytes)).collect()
+}
+
+fn whole(bodies: &[(u64, u64)]) -> Vec<(Option<u64>, Option<u64>)> {
+    bodies.iter().map(|(sent, received)| (Some(*sent), Some(*received))).collect()
+}
 
 pub(crate) const SQLITE: &[Call] = &[
     select("sqlite3 select", 2),
@@ -210,6 +253,33 @@ fn calls_on_connections_that_are_older_than_the_attach() {
     for page in PAGES {
         assert_page(&report, page.0, page, is_preparation);
     }
+    for (path, expected) in BODIES {
+        let spans = spans_of(&report, path, |_| false);
+        assert_eq!(bodies(&spans), whole(expected), "{path}");
+        for span in spans {
+            let first = span.first_byte_ns.unwrap();
+            assert!(first > 0 && first <= span.duration_ns, "{span:#?}");
+        }
+    }
+    // Made for this call, and by a name; other connections were there before.
+    let urllib = spans_of(&report, "urllib", |_| false);
+    assert_eq!(urllib[0].host.as_deref(), Some("localhost"));
+    assert_eq!(urllib[1].host.as_deref(), Some("127.0.0.1"));
+    assert!(urllib[0].dns_ns.is_some_and(|took| took > 0), "{:#?}", urllib[0]);
+    assert_eq!(urllib[1].dns_ns, None);
+    for span in urllib {
+        let connect = span.connect_ns.unwrap();
+        let before = connect + span.dns_ns.unwrap_or(0);
+        assert!(connect > 0 && before < span.first_byte_ns.unwrap(), "{span:#?}");
+    }
+    // Frames begin anywhere in an answer: until that is wanted, a part of a long one is not copied.
+    for path in ["http2", "http2-tls"] {
+        for (told, whole) in bodies(&spans_of(&report, path, |_| false)).iter().zip(whole(HTTP2_BODIES)) {
+            assert!(*told == whole || told.1.is_none(), "{path}: {told:?} {whole:?}");
+        }
+    }
+    let older = spans_of(&report, "http2", |_| false);
+    assert!(older.iter().all(|span| span.connect_ns.is_none() && span.dns_ns.is_none()), "{older:#?}");
     assert!(!report.stdout.contains("secret="), "a query string was told");
     assert!(!report.stdout.contains("'secret'"), "a value was told");
     // From one line in a loop, with other values each time.
@@ -231,11 +301,16 @@ fn calls_on_new_connections_are_those_that_the_server_received() {
     let attach = Pyapm::attach(drivers.master(), &[]).unwrap();
     drivers.mysql.begin_log().unwrap();
     let before = drivers.postgresql.log().len();
-    let pages: Vec<&Page> = PAGES.iter().filter(|page| page.1 != SpanKind::Http).collect();
+    let http1 = ["urllib", "requests", "httpx"];
+    // Django is set up once in a process.
+    let pages: Vec<&Page> =
+        PAGES.iter().filter(|page| !http1.contains(&page.0) && page.0 != "django").collect();
+    let asked_before = drivers.http2.calls().unwrap().lines().count();
     let paths: Vec<String> = pages.iter().map(|(path, ..)| format!("/fresh/{path}")).collect();
     drivers.ask(&paths.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
     let mysql = drivers.mysql.end_log().unwrap();
     let postgresql = drivers.postgresql.log().split_off(before);
+    let http2 = drivers.http2.calls().unwrap();
     let report = attach.stop().unwrap();
     for page in &pages {
         let path = format!("fresh/{}", page.0);
@@ -260,6 +335,22 @@ fn calls_on_new_connections_are_those_that_the_server_received() {
     };
     let text = of("mysql").into_iter().filter(|span| !prepared(span)).count();
     assert_eq!(text, mysql.len(), "{mysql:#?}");
+    // nginx writes a line for each call that it has answered; the text is the path that the client sent.
+    let answered: Vec<&str> = http2.lines().skip(asked_before).collect();
+    let calls =
+        report.transactions.iter().flat_map(|one| &one.spans).filter(|span| span.kind == SpanKind::Http);
+    assert_eq!(calls.count(), answered.len(), "{answered:#?}");
+    assert!(answered.iter().all(|line| line.starts_with("HTTP/2.0 ")), "{answered:#?}");
+    for path in ["fresh/http2", "fresh/http2-tls"] {
+        // The first call, that of the connection, has its parts.
+        let [first, rest @ ..] = &*spans_of(&report, path, |_| false) else { panic!("no calls of {path}") };
+        assert!(first.dns_ns.is_some_and(|took| took > 0), "{first:#?}");
+        assert!(first.connect_ns.is_some_and(|took| took > 0), "{first:#?}");
+        assert_eq!(first.path.as_deref(), Some("/"));
+        assert_eq!(bodies(rest), whole(HTTP2_BODIES), "{path}");
+        assert!(rest.iter().all(|span| span.connect_ns.is_none()), "{rest:#?}");
+        assert!(rest.iter().all(|span| span.host.as_deref() == Some("localhost")), "{rest:#?}");
+    }
     let opened = |path: &str| {
         let transaction = report.transactions.iter().find(|one| one.path.as_deref() == Some(path)).unwrap();
         transaction.warnings.iter().filter(|warning| warning.kind == WarningKind::ConnectionOpened).count()

@@ -1,7 +1,9 @@
 //! As `drivers.rs`, for drivers that wait on an event loop: all paths are asked for at once, so that a call that is put
 //! into another request than its own shows.
 
-use crate::drivers::{Call, NOSUCH, Page, assert_page_in, call, changes, fails, is_preparation, select};
+use crate::drivers::{
+    Call, NOSUCH, Page, assert_page_in, call, changes, fails, http, is_preparation, select,
+};
 use harness::drivers::{Asks, Drivers};
 use harness::place::Python;
 use harness::pyapm::Pyapm;
@@ -37,7 +39,15 @@ const REDIS: &[Call] = &[
     call("redis publish", "PUBLISH news:{id}"),
 ];
 
+const HTTP2: &[Call] = &[
+    http("http2 get", "GET /download/{id}", 200),
+    http("http2 post", "POST /echo", 200),
+    Call { error: Some("503"), ..http("http2 error", "GET /status/{id}", 503) },
+];
+
 const PAGES: &[Page] = &[
+    ("http2", SpanKind::Http, None, HTTP2),
+    ("http2-tls", SpanKind::Http, None, HTTP2),
     ("asyncpg", SpanKind::Db, Some("postgresql"), ASYNCPG),
     ("asyncpg-tls", SpanKind::Db, Some("postgresql"), ASYNCPG),
     ("psycopg", SpanKind::Db, Some("postgresql"), PSYCOPG),
@@ -108,4 +118,53 @@ fn calls_of_requests_that_are_served_at_once() {
     let spans = report.transactions.iter().flat_map(|transaction| &transaction.spans);
     let run = spans.filter(|span| span.db_system.as_deref() == Some("postgresql") && !is_preparation(span));
     assert_eq!(run.count(), logged.count(), "{postgresql}");
+}
+
+/// Requests that are asked at once through one client that all of them share.
+const SHARED: usize = 40;
+
+/// Streams share a connection and even its writes, so that whoever writes need not be the one who asked: what could be
+/// another's is nobody's, and counted. Nothing is in the wrong request.
+#[test]
+fn streams_of_one_connection() {
+    let drivers = Drivers::start_as(&Python::chosen().unwrap(), Asks::Async).unwrap();
+    let mut attach = Pyapm::attach(drivers.master(), &[]).unwrap();
+    // All of one request: there is nobody else that they could be for.
+    drivers.get("/http2-gathered").unwrap();
+    attach.wait_for_transactions(1).unwrap();
+    std::thread::scope(|scope| {
+        for number in 1..=SHARED {
+            let drivers = &drivers;
+            let way = if number % 2 == 0 { "http2-shared" } else { "http2-shared-tls" };
+            scope.spawn(move || drivers.get(&format!("/{way}/{number}")).unwrap());
+        }
+    });
+    attach.wait_for_transactions(1 + SHARED).unwrap();
+    let report = attach.stop().unwrap();
+    let gathered =
+        report.transactions.iter().find(|one| one.path.as_deref() == Some("/http2-gathered")).unwrap();
+    let mut paths: Vec<_> = gathered.spans.iter().filter_map(|span| span.path.clone()).collect();
+    paths.sort();
+    let mut expected: Vec<_> = (1..=10).map(|number| format!("/download/{number}")).collect();
+    expected.sort();
+    assert_eq!(paths, expected);
+    let mut placed = 0;
+    let shared = report.transactions.iter().filter(|one| one.name.starts_with("GET /http2-shared"));
+    for transaction in shared {
+        let number = transaction.path.as_deref().unwrap().rsplit('/').next().unwrap();
+        for span in &transaction.spans {
+            placed += 1;
+            match span.method.as_deref() {
+                Some("GET") => assert_eq!(span.path.as_deref(), Some(&*format!("/download/{number}"))),
+                Some("POST") => assert_eq!(span.request_bytes, number.parse().ok(), "{span:#?}"),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!((span.status, span.reply_seen), (Some(200), true), "{span:#?}");
+        }
+    }
+    let incomplete = &report.summary.incomplete;
+    let nobodys = incomplete.get("unplaced_shared_connection").copied().unwrap_or(0);
+    assert_eq!(placed + nobodys, 2 * SHARED as u64, "{incomplete:?}");
+    // Most of them do not meet; if none was placed, nothing was proved.
+    assert!(placed > 0, "{incomplete:?}");
 }

@@ -29,6 +29,7 @@ mod service;
 mod socket;
 mod spans;
 mod stacks;
+mod stores;
 mod streaming;
 mod tls;
 mod traces;

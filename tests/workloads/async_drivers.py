@@ -1,32 +1,18 @@
 """An ASGI application that asks databases and caches through one asynchronous driver a path, and does nothing else.
 
-    PG_PORT=... MY_PORT=... REDIS_PORT=... uvicorn async_drivers:application
+    PG_PORT=... MY_PORT=... REDIS_PORT=... HTTP2_PORT=... HTTP2_TLS_PORT=... uvicorn async_drivers:application
 
 Each path runs its calls one after the other, and each call stands on a line of its own with a mark (`# call: NAME`).
 Connections are made when the application comes up, but for the paths below `/fresh/`, which make their own. Paths can
 be asked for all at once: each has a connection to itself. Drivers that are not installed answer 501.
 """
 
+import asyncio
 import importlib
-import os
 
-HOST = "127.0.0.1"
+from servers_of_drivers import HOST, fails, http2_options, port
+
 SELECT = "SELECT name FROM people WHERE id < %s"
-
-
-def port(name):
-    return int(os.environ[name])
-
-
-class fails:
-    """Calls that must fail, do: their error is what is looked at."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        assert kind is not None, "it did not fail"
-        return issubclass(kind, Exception)
 
 
 async def asyncpg(connection):
@@ -137,6 +123,31 @@ async def pubsub_connect():
     return client, listener.pubsub()
 
 
+async def http2(client):
+    await client.get("/download/70000?secret=1")  # call: http2 get
+    await client.post("/echo", content=b"secret")  # call: http2 post
+    await client.get("/status/503")  # call: http2 error
+
+
+async def http2_gathered(client):
+    """Streams of one connection, all at once."""
+    await asyncio.gather(*[client.get(f"/download/{number}") for number in range(1, 11)])  # call: http2 gather
+
+
+async def http2_connect(tls=False):
+    httpx = importlib.import_module("httpx")
+    importlib.import_module("h2")
+    client = httpx.AsyncClient(**http2_options(httpx, tls))
+    await client.get("/")
+    return client
+
+
+async def http2_shared(client, number):
+    """One client for many requests at a time: each asks for what has its own number."""
+    await client.get(f"/download/{number}")  # call: http2 shared
+    await client.post(f"/echo?number={number}", content=b"x" * number)  # call: http2 shared post
+
+
 PATHS = {
     "asyncpg": (asyncpg_connect, asyncpg),
     # Its TLS is that of Python's `ssl` over memory.
@@ -148,12 +159,18 @@ PATHS = {
     "redis": (redis_connect, redis),
     "redis-python": (lambda: redis_connect(False), redis),
     "pubsub": (pubsub_connect, pubsub),
+    "http2": (http2_connect, http2),
+    "http2-tls": (lambda: http2_connect(True), http2),
+    "http2-gathered": (http2_connect, http2_gathered),
 }
+# By a number behind their name, all on the client that is opened under it.
+SHARED = {"http2-shared": http2_shared, "http2-shared-tls": http2_shared}
 OPEN = {}
 
 
 async def connect_all():
-    for name, (connect, _) in PATHS.items():
+    shared = {name: lambda tls=name.endswith("-tls"): http2_connect(tls) for name in SHARED}
+    for name, connect in ({name: connect for name, (connect, _) in PATHS.items()} | shared).items():
         try:
             OPEN[name] = await connect()
         except (ImportError, KeyError) as missing:
@@ -175,10 +192,14 @@ async def application(scope, receive, send):
         return await lifespan(receive, send)
     path = scope["path"].strip("/")
     fresh, name = path.startswith("fresh/"), path.removeprefix("fresh/")
+    name, _, number = name.partition("/")
     if name not in OPEN:
         await send({"type": "http.response.start", "status": 501, "headers": [(b"content-length", b"0")]})
         return await send({"type": "http.response.body"})
-    connect, run = PATHS[name]
-    await run(await connect() if fresh else OPEN[name])
+    if name in SHARED:
+        await SHARED[name](OPEN[name], int(number))
+    else:
+        connect, run = PATHS[name]
+        await run(await connect() if fresh else OPEN[name])
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]})
     await send({"type": "http.response.body", "body": b"ok\n"})

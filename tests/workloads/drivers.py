@@ -1,6 +1,6 @@
 """A WSGI application that asks databases, caches and other servers through one driver a path, and does nothing else.
 
-    PG_PORT=... MY_PORT=... REDIS_PORT=... MEMCACHED_PORT=... HTTP_PORT=... gunicorn drivers:application
+    PG_PORT=... MY_PORT=... REDIS_PORT=... MEMCACHED_PORT=... HTTP_PORT=... HTTP2_PORT=... HTTP2_TLS_PORT=... gunicorn drivers:application
 
 Each path runs its calls one after the other, and each call stands on a line of its own with a mark (`# call: NAME`).
 Connections are those of the worker, made when it comes up, but for the paths below `/fresh/`, which make their own.
@@ -11,22 +11,7 @@ Drivers that are not installed answer 501.
 import importlib
 import os
 
-HOST = "127.0.0.1"
-
-
-def port(name):
-    return int(os.environ[name])
-
-
-class fails:
-    """Calls that must fail, do: their error is what is looked at."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        assert kind is not None, "it did not fail"
-        return issubclass(kind, Exception)
+from servers_of_drivers import HOST, fails, http2_options, port
 
 
 def psycopg2(connection):
@@ -145,13 +130,14 @@ def redis_connect():
 def urllib(_):
     from urllib.request import urlopen
 
-    urlopen(f"http://{HOST}:{port('HTTP_PORT')}/download/5000?secret=1").read()  # call: urllib get
+    # Each is a connection of its own; this host has to be looked up.
+    urlopen(f"http://localhost:{port('HTTP_PORT')}/download/5000?secret=1").read()  # call: urllib get
     with fails():
         urlopen(f"http://{HOST}:{port('HTTP_PORT')}/status/503")  # call: urllib error
 
 
 def requests(session):
-    session.get(f"http://{HOST}:{port('HTTP_PORT')}/chunked/3?secret=1")  # call: requests get
+    session.get(f"http://{HOST}:{port('HTTP_PORT')}/chunked/1?secret=1")  # call: requests get
     session.post(f"http://{HOST}:{port('HTTP_PORT')}/echo", data="secret")  # call: requests post
 
 
@@ -165,6 +151,22 @@ def httpx(client):
 
 def httpx_connect():
     return importlib.import_module("httpx").Client(trust_env=False)
+
+
+def http2(client):
+    client.get("/download/70000?secret=1")  # call: http2 get
+    client.post("/echo", content=b"secret")  # call: http2 post
+    client.get("/status/503")  # call: http2 error
+    with client.stream("GET", "/download/200000") as answer:  # call: http2 stream
+        assert sum(len(piece) for piece in answer.iter_bytes()) == 200000
+
+
+def http2_connect(tls=False):
+    httpx = importlib.import_module("httpx")
+    importlib.import_module("h2")
+    client = httpx.Client(**http2_options(httpx, tls))
+    client.get("/")
+    return client
 
 
 def sqlite3(connection):
@@ -181,6 +183,47 @@ def sqlite3_connect():
     connection.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT)")
     connection.executemany("INSERT INTO people VALUES (?, ?)", [(number, "a") for number in range(1, 10)])
     return connection
+
+
+def django(person):
+    assert len(person.objects.filter(id__lt=3)) == 2  # call: django select
+    assert person.objects.filter(id=9).update(name="secret") == 1  # call: django update
+
+
+def django_connect():
+    """A model of Django on SQLite; without routes, which this application has none of."""
+    from django.conf import settings
+    from django.db import connection, models
+
+    sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+    settings.configure(DATABASES={"default": sqlite}, USE_TZ=True)
+    importlib.import_module("django").setup()
+
+    class Person(models.Model):
+        id = models.IntegerField(primary_key=True)
+        name = models.TextField()
+
+        class Meta:
+            app_label = "people"
+            db_table = "people"
+
+    with connection.schema_editor() as editor:
+        editor.create_model(Person)
+    Person.objects.bulk_create([Person(id=number, name="a") for number in range(1, 10)])
+    return Person
+
+
+def mongodb(people):
+    assert len(list(people.find({"_id": {"$lt": 3}}))) == 2  # call: mongodb find
+    people.update_one({"_id": 9}, {"$set": {"name": "secret"}})  # call: mongodb update
+    with fails():
+        people.insert_one({"_id": 1, "name": "secret"})  # call: mongodb error
+
+
+def mongodb_connect():
+    people = importlib.import_module("pymongo").MongoClient(HOST, port("MONGODB_PORT")).shop.people
+    people.insert_many([{"_id": number, "name": "a"} for number in range(1, 10)])
+    return people
 
 
 def sqlite3_counted(connection):
@@ -235,7 +278,11 @@ PATHS = {
     "urllib": (lambda: None, urllib),
     "requests": (requests_connect, requests),
     "httpx": (httpx_connect, httpx),
+    "http2": (http2_connect, http2),
+    "http2-tls": (lambda: http2_connect(True), http2),
     "sqlite3": (sqlite3_connect, sqlite3),
+    "django": (django_connect, django),
+    "mongodb": (mongodb_connect, mongodb),
     "sqlite3-counted": (sqlite3_counted_connect, sqlite3_counted),
 }
 OPEN = {}

@@ -224,6 +224,15 @@ pub struct Span {
     /// Of HTTP calls.
     #[serde(rename = "http.response.status_code", default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// Of HTTP calls: the host that the client names, without its port.
+    #[serde(rename = "url.domain", default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Of HTTP calls: bytes of the bodies as they went over the connection, framing of chunks included. `None` when
+    /// they were not followed to the end.
+    #[serde(rename = "http.request.body.size", default, skip_serializing_if = "Option::is_none")]
+    pub request_bytes: Option<u64>,
+    #[serde(rename = "http.response.body.size", default, skip_serializing_if = "Option::is_none")]
+    pub response_bytes: Option<u64>,
     #[serde(rename = "messaging.system", default, skip_serializing_if = "Option::is_none")]
     pub messaging_system: Option<String>,
     #[serde(rename = "messaging.destination.name", default, skip_serializing_if = "Option::is_none")]
@@ -239,6 +248,14 @@ pub struct Span {
     /// From the start to the first byte of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte_ns: Option<u64>,
+    /// To look up the addresses of the host, for the connection that was made for this call; `None` when there was no such
+    /// lookup, or it is not known. It is the first part of an HTTP call's duration; other calls begin after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_ns: Option<u64>,
+    /// To make that connection, until the process noticed that it was there; `None` when none was made for this call,
+    /// or it is not known. As `dns_ns`, of which it is no part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_ns: Option<u64>,
     /// Of a message: a task's transaction carries the same.
     #[serde(rename = "messaging.message.id", default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,

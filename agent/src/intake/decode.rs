@@ -2,8 +2,8 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Io, Left, Library, Native,
-    OffCpu, Sequence, StackId, StackPart, StackStatus, Statement, StatementStep, Step,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Io, Left, Library, LookedUp,
+    Native, OffCpu, Sequence, StackId, StackPart, StackStatus, Statement, StatementStep, Step,
 };
 use super::exception;
 use bytemuck::Pod;
@@ -99,6 +99,15 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::LOOP_BLOCKED => {
             Body::LoopBlocked { started_ns: split::<wire::LoopBlocked>(record)?.0.started_ns }
         }
+        kind::CONNECTED => {
+            let (connected, _) = split::<wire::Connected>(record)?;
+            Body::Connected {
+                started_ns: connected.started_ns,
+                fd: connected.fd,
+                peer: Endpoint::new(connected.family, connected.address, connected.port),
+            }
+        }
+        kind::LOOKED_UP => Body::LookedUp(looked_up(&split(record)?.0)),
         kind::HANDED_BACK => Body::HandedBack,
         kind::STACK => stack(record)?,
         kind::NATIVE => {
@@ -128,6 +137,23 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         other => return Err(DecodeError::Kind(other)),
     };
     Ok(Event { time_ns: header.time_ns, pid: header.tgid, tid: header.tid, scope, body })
+}
+
+fn looked_up(told: &wire::LookedUp) -> LookedUp {
+    let name = told.name.split(|byte| *byte == 0).next().and_then(|name| std::str::from_utf8(name).ok());
+    // An IPv6 address may have a zone.
+    let name = name.map(|name| name.split_once('%').map_or(name, |(address, _zone)| address));
+    let count = usize::try_from(told.addresses).unwrap_or(usize::MAX);
+    let found = told.found.iter().zip(told.families).take(count);
+    let addresses = found.filter_map(|(address, family)| match Endpoint::new(family, *address, 0) {
+        Endpoint::Inet { address, .. } => Some(address),
+        _ => None,
+    });
+    LookedUp {
+        started_ns: told.started_ns,
+        literal: name.is_some_and(|name| name.parse::<std::net::IpAddr>().is_ok()),
+        addresses: if told.result == 0 { addresses.collect() } else { Vec::new() },
+    }
 }
 
 fn io<'a>(io: &wire::Io, payload: &'a [u8], record: &[u8]) -> Result<Io<'a>, DecodeError> {

@@ -88,6 +88,13 @@ pub enum Body<'a> {
     Queued {
         connection: ConnectionId,
     },
+    /// A connection that the process asked for is there.
+    Connected {
+        started_ns: u64,
+        fd: u32,
+        peer: Endpoint,
+    },
+    LookedUp(LookedUp),
     /// A pool's thread has woken the one that reads requests: it has done, or could not write all of an answer.
     HandedBack,
     /// The reader hands on whole stacks, whatever parts they come in.
@@ -183,6 +190,16 @@ impl Endpoint {
             _ => Self::Other(family),
         }
     }
+}
+
+/// The thread has looked up the addresses of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookedUp {
+    pub started_ns: u64,
+    /// The name was itself an address: nobody was asked.
+    pub literal: bool,
+    /// Not all of them, if there were many; none if it failed.
+    pub addresses: Vec<IpAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

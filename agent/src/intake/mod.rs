@@ -14,7 +14,7 @@ mod ring;
 pub use decode::{DecodeError, decode, left};
 pub use event::{
     Body, ConnectionId, Content, Context, Direction, Endpoint, Event, Exception, ExceptionId, Gap, Io, Left,
-    Library, Native, OffCpu, Relation, Sequence, StackId, StackPart, StackStatus, Statement, StatementStep,
-    Step, Value,
+    Library, LookedUp, Native, OffCpu, Relation, Sequence, StackId, StackPart, StackStatus, Statement,
+    StatementStep, Step, Value,
 };
 pub use ring::{Delivered, Reader};

@@ -4,8 +4,9 @@
 use super::sqlite::SqliteLibraries;
 use super::tls::TlsLibraries;
 use crate::binaries::{FileId, Image, mappings};
-use crate::probes::{Probes, Tables, UprobeSite, find_site};
-use crate::targets::{Libraries, LibraryKind, ProcFs};
+use crate::probes::{Probes, ResolverSites, Tables, UprobeSite, find_site};
+use crate::targets::{Libraries, LibraryKind, LibraryUser, ProcFs};
+use anyhow::Context as _;
 use std::collections::{HashMap, HashSet};
 
 /// The MySQL client's entry points. `mysql_send_query` is what `mysql_real_query` calls, and what some
@@ -16,6 +17,8 @@ const MYSQL_ENTRIES: [&str; 2] = ["mysql_real_query", "mysql_send_query"];
 pub(super) struct Drivers {
     libraries: Libraries,
     attached: HashSet<FileId>,
+    /// C libraries, as far as they have been looked at.
+    resolvers: HashSet<FileId>,
     program_loaded: bool,
     /// Pages that each process had mapped when its libraries were last looked for.
     mapped: HashMap<u32, u64>,
@@ -40,6 +43,14 @@ impl Drivers {
                 Err(error) => {
                     tracing::warn!(%path, pid, "MySQL client library not probed, its statements are not seen: {error:#}");
                 }
+            }
+        }
+        for library in self.libraries.resolvers(pid, &mappings) {
+            if self.resolvers.insert(library.file)
+                && let Err(error) = look_up(probes, &library)
+            {
+                let path = library.path.display();
+                tracing::warn!(%path, pid, "how long lookups of hosts take is not seen: {error:#}");
             }
         }
         let users = self.libraries.sqlite_users(pid, &mappings);
@@ -80,4 +91,11 @@ impl Drivers {
         }
         Ok(())
     }
+}
+
+/// Probes the lookups of one C library.
+fn look_up(probes: &mut Probes, library: &LibraryUser) -> anyhow::Result<()> {
+    let image = Image::open(&library.image)?;
+    let sites = ResolverSites::inspect(&image).context("`getaddrinfo` has no place for a probe")?;
+    Ok(probes.attach_resolver(&library.image, &sites)?)
 }

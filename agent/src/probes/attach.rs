@@ -1,6 +1,7 @@
 //! Attaches the programs, family by family. Only families that some target needs are attached.
 
 use super::load::{OffCpu, ProbeError, Probes};
+use super::resolver;
 use super::sqlite::SqliteProgram;
 use super::tls::TlsProgram;
 use super::tracefs::TraceFs;
@@ -41,6 +42,12 @@ const IO_CALLS: [&str; 12] = [
     "close",
     "dup2",
     "dup3",
+];
+
+/// Programs at the two ends of making a connection, and the tracepoints that they run on.
+const CONNECT_PROGRAMS: [(&str, &[&str]); 2] = [
+    ("connect_begins", &["sys_enter_connect"]),
+    ("connect_goes_on", &["sys_exit_connect", "sys_exit_getsockopt"]),
 ];
 
 /// What reports new contexts: copies, and empty ones.
@@ -98,6 +105,20 @@ impl Probes {
             self.load_tracepoint(program)?;
             for call in IO_CALLS {
                 self.tracepoint(program, "syscalls", &format!("sys_exit_{call}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How long connections take to be made.
+    ///
+    /// # Errors
+    /// As [`Self::attach_lifecycle`].
+    pub fn attach_connects(&mut self) -> Result<(), ProbeError> {
+        for (program, calls) in CONNECT_PROGRAMS {
+            self.load_tracepoint(program)?;
+            for call in calls {
+                self.tracepoint(program, "syscalls", call)?;
             }
         }
         Ok(())
@@ -243,6 +264,33 @@ impl Probes {
         self.attach_uprobe(program.name(), site)
     }
 
+    /// Lookups of hosts by this C library, in every process that maps the file.
+    ///
+    /// # Errors
+    /// When the kernel refuses a program or an attachment.
+    pub fn attach_resolver(
+        &mut self,
+        path: &std::path::Path,
+        sites: &super::ResolverSites,
+    ) -> Result<(), ProbeError> {
+        self.load_resolver()?;
+        let place = |site: super::Site| UprobeSite { path: path.to_owned(), file_offset: site.file_offset };
+        for end in &sites.ends {
+            self.attach_uprobe(resolver::ENDS, &place(*end))?;
+        }
+        self.attach_uprobe(resolver::BEGINS, &place(sites.start))
+    }
+
+    fn load_resolver(&mut self) -> Result<(), ProbeError> {
+        for name in [resolver::BEGINS, resolver::ENDS] {
+            let program: &mut UProbe = self.program(name)?;
+            if program.fd().is_err() {
+                program.load().map_err(refused(name))?;
+            }
+        }
+        Ok(())
+    }
+
     fn attach_uprobe(&mut self, name: &'static str, site: &UprobeSite) -> Result<(), ProbeError> {
         let program: &mut UProbe = self.program(name)?;
         program
@@ -308,6 +356,10 @@ impl Probes {
         for (program, _) in LOOP_PROGRAMS {
             self.load_tracepoint(program)?;
         }
+        for (program, _) in CONNECT_PROGRAMS {
+            self.load_tracepoint(program)?;
+        }
+        self.load_resolver()?;
         let program: &mut PerfEvent = self.program("cpu_sample")?;
         program.load().map_err(refused("cpu_sample"))?;
         for name in [OFF_CPU_TIMES, OFF_CPU_STACKS] {

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, HashSet};
 
 /// Code of one function that is looked at.
 const MOST_CODE: usize = 4096;
+/// The same where only `ret`s are looked for.
+const MOST_RARE_CODE: u64 = 64 * 1024;
 /// Instructions looked at behind a call.
 const LOOK_AHEAD: usize = 16;
 /// The longest instruction has 15 bytes.
@@ -33,6 +35,17 @@ pub(super) fn at_returns(image: &Image, function: Symbol) -> Vec<Site> {
         })
         .collect::<Option<Vec<Site>>>()
         .unwrap_or_default()
+}
+
+/// The `ret`s of a function that may be long and may leave in other ways, too: those are not seen, and neither are the
+/// parts of it that a compiler has put elsewhere. The kernel single-steps them, so it is for what is called rarely.
+pub(super) fn plain_returns(image: &Image, function: Symbol) -> Vec<Site> {
+    let length = usize::try_from(function.size.min(MOST_RARE_CODE)).unwrap_or(0);
+    let code = image.bytes(function.address, length);
+    let sites = reachable_returns(function.address, &code).into_iter();
+    sites
+        .filter_map(|address| Some(Site { file_offset: image.file_offset(address)?, emulated: false }))
+        .collect()
 }
 
 /// The cheap place behind a call that returns to `address`, if the caller has one.
@@ -62,6 +75,33 @@ fn returns(start: u64, code: &[u8]) -> Option<Vec<(u64, bool)>> {
         return None;
     }
     Some(returns.into_iter().map(|ret| body.before(ret).map_or((ret, false), |site| (site, true))).collect())
+}
+
+fn reachable_returns(start: u64, code: &[u8]) -> Vec<u64> {
+    let (mut pending, mut seen, mut returns) = (vec![start], HashSet::new(), Vec::new());
+    while let Some(from) = pending.pop() {
+        let rest = from.checked_sub(start).and_then(|offset| code.get(usize::try_from(offset).ok()?..));
+        for instruction in &mut Decoder::with_ip(64, rest.unwrap_or_default(), from, DecoderOptions::NONE) {
+            if instruction.is_invalid() || !seen.insert(instruction.ip()) {
+                break;
+            }
+            match instruction.flow_control() {
+                FlowControl::Next | FlowControl::Call | FlowControl::IndirectCall => {}
+                FlowControl::ConditionalBranch => pending.push(instruction.near_branch_target()),
+                FlowControl::UnconditionalBranch => {
+                    pending.push(instruction.near_branch_target());
+                    break;
+                }
+                FlowControl::Return => {
+                    returns.push(instruction.ip());
+                    break;
+                }
+                _ => break,
+            }
+        }
+    }
+    returns.sort_unstable();
+    returns
 }
 
 fn behind(start: u64, code: &[u8]) -> Option<u64> {
@@ -221,6 +261,17 @@ mod tests {
         assert_eq!(returns(0, &[0xff, 0xe0]), None);
         assert_eq!(returns(0, &[]), None);
         assert_eq!(returns(0, &[0x06]), None);
+    }
+
+    #[test]
+    fn rets_of_a_long_function() {
+        // test; je 8; jmp far away; nop; nop; ret -- and what nobody jumps to
+        let code = [0x85, 0xc0, 0x74, 0x05, 0xe9, 0, 0x10, 0, 0, 0x90, 0x90, 0xc3, 0xc3];
+        assert_eq!(reachable_returns(0x100, &code), [0x10b]);
+        assert_eq!(reachable_returns(0x100, &[0xc3]), [0x100]);
+        assert!(reachable_returns(0x100, &[0xeb, 0xfe]).is_empty());
+        assert!(reachable_returns(0, &[]).is_empty());
+        assert!(reachable_returns(0, &[0x06]).is_empty());
     }
 
     #[test]

@@ -108,6 +108,14 @@ struct Findings {
     calls_tls: bool,
     /// It runs statements in another file's SQLite.
     calls_sqlite: bool,
+    /// It is a C library that looks up hosts.
+    looks_up: bool,
+}
+
+impl Findings {
+    fn holds(&self, kind: LibraryKind) -> bool {
+        self.kinds.iter().any(|(held, _)| *held == kind)
+    }
 }
 
 /// A file of a process that holds a library of some kind, or calls one.
@@ -171,30 +179,28 @@ impl Libraries {
     /// Which files of a process have to do with TLS, among those that [`Self::find`] has looked at.
     #[must_use]
     pub fn tls_users(&self, pid: u32, mappings: &[Mapping]) -> Vec<LibraryUser> {
-        self.users(pid, mappings, LibraryKind::Tls, |findings| findings.calls_tls)
+        self.users(pid, mappings, |findings| findings.calls_tls || findings.holds(LibraryKind::Tls))
     }
 
     /// The same of SQLite.
     #[must_use]
     pub fn sqlite_users(&self, pid: u32, mappings: &[Mapping]) -> Vec<LibraryUser> {
-        self.users(pid, mappings, LibraryKind::Sqlite, |findings| findings.calls_sqlite)
+        self.users(pid, mappings, |findings| findings.calls_sqlite || findings.holds(LibraryKind::Sqlite))
     }
 
-    fn users(
-        &self,
-        pid: u32,
-        mappings: &[Mapping],
-        kind: LibraryKind,
-        calls: fn(&Findings) -> bool,
-    ) -> Vec<LibraryUser> {
+    /// The same of looking up hosts.
+    #[must_use]
+    pub fn resolvers(&self, pid: u32, mappings: &[Mapping]) -> Vec<LibraryUser> {
+        self.users(pid, mappings, |findings| findings.looks_up)
+    }
+
+    fn users(&self, pid: u32, mappings: &[Mapping], wanted: fn(&Findings) -> bool) -> Vec<LibraryUser> {
         let mut seen = HashSet::new();
         let executable = mappings.iter().filter(|mapping| mapping.executable);
         executable
             .filter_map(|mapping| {
                 let file = mapping.file.filter(|file| seen.insert(*file))?;
-                let findings = self.files.get(&file)?;
-                let holds = findings.kinds.iter().any(|(held, _)| *held == kind);
-                (holds || calls(findings)).then(|| LibraryUser {
+                self.files.get(&file).is_some_and(wanted).then(|| LibraryUser {
                     file,
                     image: mapping.reachable(pid),
                     path: mapping.path.clone(),
@@ -227,7 +233,8 @@ fn inspect(image: &Image) -> Findings {
     }
     let calls_tls = TLS_CALLS.into_iter().any(|function| image.imports(function));
     let calls_sqlite = image.imports("sqlite3_step");
-    Findings { kinds, calls_tls, calls_sqlite }
+    let looks_up = image.exported("getaddrinfo").is_some();
+    Findings { kinds, calls_tls, calls_sqlite, looks_up }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! its buffer by then) is that thread's from its first write on; what it asks before that is unplaced.
 
 use super::clients::Calls;
+use super::connecting::Connecting;
 use super::connection::{Connection, Speaks};
 use super::correlation::{Lineages, Lingering, Pools};
 use super::errors::Errors;
@@ -53,6 +54,7 @@ pub struct Transactions {
     pub(super) lineages: Lineages,
     pub(super) pools: Pools,
     pub(super) lingering: Lingering,
+    pub(super) connecting: Connecting,
     /// Calls that nobody outside has been told of yet.
     pub(super) made: Vec<Made>,
 }
@@ -88,6 +90,7 @@ impl Transactions {
             lineages: Lineages::new(),
             pools: Pools::new(),
             lingering: Lingering::default(),
+            connecting: Connecting::default(),
             made: Vec::new(),
         }
     }
@@ -159,6 +162,10 @@ impl Transactions {
             }
             Body::Exit | Body::Exec => self.process_ended(event.time_ns, event.pid, out),
             Body::OffCpu(away) => self.off_cpu(&caller(None), away),
+            Body::Connected { started_ns, fd, peer } => {
+                self.connected(&caller(None), *fd, *started_ns, *peer);
+            }
+            Body::LookedUp(told) => self.looked_up(&caller(None), told),
             Body::HandedBack => self.handed_back(&caller(None)),
             Body::Context(made) => self.context_made(&caller(stack), made),
             Body::Fork { .. }
@@ -205,7 +212,9 @@ impl Transactions {
             self.counts.gap += 1;
             self.closed(time_ns, before, Outcome::Incomplete, out);
         }
+        let setup = self.connecting.take(pid, fd, peer);
         let Some(connection) = self.connection(pid, id, true) else { return };
+        connection.setup = setup;
         connection.fd = Some(fd);
         connection.peer = Some(peer);
         connection.opened_ns = Some(time_ns);
@@ -278,6 +287,7 @@ impl Transactions {
         self.threads.retain(|thread, _| thread.pid != pid);
         self.handles.retain(|(owner, _), _| *owner != pid);
         self.embedded.forget(pid);
+        self.connecting.forget(pid);
         self.gateways.remove(&pid);
         self.descriptors.retain(|(owner, _), _| *owner != pid);
     }

@@ -1,6 +1,7 @@
 //! One connection of a target: what it speaks, told by its bytes, and how much of them is still wanted.
 
 use super::clients::detect;
+use super::connecting::Setup;
 use super::http::{Likeness, Part, RequestHead, Requests, Server, Sink, packet_likeness, request_likeness};
 use super::joining::CallKey;
 use super::settings::Hint;
@@ -127,6 +128,8 @@ pub struct Connection {
     followed_from: u64,
     /// When its first call was seen; of a connection that is older than the attach, not when it was made.
     pub opened_ns: Option<u64>,
+    /// How it came to be, until the call that it was made for has it.
+    pub setup: Option<Setup>,
     pub speaks: Speaks,
     /// What it has to do with TLS.
     pub tls: Tls,
@@ -155,6 +158,7 @@ impl Connection {
             sequence: None,
             followed_from: 0,
             opened_ns: None,
+            setup: None,
             speaks,
             tls: Tls::default(),
             passes_on: false,

@@ -35,6 +35,10 @@ pub struct Counts {
     pub unplaced_never_answered: u64,
     /// Calls and samples of which too many waited to be told.
     pub unplaced_overflow: u64,
+    /// Outgoing HTTP/2 calls, or answers to them, of which something was said by reference to what went by unseen.
+    pub headers_undecoded: u64,
+    /// Outgoing calls that shared their connection and their write with others: any of several requests may have made them.
+    pub unplaced_shared_connection: u64,
     /// Statement events that were the same library call seen twice.
     pub statement_nested: u64,
     /// Calls of one connection, or statements prepared on it, beyond what is followed at once.
@@ -81,6 +85,8 @@ impl Counts {
             ("unplaced_no_context", self.unplaced_no_context),
             ("unplaced_never_answered", self.unplaced_never_answered),
             ("unplaced_overflow", self.unplaced_overflow),
+            ("unplaced_shared_connection", self.unplaced_shared_connection),
+            ("headers_undecoded", self.headers_undecoded),
             ("statement_nested", self.statement_nested),
             ("calls_overflow", self.calls_overflow),
             ("spans_overflow", self.spans_overflow),

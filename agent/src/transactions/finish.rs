@@ -19,6 +19,8 @@ use pyapm_model::line::{
     Outcome, SampleState, Samples, Span, SpanKind, TraceSource, Transaction, TransactionKind,
 };
 use pyapm_model::task::Task;
+use std::borrow::Cow;
+use std::ops::Range;
 
 /// What every transaction of one application is finished with.
 #[derive(Debug)]
@@ -69,7 +71,7 @@ impl Finisher {
             .collect();
         let calls: Vec<Option<CallKey>> = spans.iter().map(|span| span.call).collect();
         let spans: Vec<Span> =
-            spans.into_iter().map(|span| self.span(span, &trace.span_id, outcome, ended_ns)).collect();
+            spans.into_iter().map(|span| self.span(span, &trace.span_id, outcome, since..ended_ns)).collect();
         let seen = spans.iter().zip(about).map(|(span, (sameness, opens_connection))| Seen {
             span,
             sameness,
@@ -136,10 +138,19 @@ impl Finisher {
             || exchange.work.task.as_ref().is_none_or(|task| self.sent.get(&task.delivery.id).is_some())
     }
 
-    fn span(&mut self, span: OpenSpan, parent: &str, outcome: Outcome, ended_ns: u64) -> Span {
+    fn span(&mut self, span: OpenSpan, parent: &str, outcome: Outcome, within: Range<u64>) -> Span {
         // A call that was still waiting when the request was cut off had lasted until then.
         let cut_off = matches!(outcome, Outcome::Aborted | Outcome::WorkerExited);
-        let end = if cut_off && span.is_waiting() { ended_ns } else { span.last_io_ns };
+        let end = if cut_off && span.is_waiting() { within.end } else { span.last_io_ns };
+        // A connection that was there before its request was not made for it.
+        let setup = span
+            .setup
+            .filter(|setup| setup.began_ns() >= within.start && setup.connect_until <= span.started_ns);
+        let started_ns = match (&span.asking, setup) {
+            // What a client library does to send a request; a database's is asked only once it has let one in.
+            (Asking::Http { .. }, Some(setup)) => setup.began_ns().min(span.started_ns),
+            _ => span.started_ns,
+        };
         let port = match span.server {
             Some(Endpoint::Inet { port, .. }) => Some(port),
             _ => None,
@@ -158,8 +169,8 @@ impl Finisher {
             db_system: asked.db_system,
             db_query: asked.db_query,
             error_type: result.error,
-            start_ns: self.clock.wall_ns(span.started_ns),
-            duration_ns: end.saturating_sub(span.started_ns),
+            start_ns: self.clock.wall_ns(started_ns),
+            duration_ns: end.saturating_sub(started_ns),
             span_id: span.span_id.unwrap_or_else(|| self.ids.span()),
             parent_span_id: parent.to_owned(),
             stack: span.stack.map(from_application).unwrap_or_default(),
@@ -168,6 +179,7 @@ impl Finisher {
             reply_seen,
             method: asked.method,
             path: asked.path,
+            host: asked.host,
             status: result.status,
             messaging_system: asked.messaging_system,
             destination: asked.destination,
@@ -176,7 +188,11 @@ impl Finisher {
             sqlstate: result.sqlstate,
             message_id: asked.message_id,
             message_bytes: asked.message_bytes,
-            first_byte_ns: span.first_answer_ns.map(|first| first.saturating_sub(span.started_ns)),
+            request_bytes: result.request_bytes,
+            response_bytes: result.response_bytes,
+            first_byte_ns: span.first_answer_ns.map(|first| first.saturating_sub(started_ns)),
+            dns_ns: setup.and_then(|setup| setup.lookup).map(|(from, until)| until.saturating_sub(from)),
+            connect_ns: setup.map(|setup| setup.connect_until.saturating_sub(setup.connect_from)),
         }
     }
 }
@@ -192,6 +208,7 @@ struct Asked {
     destination: Option<String>,
     method: Option<String>,
     path: Option<String>,
+    host: Option<String>,
     message_id: Option<String>,
     message_bytes: Option<u64>,
 }
@@ -233,11 +250,12 @@ impl Asked {
                 db_query: Some(text),
                 ..Self::default()
             },
-            Asking::Http { method, path } => Self {
+            Asking::Http { method, path, host } => Self {
                 kind: SpanKind::Http,
                 name: text,
-                method: Some(method.into_owned()),
+                method: method.map(Cow::into_owned),
                 path,
+                host,
                 ..Self::default()
             },
         }

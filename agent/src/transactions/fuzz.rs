@@ -33,7 +33,7 @@ pub enum Broken {
 }
 
 /// Names of all targets.
-pub const TARGETS: [&str; 13] = [
+pub const TARGETS: [&str; 15] = [
     "amqp",
     "amqp-middle",
     "mysql",
@@ -43,6 +43,8 @@ pub const TARGETS: [&str; 13] = [
     "redis",
     "memcached",
     "http-client",
+    "http2-client",
+    "http2-client-middle",
     "detect",
     "http-server",
     "sql",
@@ -113,7 +115,11 @@ fn client(mut protocol: Box<dyn Protocol>, input: &[u8]) -> Result<(), Broken> {
                 let open = open.entry(*tag).or_default();
                 *open = open.checked_sub(1).ok_or(Broken::EndedTwice(*tag))?;
             }
-            Call::Answering { .. } | Call::Accepted { .. } | Call::Lost | Call::Overflow => {}
+            Call::Answering { .. }
+            | Call::Accepted { .. }
+            | Call::Undecoded
+            | Call::Lost
+            | Call::Overflow => {}
         }
     }
     open.into_iter().find(|(_, left)| *left > 0).map_or(Ok(()), |(tag, _)| Err(Broken::NeverEnded(tag)))

@@ -21,6 +21,7 @@ pub mod naming;
 pub mod sql;
 
 mod assemble;
+mod connecting;
 mod connection;
 mod correlation;
 mod counts;

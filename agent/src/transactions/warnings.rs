@@ -47,8 +47,8 @@ impl Sameness {
             Asking::Message { system, name, destination, .. } => {
                 (system, name, destination).hash(&mut hasher);
             }
-            Asking::Http { method, path } => {
-                (method, path.as_deref().map(super::name::of_path)).hash(&mut hasher);
+            Asking::Http { method, path, host } => {
+                (method, host, path.as_deref().map(super::name::of_path)).hash(&mut hasher);
             }
         }
         Some(Self(hasher.finish()))

@@ -47,7 +47,7 @@ pub const RECORD_CAPTURE: u32 = 16 * 1024;
 /// Bytes from the end of a call that are copied when its head was cut short.
 pub const TAIL_CAPTURE: u32 = 64;
 
-/// What is captured of a call on a connection that does not begin like an inbound HTTP request, until a
+/// What is captured of a call on a connection that begins neither like an inbound HTTP request nor like HTTP/2, until a
 /// hint says otherwise.
 pub const DEFAULT_CAPTURE: u32 = 2048;
 

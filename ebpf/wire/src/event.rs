@@ -40,6 +40,10 @@ pub mod kind {
     /// See [`super::HandedBack`].
     pub const HANDED_BACK: u16 = 38;
     pub const STATEMENT_STEP: u16 = 32;
+    /// See [`super::Connected`].
+    pub const CONNECTED: u16 = 53;
+    /// See [`super::LookedUp`].
+    pub const LOOKED_UP: u16 = 54;
 }
 
 /// Common start of every record.
@@ -419,6 +423,45 @@ pub struct HandedBack {
     pub header: Header,
 }
 
+/// `CONNECTED`: a connection over TCP that this process asked for is there. `Header::time_ns` is when that was noticed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Connected {
+    pub header: Header,
+    /// When it was asked for.
+    pub started_ns: u64,
+    pub fd: u32,
+    /// `AF_INET` or `AF_INET6`.
+    pub family: u16,
+    /// Of the peer, host byte order.
+    pub port: u16,
+    /// Of the peer, network byte order; IPv4 in the first four bytes.
+    pub address: [u8; 16],
+}
+
+/// Addresses of one host that are told at most, and bytes of its name, with the zero at the end.
+pub const LOOKED_UP_ADDRESSES: usize = 6;
+pub const LOOKED_UP_NAME: usize = 64;
+
+/// `LOOKED_UP`: `getaddrinfo` has returned in this thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct LookedUp {
+    pub header: Header,
+    pub started_ns: u64,
+    /// 0, or one of `EAI_*`.
+    pub result: i32,
+    /// How many of `found` are there, the first ones.
+    pub addresses: u32,
+    /// The beginning of the name that was looked up, which may itself be an address.
+    pub name: [u8; LOOKED_UP_NAME],
+    /// Network byte order; IPv4 in the first four bytes.
+    pub found: [[u8; 16]; LOOKED_UP_ADDRESSES],
+    /// `AF_INET` or `AF_INET6`.
+    pub families: [u16; LOOKED_UP_ADDRESSES],
+    pub padding: [u16; 2],
+}
+
 /// Bytes of a statement's text that are captured at most.
 pub const STATEMENT_CAPTURE: u32 = 4096;
 
@@ -441,3 +484,5 @@ const _: () = assert!(size_of::<Queued>() == 56);
 const _: () = assert!(size_of::<LoopBlocked>() == 32);
 const _: () = assert!(size_of::<LoopTurns>() == 48);
 const _: () = assert!(size_of::<HandedBack>() == 24);
+const _: () = assert!(size_of::<Connected>() == 56);
+const _: () = assert!(size_of::<LookedUp>() == 216);

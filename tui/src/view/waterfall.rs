@@ -141,9 +141,14 @@ fn unfolded(writer: &mut Writer, call: &Call) {
             None => address.clone(),
         }),
     );
+    fact("host", call.host.clone());
     fact("destination", call.destination.clone());
     fact("rows", call.returned_rows.map(format::grouped));
     fact("changed", call.affected_rows.map(format::grouped));
+    fact("sent", call.request_bytes.map(format::bytes));
+    fact("received", call.response_bytes.map(format::bytes));
+    fact("looked up in", call.dns_ns.map(format::duration));
+    fact("connected in", call.connect_ns.map(format::duration));
     fact("first byte after", call.first_byte_ns.map(format::duration));
     if !call.reply_seen {
         facts.push("its reply was not seen".to_owned());

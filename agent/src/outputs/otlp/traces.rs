@@ -137,7 +137,10 @@ fn call(transaction: &Transaction, span: &line::Span) -> Span {
         SpanKind::Http => {
             attributes.text("http.request.method", span.method.as_deref());
             attributes.text("url.path", span.path.as_deref());
+            attributes.text("url.domain", span.host.as_deref());
             attributes.number("http.response.status_code", span.status);
+            attributes.number("http.request.body.size", span.request_bytes);
+            attributes.number("http.response.body.size", span.response_bytes);
         }
         SpanKind::Messaging => {
             attributes.text("messaging.system", span.messaging_system.as_deref());
@@ -148,6 +151,10 @@ fn call(transaction: &Transaction, span: &line::Span) -> Span {
         }
         SpanKind::Point => {}
     }
+    // The conventions have no names for these.
+    attributes.number("pyapm.dns_ns", span.dns_ns);
+    attributes.number("pyapm.connect_ns", span.connect_ns);
+    attributes.number("pyapm.first_byte_ns", span.first_byte_ns);
     attributes.text("error.type", span.error_type.as_deref());
     if !span.reply_seen {
         // Absent is not zero: without its reply a call is neither known to have failed nor to have succeeded.

@@ -141,6 +141,7 @@ impl Engine {
         if let Some(probes) = &mut self.probes {
             probes.attach_sampling(self.rate_hz)?;
             probes.attach_off_cpu()?;
+            probes.attach_connects()?;
             probes.attach_io()?;
             self.attached = true;
         }

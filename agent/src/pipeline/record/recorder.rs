@@ -458,6 +458,8 @@ impl Taker<'_> {
             | Body::ExceptionPassed { .. }
             | Body::Queued { .. }
             | Body::HandedBack
+            | Body::Connected { .. }
+            | Body::LookedUp(_)
             | Body::Started
             | Body::Listens => {}
         }

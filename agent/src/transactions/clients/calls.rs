@@ -60,6 +60,8 @@ pub enum Call {
     Ended { tag: u64, result: CallResult },
     /// No call: the parser has lost its place in the stream.
     Lost,
+    /// No call: the next one that begins or is answered lacks what was said by reference to what went by unseen.
+    Undecoded,
     /// No call: something was not kept because there was too much of it.
     Overflow,
 }
@@ -90,10 +92,13 @@ pub enum Operation {
         target: Option<String>,
     },
     Http {
-        method: Cow<'static, str>,
+        /// One that the OpenTelemetry conventions know, else `_OTHER`; `None` when it could not be read.
+        method: Option<Cow<'static, str>>,
         path: Option<String>,
-        /// Where its first byte stands among all that were sent.
-        position: u64,
+        /// Whom it is for, as the client says it, without the port.
+        host: Option<String>,
+        /// Where its first byte stands among all that were sent; `None` where others' bytes may stand between its own.
+        position: Option<u64>,
     },
     /// Something for a queue or a topic, or from one.
     Message {
@@ -128,12 +133,18 @@ pub struct CallResult {
     pub sqlstate: Option<String>,
     /// Status code of an HTTP response.
     pub status: Option<u16>,
+    /// Of an HTTP request's body and its response's, as they went over the connection, framing of chunks included; `None`
+    /// when they were not followed to the end.
+    pub request_bytes: Option<u64>,
+    pub response_bytes: Option<u64>,
     /// Rows that came back.
     pub rows: Option<u64>,
     /// Rows that were changed.
     pub affected_rows: Option<u64>,
     /// The end was not seen: bytes were lost, or the connection ended first.
     pub unseen: bool,
+    /// It was given up before any of an answer had come.
+    pub unanswered: bool,
     /// It was over with the latest bytes received before this was noticed.
     pub earlier: bool,
 }

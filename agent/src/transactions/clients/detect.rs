@@ -3,6 +3,7 @@
 use super::Protocol;
 use super::amqp::{self, Amqp};
 use super::http::Http;
+use super::http2::{self, Http2};
 use super::kafka::{self, Kafka};
 use super::memcached::{self, Memcached};
 use super::mongodb::{self, Mongodb};
@@ -24,6 +25,12 @@ pub fn detect(head: &[u8], moved: u32, direction: Direction, opening: bool) -> O
     }
     if request_likeness(head) == Likeness::Yes {
         return Some(Box::new(Http::default()));
+    }
+    if http2::begins(head) {
+        return Some(Box::new(Http2::opening()));
+    }
+    if http2::continues(head, moved) {
+        return Some(Box::new(Http2::in_the_middle()));
     }
     if redis::begins(head) {
         return Some(Box::new(Redis::default()));
@@ -68,6 +75,8 @@ pub fn named(name: &str) -> Option<Box<dyn Protocol>> {
         "redis" => Box::new(Redis::default()),
         "memcached" => Box::new(Memcached::default()),
         "http-client" => Box::new(Http::default()),
+        "http2-client" => Box::new(Http2::opening()),
+        "http2-client-middle" => Box::new(Http2::in_the_middle()),
         _ => return None,
     })
 }

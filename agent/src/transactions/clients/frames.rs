@@ -63,6 +63,12 @@ impl Frames {
         self.at == At::Header && self.filled == 0
     }
 
+    /// Bytes ahead whose values do not matter: the rest of a message of which all that is kept is there.
+    #[must_use]
+    pub fn indifferent(&self) -> u64 {
+        if self.at == At::Payload && self.kept.len() >= self.keep { self.rest } else { 0 }
+    }
+
     /// The next byte begins a message, whatever was before.
     pub fn restart(&mut self) {
         self.at = At::Header;

@@ -67,7 +67,13 @@ impl Http {
                 calls.push(began(&exchange.request, exchange.position));
             }
             let unseen = ended.outcome != Outcome::Complete || exchange.status.is_none();
-            let result = CallResult { unseen, ..result_of(exchange.status) };
+            let body = |all: u64, head| (!unseen).then(|| all.saturating_sub(head));
+            let result = CallResult {
+                unseen,
+                request_bytes: body(exchange.request_bytes, exchange.request_head),
+                response_bytes: body(exchange.response_bytes, exchange.response_head),
+                ..result_of(exchange.status)
+            };
             calls.push(Call::Ended { tag: 0, result });
         }
         for (index, exchange) in self.exchanges.open_mut().enumerate() {
@@ -91,14 +97,18 @@ impl Http {
 }
 
 /// As the OpenTelemetry conventions have it for clients: 4xx and 5xx are errors.
-fn result_of(status: Option<u16>) -> CallResult {
+pub(super) fn result_of(status: Option<u16>) -> CallResult {
     let error = status.filter(|status| *status >= 400).map(|status| status.to_string());
     CallResult { error, status, ..CallResult::default() }
 }
 
 fn began(request: &RequestHead, position: u64) -> Call {
-    let (method, path) = (request.method.clone(), request.path.clone());
-    let operation = Operation::Http { method, path, position };
+    let operation = Operation::Http {
+        method: Some(request.method.clone()),
+        path: request.path.clone(),
+        host: request.host.clone(),
+        position: Some(position),
+    };
     Call::Began { tag: 0, operation }
 }
 
@@ -110,8 +120,19 @@ mod tests {
     const ANSWER: &[u8] = b"HTTP/1.1 503 No\r\nContent-Length: 5\r\n\r\nhello";
 
     fn expected() -> [Call; 3] {
-        let operation = Operation::Http { method: "POST".into(), path: Some("/a/7".into()), position: 0 };
-        let result = CallResult { error: Some("503".into()), status: Some(503), ..CallResult::default() };
+        let operation = Operation::Http {
+            method: Some("POST".into()),
+            path: Some("/a/7".into()),
+            host: Some("x".into()),
+            position: Some(0),
+        };
+        let result = CallResult {
+            error: Some("503".into()),
+            status: Some(503),
+            request_bytes: Some(3),
+            response_bytes: Some(5),
+            ..CallResult::default()
+        };
         [Call::Began { tag: 0, operation }, Call::Answering { tag: 0 }, Call::Ended { tag: 0, result }]
     }
 

@@ -16,6 +16,7 @@ mod calls;
 mod detect;
 pub(super) mod frames;
 mod http;
+mod http2;
 mod kafka;
 mod key;
 mod memcached;

@@ -61,6 +61,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
         "http-server" => http(true),
         "http-client" => http(false),
+        "http2-client" | "http2-client-middle" => recorded(|recording| recording.starts_with("http2/")),
         "sql" => {
             let each = |choice: u8| STATEMENTS.map(|text| [&[choice], text].concat());
             (0..4).flat_map(each).collect()

@@ -13,6 +13,8 @@ use std::mem::MaybeUninit;
 pub(super) const LONGEST_HEAD: usize = 64 * 1024;
 /// Headers of one head; gunicorn takes at most 100.
 const MOST_HEADERS: usize = 256;
+/// Longest name of a host (RFC 1035 section 2.3.4).
+const LONGEST_HOST: usize = 255;
 /// Bytes of a path that are kept.
 const LONGEST_PATH: usize = 2048;
 
@@ -32,6 +34,8 @@ pub struct RequestHead {
     pub method: Cow<'static, str>,
     /// Without the query string; `None` for `CONNECT`.
     pub path: Option<String>,
+    /// Whom it is for, by its `Host`, without the port.
+    pub host: Option<String>,
     pub framing: Framing,
     /// The client waits for an interim response before it sends the body.
     pub expects_continue: bool,
@@ -48,6 +52,7 @@ impl RequestHead {
         Self {
             method: Cow::Borrowed(""),
             path: None,
+            host: None,
             framing: Framing::None,
             expects_continue: false,
             trace: None,
@@ -102,6 +107,7 @@ pub fn parse_request(head: &[u8]) -> Option<RequestHead> {
     let mut head = request_line(head)?;
     head.framing = framing;
     head.expects_continue = seen.expects_continue;
+    head.host = seen.host.and_then(host_of);
     head.trace = seen.trace.context();
     head.queued = seen.queued;
     Some(head)
@@ -115,6 +121,7 @@ pub(super) fn request_line(head: &[u8]) -> Option<RequestHead> {
     Some(RequestHead {
         method: known_method(method),
         path: path_of(target),
+        host: None,
         framing: Framing::Unclear,
         expects_continue: false,
         trace: None,
@@ -154,7 +161,8 @@ pub fn parse_response(head: &[u8]) -> Option<ResponseHead> {
 }
 
 /// The methods that OpenTelemetry's HTTP conventions know.
-fn known_method(method: &[u8]) -> Cow<'static, str> {
+#[must_use]
+pub fn known_method(method: &[u8]) -> Cow<'static, str> {
     const KNOWN: [&str; 9] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE"];
     let known = KNOWN.into_iter().find(|known| known.as_bytes() == method);
     Cow::Borrowed(known.unwrap_or("_OTHER"))
@@ -162,7 +170,8 @@ fn known_method(method: &[u8]) -> Cow<'static, str> {
 
 /// The path of a request target in origin, absolute or asterisk form (RFC 9112 section 3.2); an
 /// authority has none.
-fn path_of(target: &[u8]) -> Option<String> {
+#[must_use]
+pub fn path_of(target: &[u8]) -> Option<String> {
     let end = target.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(target.len());
     let target = &target[..end];
     let path = match target {
@@ -174,6 +183,18 @@ fn path_of(target: &[u8]) -> Option<String> {
         }
     };
     Some(String::from_utf8_lossy(&path[..path.len().min(LONGEST_PATH)]).into_owned())
+}
+
+/// The host of an authority, without user and port (RFC 3986 section 3.2).
+#[must_use]
+pub fn host_of(authority: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(authority).ok()?.trim_ascii();
+    let text = text.rsplit_once('@').map_or(text, |(_user, host)| host);
+    let host = match text.strip_prefix('[') {
+        Some(literal) => literal.split_once(']')?.0,
+        None => text.split_once(':').map_or(text, |(host, _port)| host),
+    };
+    (!host.is_empty() && host.len() <= LONGEST_HOST).then(|| host.to_owned())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -196,6 +217,7 @@ struct Seen<'a> {
     coding: Coding,
     length: Length,
     expects_continue: bool,
+    host: Option<&'a [u8]>,
     trace: TraceHeaders<'a>,
     queued: Option<QueueStart>,
 }
@@ -206,12 +228,14 @@ impl<'a> Seen<'a> {
             coding: Coding::None,
             length: Length::Absent,
             expects_continue: false,
+            host: None,
             trace: TraceHeaders::default(),
             queued: None,
         };
         for header in headers {
             let value = header.value;
             match header.name.len() {
+                4 if header.name.eq_ignore_ascii_case("host") => seen.host = Some(value),
                 14 if header.name.eq_ignore_ascii_case("content-length") => seen.add_length(value),
                 17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
                     let last = value.rsplit(|byte| *byte == b',').next().unwrap_or(value).trim_ascii();

@@ -13,7 +13,9 @@ mod uwsgi;
 
 pub use body::{Body, Progress};
 pub use detect::{Likeness, request_likeness, response_likeness};
-pub use head::{Framing, RequestHead, ResponseHead, parse_request, parse_response};
+pub use head::{
+    Framing, RequestHead, ResponseHead, host_of, known_method, parse_request, parse_response, path_of,
+};
 pub use queued::QueueStart;
 pub use server::{Ended, Exchange, Part, Requests, Server, Sink};
 pub use uwsgi::packet_likeness;

@@ -87,12 +87,12 @@ impl<W: Default> Server<W> {
             Gathered::Whole(taken) => (taken, parse_response(head)),
             Gathered::TooLong => (bytes.len(), None),
             Gathered::More => {
-                self.responded(time_ns, bytes.len() as u64, false);
+                self.responded_head(time_ns, bytes.len() as u64);
                 return bytes.len();
             }
         };
         let Some(response) = parsed else {
-            self.responded(time_ns, taken as u64, false);
+            self.responded_head(time_ns, taken as u64);
             self.outbound_lost(sink);
             return taken;
         };
@@ -100,7 +100,7 @@ impl<W: Default> Server<W> {
         if self.open.is_empty() {
             self.begin_from_unfinished_head(sink);
         }
-        self.responded(time_ns, taken as u64, false);
+        self.responded_head(time_ns, taken as u64);
         let interim = (100..=199).contains(&response.status) && response.status != 101;
         let Some(current) = self.open.front_mut() else {
             if !interim {
@@ -148,6 +148,13 @@ impl<W: Default> Server<W> {
         let (began, length) = (gathering.began(), gathering.bytes.len() as u64);
         if let Some(request) = request_line(&gathering.bytes) {
             self.begin(request, began, length, sink);
+        }
+    }
+
+    fn responded_head(&mut self, time_ns: u64, count: u64) {
+        self.responded(time_ns, count, false);
+        if let Some(current) = self.open.front_mut() {
+            current.response_head += count;
         }
     }
 

@@ -29,6 +29,9 @@ pub struct Exchange<W> {
     /// Heads and bodies.
     pub request_bytes: u64,
     pub response_bytes: u64,
+    /// The part of them that heads are.
+    pub request_head: u64,
+    pub response_head: u64,
     /// Some of this is a guess: framing was lost while it was open.
     pub guessed: bool,
     pub work: W,
@@ -387,6 +390,8 @@ impl<W: Default> Server<W> {
             last_out_ns: 0,
             request_bytes: head_bytes,
             response_bytes: 0,
+            request_head: head_bytes,
+            response_head: 0,
             guessed: false,
             work: W::default(),
         });

@@ -1,6 +1,7 @@
 //! Calls on a connection whose protocol is parsed: the parser says where they begin and end, this says
 //! whose they are.
 
+use super::streams::{Begun, Streams};
 use super::{Answer, Asking, OpenSpan, SpanId};
 use crate::intake::{ConnectionId, Direction, Io};
 use crate::transactions::Transactions;
@@ -26,6 +27,10 @@ pub struct Client {
     /// Its client library tells where its calls are made, before they are on the wire.
     pub sites_known: bool,
     has_called: bool,
+    /// Its first call, until it is known how the connection came to be.
+    pub first: Option<(SpanId, ThreadKey)>,
+    /// Where calls have tags because they share the connection in any order.
+    streams: Streams,
 }
 
 /// Who makes a call, and when.
@@ -40,7 +45,14 @@ pub struct Caller {
 impl Client {
     #[must_use]
     pub fn new(protocol: Box<dyn Protocol>) -> Self {
-        Self { protocol, open: VecDeque::new(), sites_known: false, has_called: false }
+        Self {
+            protocol,
+            open: VecDeque::new(),
+            sites_known: false,
+            has_called: false,
+            first: None,
+            streams: Streams::default(),
+        }
     }
 
     #[must_use]
@@ -59,6 +71,13 @@ impl Client {
         if io.failed || io.end_of_stream {
             self.protocol.closed(calls);
         }
+    }
+
+    fn opened(&mut self, tag: u64, span: Option<SpanId>) {
+        if self.open.len() >= MOST_OPEN {
+            self.open.pop_front();
+        }
+        self.open.push_back((tag, span));
     }
 
     fn position(&self, tag: u64) -> Option<usize> {
@@ -116,8 +135,12 @@ impl Transactions {
     }
 
     fn apply(&mut self, caller: &Caller, connection: ConnectionId, calls: &mut Calls) {
+        let began = calls.iter().filter(|call| matches!(call, Call::Began { .. })).count();
         for call in calls.drain(..) {
             match call {
+                Call::Began { tag, operation: operation @ Operation::Http { .. } } if tag != 0 => {
+                    self.stream_began(caller, connection, tag, operation, began);
+                }
                 Call::Began { tag, operation } => self.call_began(caller, connection, tag, operation),
                 Call::Answering { tag } => {
                     let span = self.client_of(connection).and_then(|client| {
@@ -129,7 +152,9 @@ impl Transactions {
                     }
                 }
                 Call::Ended { tag, result } => {
+                    self.set_up(connection);
                     let span = self.client_of(connection).and_then(|client| {
+                        client.streams.ended(tag);
                         let index = client.position(tag)?;
                         client.open.remove(index)?.1
                     });
@@ -148,14 +173,49 @@ impl Transactions {
                     }
                 }
                 Call::Lost => self.counts.framing_lost += 1,
+                Call::Undecoded => self.counts.headers_undecoded += 1,
                 Call::Overflow => self.counts.calls_overflow += 1,
             }
         }
     }
 
+    /// As [`Self::call_began`], for a call whose bytes another may have written.
+    fn stream_began(
+        &mut self,
+        caller: &Caller,
+        connection: ConnectionId,
+        tag: u64,
+        operation: Operation,
+        with_it: usize,
+    ) {
+        let Some(client) = self.client_of(connection) else { return };
+        let begun = Begun { with_it, others_open: !client.open.is_empty() };
+        if client.streams.is_writers(caller, begun) {
+            return self.call_began(caller, connection, tag, operation);
+        }
+        client.streams.doubt(tag, caller.time_ns);
+        // Whoever asked for it, there is but one request that it can be for.
+        if self.requests_in_flight(caller.thread.pid) == 1 {
+            return self.call_began(caller, connection, tag, operation);
+        }
+        self.counts.span_unplaced += 1;
+        self.counts.unplaced_shared_connection += 1;
+        if let Some(client) = self.client_of(connection) {
+            client.has_called = true;
+            client.opened(tag, None);
+        }
+    }
+
+    /// Those that have not been answered, in one process.
+    fn requests_in_flight(&self, pid: u32) -> usize {
+        let servers =
+            self.connections.values().filter(|one| one.pid == pid).filter_map(|one| one.speaks.server());
+        servers.map(|server| server.open().len()).sum()
+    }
+
     fn call_began(&mut self, caller: &Caller, connection: ConnectionId, tag: u64, operation: Operation) {
         let position = match &operation {
-            Operation::Http { position, .. } => Some(*position),
+            Operation::Http { position, .. } => *position,
             _ => None,
         };
         let adopted = match &operation {
@@ -176,7 +236,11 @@ impl Transactions {
         let call = position.and_then(|position| known.call_sent(position));
         let Speaks::Client(client) = &mut known.speaks else { return };
         client.sites_known = adopted.is_some();
-        let is_first = !std::mem::replace(&mut client.has_called, true) && client.protocol.saw_opening();
+        let has_called = std::mem::replace(&mut client.has_called, true);
+        let is_first = !has_called && client.protocol.saw_opening();
+        if !has_called {
+            client.first = span.map(|span| (span, caller.thread));
+        }
         if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
             span.server = peer;
             span.last_io_ns = caller.time_ns;
@@ -187,10 +251,10 @@ impl Transactions {
             self.made.push(Made { call, span });
         }
         let Some(client) = self.client_of(connection) else { return };
-        if client.open.len() >= MOST_OPEN {
-            client.open.pop_front();
+        client.opened(tag, span);
+        if !has_called {
+            self.set_up(connection);
         }
-        client.open.push_back((tag, span));
     }
 
     fn asking(&mut self, operation: Operation) -> Asking {
@@ -205,7 +269,7 @@ impl Transactions {
             Operation::Command { kind, system, name, target } => {
                 Asking::Command { kind, system, name, target }
             }
-            Operation::Http { method, path, .. } => Asking::Http { method, path },
+            Operation::Http { method, path, host, .. } => Asking::Http { method, path, host },
             Operation::Message { system, name, destination, id, bytes } => {
                 Asking::Message { system, name, destination, id, bytes }
             }
@@ -232,7 +296,9 @@ pub(super) fn end(span: &mut OpenSpan, time_ns: u64, result: CallResult) {
         Answer::Read(result)
     } else {
         span.last_io_ns = time_ns;
-        span.first_answer_ns.get_or_insert(time_ns);
+        if !result.unanswered {
+            span.first_answer_ns.get_or_insert(time_ns);
+        }
         Answer::Read(result)
     };
 }

@@ -9,6 +9,7 @@ mod client;
 mod embedded;
 mod open;
 mod statement;
+mod streams;
 
 pub use client::{Caller, Client};
 pub use embedded::Embedded;

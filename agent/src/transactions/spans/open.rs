@@ -3,6 +3,7 @@
 
 use crate::intake::{ConnectionId, Endpoint};
 use crate::transactions::clients::{CallResult, Purpose};
+use crate::transactions::connecting::Setup;
 use crate::transactions::joining::CallKey;
 use crate::transactions::name;
 use crate::transactions::sql::Normalised;
@@ -39,6 +40,8 @@ pub struct OpenSpan {
     pub closed: bool,
     /// When its connection was made, of which it is the first call.
     pub connected_ns: Option<u64>,
+    /// How that came to be.
+    pub setup: Option<Setup>,
     /// Whose it is, once that is known.
     pub owner: Option<RequestId>,
     /// Where its other end may be met, of an HTTP call.
@@ -62,8 +65,9 @@ pub enum Asking {
         target: Option<String>,
     },
     Http {
-        method: Cow<'static, str>,
+        method: Option<Cow<'static, str>>,
         path: Option<String>,
+        host: Option<String>,
     },
     Message {
         system: &'static str,
@@ -95,8 +99,13 @@ impl Asking {
             Self::Command { name, target: None, .. } => name.clone().into_owned(),
             Self::Message { name, destination: Some(destination), .. } => format!("{name} {destination}"),
             Self::Message { name, destination: None, .. } => name.clone().into_owned(),
-            Self::Http { method, path } => {
-                format!("{method} {}", path.as_deref().map(name::of_path).unwrap_or_default())
+            // As the OpenTelemetry conventions name what they know no method of.
+            Self::Http { method, path, .. } => {
+                let method = method.as_deref().unwrap_or("HTTP");
+                match path {
+                    Some(path) => format!("{method} {}", name::of_path(path)),
+                    None => method.to_owned(),
+                }
             }
         }
     }
@@ -115,6 +124,7 @@ impl OpenSpan {
             answer: Answer::None,
             closed: false,
             connected_ns: None,
+            setup: None,
             owner: None,
             call: None,
             span_id: None,

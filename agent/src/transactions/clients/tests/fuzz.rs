@@ -94,7 +94,11 @@ fn balanced(calls: &[Call], what: &str) {
                 *open -= 1;
                 assert!(*open >= 0, "{what}: a call ended that had not begun");
             }
-            Call::Answering { .. } | Call::Accepted { .. } | Call::Lost | Call::Overflow => {}
+            Call::Answering { .. }
+            | Call::Accepted { .. }
+            | Call::Undecoded
+            | Call::Lost
+            | Call::Overflow => {}
         }
     }
     assert!(open.values().all(|open| *open == 0), "{what}: a call never ended: {open:?}");

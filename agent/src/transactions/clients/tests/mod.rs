@@ -96,6 +96,9 @@ fn described(calls: &[Call]) -> String {
                     ("error", result.error.clone()),
                     ("sqlstate", result.sqlstate.clone()),
                     ("status", result.status.map(|status| status.to_string())),
+                    ("sent", result.request_bytes.map(|bytes| bytes.to_string())),
+                    ("received", result.response_bytes.map(|bytes| bytes.to_string())),
+                    ("unanswered", result.unanswered.then(String::new)),
                     ("rows", result.rows.map(|rows| rows.to_string())),
                     ("affected", result.affected_rows.map(|rows| rows.to_string())),
                     ("unseen", result.unseen.then(String::new)),
@@ -106,6 +109,7 @@ fn described(calls: &[Call]) -> String {
                 }
                 writeln!(text, "  {}", line.trim_end())
             }
+            Call::Undecoded => writeln!(text, "undecoded"),
             Call::Lost => writeln!(text, "lost"),
             Call::Overflow => writeln!(text, "overflow"),
         };
@@ -128,6 +132,10 @@ fn operation_of(operation: &Operation) -> String {
             let (destination, id) = (destination.as_deref().unwrap_or("-"), id.as_deref().unwrap_or("-"));
             format!("{system}: {name} {destination} id {id} bytes {bytes:?}")
         }
-        Operation::Http { method, path, .. } => format!("http: {method} {}", path.as_deref().unwrap_or("-")),
+        Operation::Http { method, path, host, .. } => {
+            let [method, host, path] =
+                [method.as_deref(), host.as_deref(), path.as_deref()].map(|said| said.unwrap_or("-"));
+            format!("http: {method} {host} {path}")
+        }
     }
 }

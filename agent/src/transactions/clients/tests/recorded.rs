@@ -2,6 +2,7 @@
 
 use super::{captured, described, folder, played, recording, whole};
 use crate::transactions::clients::amqp::Amqp;
+use crate::transactions::clients::http2::Http2;
 use crate::transactions::clients::kafka::Kafka;
 use crate::transactions::clients::memcached::Memcached;
 use crate::transactions::clients::mongodb::Mongodb;
@@ -19,13 +20,14 @@ pub(super) fn parser(name: &str) -> Box<dyn Protocol> {
         Some(("amqp", _)) => Box::new(Amqp::opening()),
         Some(("mongodb", _)) => Box::new(Mongodb::new(true)),
         Some(("kafka", _)) => Box::new(Kafka::new(true)),
+        Some(("http2", _)) => Box::new(Http2::opening()),
         Some(("memcached", _)) => Box::new(Memcached::default()),
         other => panic!("no protocol for {other:?}"),
     }
 }
 
 /// All of them, so that a recording without a test shows.
-pub(in crate::transactions) const RECORDINGS: [&str; 17] = [
+pub(in crate::transactions) const RECORDINGS: [&str; 18] = [
     "postgresql/psycopg2",
     "postgresql/psycopg3",
     "postgresql/asyncpg",
@@ -43,6 +45,7 @@ pub(in crate::transactions) const RECORDINGS: [&str; 17] = [
     "kafka/kafka-python",
     "kafka/aiokafka-produce",
     "kafka/aiokafka-fetch",
+    "http2/httpx",
 ];
 
 fn for_each(check: impl Fn(&str, super::Exchange)) {
