@@ -423,10 +423,10 @@ fn suspended_tasks_of_asyncio() {
                     .frames
                     .iter()
                     .filter(|frame| frame.file.ends_with("workloads/tasks.py"))
-                    .map(|frame| (frame.function.as_str(), marks.get(&frame.function).copied()))
+                    .map(|frame| (frame.function.as_str(), marks.get(frame.function.as_str()).copied()))
                     .collect();
-                for frame in task.frames.iter().filter(|frame| marks.contains_key(&frame.function)) {
-                    assert_eq!(frame.line, marks.get(&frame.function).copied(), "{name}: {frame:?}");
+                for frame in task.frames.iter().filter(|frame| marks.contains_key(frame.function.as_str())) {
+                    assert_eq!(frame.line, marks.get(frame.function.as_str()).copied(), "{name}: {frame:?}");
                 }
                 assert_eq!(task.tid, process.pid);
                 let functions: Vec<&str> = frames.iter().map(|(function, _)| *function).collect();

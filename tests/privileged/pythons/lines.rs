@@ -44,7 +44,9 @@ fn differences(stack: &Named, codes: &HashMap<u64, Code>) -> Vec<String> {
                 .find(|(start, end, _)| (*start..*end).contains(&at))
                 .and_then(|range| range.2),
         };
-        if (&frame.function, &frame.file, frame.line) != (&code.function, &code.file, line) {
+        if (frame.function.as_str(), frame.file.as_str(), frame.line)
+            != (code.function.as_str(), code.file.as_str(), line)
+        {
             wrong.push(format!("{frame:?} at byte {}, not {} {line:?}", raw.instruction, code.function));
         }
     }

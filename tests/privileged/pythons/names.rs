@@ -13,7 +13,7 @@ type Stack = Vec<(String, String)>;
 const EACH: u64 = 300;
 
 fn stack_of(named: &Named) -> Stack {
-    named.frames.iter().map(|frame| (frame.function.clone(), frame.file.clone())).collect()
+    named.frames.iter().map(|frame| (frame.function.to_string(), frame.file.to_string())).collect()
 }
 
 /// Frames of the program's own reporting, and of what runs inside the functions whose stacks are known.
