@@ -36,16 +36,6 @@ pub(crate) unsafe fn output(record: *const u8, length: u64) -> bool {
     unsafe { output_with(record, length, wakeup()) }
 }
 
-/// As [`output`], and has it read at once if so told.
-///
-/// # Safety
-/// As [`output`].
-#[inline(always)]
-pub(crate) unsafe fn output_soon(record: *const u8, length: u64, now: bool) -> bool {
-    // SAFETY: promised by the caller.
-    unsafe { output_with(record, length, if now { FORCE_WAKEUP } else { wakeup() }) }
-}
-
 /// As [`output`], with the wake-up decided.
 ///
 /// # Safety

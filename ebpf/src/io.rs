@@ -10,6 +10,8 @@
 //!
 //! System call numbers are those of x86-64 (kernel `arch/x86/entry/syscalls/syscall_64.tbl`).
 
+// Long because one call goes through all of it, and each part is a few lines.
+
 use crate::connection::{self, Passed, manner};
 use crate::emit;
 use crate::lifecycle::header;

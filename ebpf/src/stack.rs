@@ -19,9 +19,6 @@ use pyapm_wire::target::Target;
 /// CPython `Include/internal/pycore_frame.h`, `enum _frameowner`.
 const FIRST_FOREIGN_OWNER: u64 = 3;
 
-/// For so long it may be that a process does not live to see its names read unless they are read at once.
-const YOUNG_NS: u64 = 1 << 31;
-
 /// Start of the hashes (the offset basis of FNV-1a; any odd constant would do).
 pub(crate) const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
 
@@ -77,8 +74,7 @@ pub(crate) fn finish(target: &Target, scratch: *mut StackScratch, status: u16) -
                 left_out: 0,
                 padding_2: [0; 3],
             };
-            let age_ns = (*scratch).record.header.time_ns.wrapping_sub(target.generation);
-            emit::output_soon((&raw const (*scratch).record).cast(), length, age_ns < YOUNG_NS)
+            emit::output((&raw const (*scratch).record).cast(), length)
         };
         if sent {
             let _full_means_sent_again = STACKS.insert(walked.stack, 1, 0);

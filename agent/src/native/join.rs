@@ -110,6 +110,7 @@ mod tests {
                     is_plumbing: word.starts_with('p'),
                     is_entry: false,
                     is_covered: true,
+                    realigned: None,
                 })
             })
             .collect();

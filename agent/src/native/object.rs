@@ -4,8 +4,8 @@
 use super::evaluation;
 use super::names::readable;
 use gimli::{
-    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EndianSlice, LittleEndian, ParsedEhFrameHdr, UnwindContext,
-    UnwindSection as _, X86_64,
+    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EndianSlice, LittleEndian, ParsedEhFrameHdr, RegisterRule,
+    UnwindContext, UnwindSection as _, X86_64,
 };
 use object::elf::PF_X;
 use object::read::ReadCache;
@@ -72,6 +72,57 @@ impl Unwind {
         let is_whole = matches!(row.cfa(), CfaRule::RegisterAndOffset { register, offset: 8 } if *register == X86_64::RSP);
         Some(Function { range: start..start.checked_add(entry.len())?, is_continued: !is_whole })
     }
+
+    /// How to leave the function that covers this address, where it aligns its own stack there.
+    pub(super) fn realigned(&self, address: u64) -> Option<Realigned> {
+        let (frames, header) = (self.frames.as_ref()?, self.header.as_ref()?);
+        let bases = BaseAddresses::default().set_eh_frame(frames.address).set_eh_frame_hdr(header.address);
+        let section = EhFrame::new(&frames.bytes, LittleEndian);
+        let parsed: ParsedEhFrameHdr<EndianSlice<'_, LittleEndian>> =
+            EhFrameHdr::new(&header.bytes, LittleEndian).parse(&bases, 8).ok()?;
+        let mut context = UnwindContext::new();
+        let row = parsed
+            .table()?
+            .unwind_info_for_address(&section, &bases, &mut context, address, |section, bases, offset| {
+                section.cie_from_offset(bases, offset)
+            })
+            .ok()?;
+        let CfaRule::Expression(frame) = row.cfa() else { return None };
+        let Some(RegisterRule::Expression(base)) = row.register(X86_64::RBP) else { return None };
+        if base.get(&section).ok()?.0.slice() != [BREG6, 0] {
+            return None;
+        }
+        realigned(frame.get(&section).ok()?.0.slice())
+    }
+}
+
+/// A function for wide vectors aligns its stack to theirs, so that its frame has no fixed distance from its caller's. GCC then
+/// keeps the address of the caller's part in a word that it finds by `rbp`, and says so by an expression (DWARF 5, 6.4.2.2
+/// and 2.5.1: `DW_OP_breg6 offset, DW_OP_deref`). The caller's `rbp` lies where `rbp` points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Realigned {
+    /// From `rbp` to that word.
+    pub(super) offset: i64,
+}
+
+/// `DW_OP_breg6`: what `rbp` holds, and a signed number.
+const BREG6: u8 = 0x76;
+
+/// `None` of any other expression.
+fn realigned(expression: &[u8]) -> Option<Realigned> {
+    const DEREF: u8 = 0x06;
+    const MORE: u8 = 0x80;
+    let [BREG6, number @ .., DEREF] = expression else { return None };
+    // Signed LEB128, of two bytes at most: the word is near.
+    let (number, bits) = match *number {
+        [low] if low & MORE == 0 => (i64::from(low), 7),
+        [low, high] if low & MORE != 0 && high & MORE == 0 => {
+            (i64::from(low & !MORE) | i64::from(high) << 7, 14)
+        }
+        _ => return None,
+    };
+    let offset = if number >> (bits - 1) & 1 == 1 { number - (1 << bits) } else { number };
+    Some(Realigned { offset })
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -230,4 +281,24 @@ type LittleEndianElf = object::LittleEndian;
 
 fn bytes_of(names: &[u8], (place, length): (u32, u32)) -> &[u8] {
     names.get(place as usize..place as usize + length as usize).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_by_the_base_pointer() {
+        let offset = |expression: &[u8]| realigned(expression).map(|found| found.offset);
+        assert_eq!(offset(&[0x76, 0x78, 0x06]), Some(-8));
+        assert_eq!(offset(&[0x76, 0x58, 0x06]), Some(-40));
+        assert_eq!(offset(&[0x76, 0xd0, 0x7e, 0x06]), Some(-176));
+        assert_eq!(offset(&[0x76, 0x10, 0x06]), Some(16));
+        // By another register, of another length, of nothing.
+        for other in
+            [&[0x77, 0x78, 0x06][..], &[0x76, 0x78], &[0x76, 0x80, 0x80, 0x01, 0x06], &[0x76, 0x06], &[]]
+        {
+            assert_eq!(offset(other), None, "{other:?}");
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! The native frames of a copied stack: where a process has its files mapped, and the walk. A walk trusts nothing that it
 //! reads: it is bounded, and an address that lies in no mapped code ends it.
 
-use super::object::{Object, Section};
+use super::object::{Object, Realigned, Section};
 use super::plumbing::is_plumbing;
 use crate::binaries::{FileId, Mapping, mappings};
 use crate::intake::Native;
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
-use framehop::{Error, ExplicitModuleSectionInfo, Module, Unwinder as _};
+use framehop::{Error, ExplicitModuleSectionInfo, FrameAddress, Module, Unwinder as _};
 use pyapm_model::line::Frame;
 use smol_str::SmolStr;
 use std::collections::HashMap;
@@ -47,6 +47,8 @@ pub struct NativeFrame {
     /// The file's unwind table has it. The caller of a function that it has not is found by a frame pointer, which there
     /// may be none of.
     pub is_covered: bool,
+    /// It aligns its own stack, which the library that unwinds the others does not follow.
+    pub(super) realigned: Option<Realigned>,
 }
 
 /// A stack, as far as it could be unwound.
@@ -195,13 +197,13 @@ impl Process {
             bytes.map(|bytes| u64::from_le_bytes(*bytes)).ok_or(())
         };
         let Self { code, unwinder, cache, names, .. } = self;
-        let registers = UnwindRegsX86_64::new(native.ip, native.sp, native.bp);
-        let mut walk = unwinder.iter_frames(native.ip, registers, cache, &mut read);
+        let mut registers = UnwindRegsX86_64::new(native.ip, native.sp, native.bp);
         let mut stack = NativeStack::default();
+        let mut next = Ok(Some(FrameAddress::from_instruction_pointer(native.ip)));
         loop {
-            match walk.next() {
-                Ok(Some(address)) if stack.frames.len() < MAX_FRAMES => {
-                    let address = address.address_for_lookup();
+            match next {
+                Ok(Some(at)) if stack.frames.len() < MAX_FRAMES => {
+                    let address = at.address_for_lookup();
                     let Some(found) = code_at(code, address) else {
                         stack.keep_certain();
                         return (stack, false);
@@ -215,6 +217,14 @@ impl Process {
                         stack.is_whole = true;
                         return (stack, true);
                     }
+                    let caller = match frame.realigned {
+                        Some(realigned) => leave(realigned, &mut registers, &mut read).map(Some),
+                        None => unwinder.unwind_frame(at, &mut registers, cache, &mut read),
+                    };
+                    next = caller.and_then(|address| {
+                        let at = address.map(FrameAddress::from_return_address);
+                        at.map(|at| at.ok_or(Error::ReturnAddressIsNull)).transpose()
+                    });
                 }
                 Ok(Some(_)) => {
                     stack.is_cut = true;
@@ -235,6 +245,25 @@ impl Process {
     }
 }
 
+/// From a function that aligns its own stack to its caller: its return address.
+fn leave(
+    realigned: Realigned,
+    registers: &mut UnwindRegsX86_64,
+    read: &mut impl FnMut(u64) -> Result<u64, ()>,
+) -> Result<u64, Error> {
+    let mut word = |at: u64| read(at).map_err(|()| Error::CouldNotReadStack(at));
+    let base = registers.bp();
+    let frame = word(base.wrapping_add_signed(realigned.offset))?;
+    if frame <= registers.sp() {
+        return Err(Error::DidNotAdvance);
+    }
+    let (address, caller) = (word(frame.wrapping_sub(8))?, word(base)?);
+    registers.set_ip(address);
+    registers.set_sp(frame);
+    registers.set_bp(caller);
+    Ok(address)
+}
+
 fn code_at(code: &[Code], address: u64) -> Option<&Code> {
     let next = code.partition_point(|code| code.range.start <= address);
     code.get(next.checked_sub(1)?).filter(|code| code.range.contains(&address))
@@ -250,6 +279,7 @@ fn name(code: &Code, address: u64) -> NativeFrame {
             is_plumbing: false,
             is_entry: false,
             is_covered: false,
+            realigned: None,
         };
     };
     let address = address.wrapping_sub(code.bias);
@@ -267,6 +297,7 @@ fn name(code: &Code, address: u64) -> NativeFrame {
         is_plumbing,
         is_entry: object.is_entry(address),
         is_covered: function.is_some(),
+        realigned: object.unwind.realigned(address),
     }
 }
 

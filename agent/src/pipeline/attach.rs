@@ -1,7 +1,6 @@
 //! The loop around the engine: timer, ring, signals, outputs.
 
 use super::engine::{Engine, Lines};
-use super::pace::Pace;
 use super::start::{random_seed, start};
 use super::stop::Stop;
 use crate::cli::{AttachOptions, Format};
@@ -17,8 +16,11 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+/// How long a record may wait in the ring before it is drained. The kernel half wakes the reader earlier
+/// when much waits.
+const DRAIN: Duration = Duration::from_millis(20);
 /// Between two states of the view, and between two rounds of housekeeping.
 const SECOND: Duration = Duration::from_secs(1);
 /// Between two text reports.
@@ -72,7 +74,8 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
     // SAFETY: the `AsyncFd` owns this descriptor, so it stays open for as long as it is registered.
     let ring = unsafe { AsyncFd::register_with_interest(engine.ring_fd()?, Interest::READABLE) }
         .context("cannot wait for the ring buffer")?;
-    let mut pace = Pace::new();
+    let mut drain = interval(DRAIN);
+    drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut second = interval(SECOND);
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut lines = Lines::new();
@@ -84,11 +87,10 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
             () = sleep_until(deadline) => break End::Told,
             () = face.closed() => break End::Told,
             _ = second.tick() => tick = true,
-            () = sleep(pace.wait()) => {}
+            _ = drain.tick() => {}
             ready = ring.readable() => ready.context("cannot wait for the ring buffer")?.clear_ready(),
         }
         let more = engine.turn(&mut lines);
-        pace.drained(engine.records(), std::time::Instant::now());
         if tick {
             engine.housekeeping(&mut lines);
         }

@@ -155,11 +155,6 @@ impl Engine {
         self.reader.as_fd().try_clone_to_owned()
     }
 
-    /// Records that have come so far.
-    pub(super) fn records(&self) -> u64 {
-        self.reader.delivered().decoded
-    }
-
     /// Takes what is in the ring. `true` when there may be more.
     pub(super) fn turn(&mut self, lines: &mut Lines) -> bool {
         // The reader is taken apart from the rest, which every event changes.

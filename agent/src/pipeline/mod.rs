@@ -21,7 +21,6 @@ mod dump;
 mod engine;
 mod exceptions;
 mod loops;
-mod pace;
 mod record;
 mod routes;
 mod run;

@@ -5,6 +5,8 @@
 mod cache;
 mod classes;
 mod clock;
+mod limits;
 mod resolver;
 
-pub use resolver::{Counts, Limits, Symbols, UNKNOWN, left_out};
+pub use limits::Limits;
+pub use resolver::{Counts, Symbols, UNKNOWN, left_out};

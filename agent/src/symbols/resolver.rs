@@ -2,6 +2,7 @@
 
 use super::cache::Cache;
 use super::clock::monotonic_ns;
+use super::limits::Limits;
 use crate::intake::{Gap, StackId};
 use crate::python::{Code, ExceptionClass, Interpreter, Memory, ObjectError, read_code};
 use foldhash::{HashMap, HashMapExt};
@@ -21,33 +22,6 @@ pub fn left_out(frames: u32) -> Frame {
         function: format!("[... {frames} frames left out ...]").into(),
         file: SmolStr::default(),
         line: None,
-    }
-}
-
-/// How much is remembered, in bytes (estimated).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Names, files and line tables of code objects.
-    pub code_bytes: usize,
-    /// Named stacks.
-    pub stack_bytes: usize,
-    /// Instructions whose lines are remembered: not bytes, but their number.
-    pub lines: usize,
-    /// Classes of exceptions.
-    pub class_bytes: usize,
-    /// Processes that are told apart at once.
-    pub processes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            code_bytes: 64 << 20,
-            stack_bytes: 64 << 20,
-            lines: 65_536,
-            class_bytes: 4 << 20,
-            processes: 65_536,
-        }
     }
 }
 

@@ -320,7 +320,7 @@ pub const NATIVE_CAPTURE: u32 = 64 * 1024;
 
 /// What `SAMPLE` and `OFF_CPU` say of the interpreter's lock, and of themselves: bits of [`Header::flags`].
 pub mod gil {
-    /// The thread held the lock of its interpreter.
+    /// The thread held the lock of its interpreter. An `OFF_CPU` without a stack says so of threads in a futex alone.
     pub const HOLDS: u16 = 1;
     /// The thread slept on a futex inside the lock of its interpreter. Only in `OFF_CPU`.
     pub const WAITS: u16 = 2;

@@ -154,7 +154,7 @@ fn native_frames_are_those_of_a_debugger() {
 }
 
 /// Functions of the program and of its module, outermost first; of Python's own only one.
-const EXPECTED: [&str; 14] = [
+const EXPECTED: [&str; 15] = [
     "<module>",
     "outermost",
     "list_sort",
@@ -167,6 +167,7 @@ const EXPECTED: [&str; 14] = [
     "Callback.__call__",
     "innermost",
     "native_spin_method",
+    "native_aligned",
     "native_spin",
     "native_leaf",
 ];

@@ -55,8 +55,18 @@ APART void native_spin(void) {
     STAY;
 }
 
-static PyObject *native_spin_method(PyObject *self, PyObject *nothing) {
+/* Aligns its own stack, as code for wide vectors does; with memory of any length on it, its caller's part is found only by
+ * the expression of the unwind table. */
+APART long native_aligned(long bytes) {
+    volatile char wide[64] __attribute__((aligned(64)));
+    volatile char *more = __builtin_alloca(bytes);
+    wide[0] = more[0] = 1;
     native_spin();
+    return wide[0] + more[0];
+}
+
+static PyObject *native_spin_method(PyObject *self, PyObject *nothing) {
+    native_aligned(100);
     STAY;
     return PyLong_FromLong(0);
 }

@@ -13,7 +13,6 @@ use crate::config::Config;
 use crate::exports::Publisher;
 use crate::pipeline::clock;
 use crate::pipeline::engine::{Engine, Lines};
-use crate::pipeline::pace::Pace;
 use crate::pipeline::start::{StartError, load, random_seed};
 use crate::probes::OffCpu;
 use anyhow::Context;
@@ -25,8 +24,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
+/// How long a record may wait in the ring before it is drained. The kernel half wakes the reader earlier when much
+/// waits, or when a server has come up.
+const DRAIN: Duration = Duration::from_millis(20);
 const SECOND: Duration = Duration::from_secs(1);
 /// Seconds between two overviews while nobody looks at them as they come.
 const QUIET: u64 = 10;
@@ -58,7 +60,8 @@ async fn serve(config: Config, options: &RunOptions) -> anyhow::Result<()> {
     service.switch()?;
     let status = service.status();
     service.notifier.ready(&status);
-    let mut pace = Pace::new();
+    let mut drain = interval(DRAIN);
+    drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut second = interval(SECOND);
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -71,11 +74,10 @@ async fn serve(config: Config, options: &RunOptions) -> anyhow::Result<()> {
                 Order::Off => service.off("SIGUSR1"),
             },
             _ = second.tick() => tick = true,
-            () = sleep(pace.wait()) => {}
+            _ = drain.tick() => {}
             ready = readable(service.watching.as_ref()) => ready?,
         }
         let more = service.turn();
-        pace.drained(service.records(), std::time::Instant::now());
         if tick {
             service.second();
         }
@@ -141,11 +143,6 @@ impl Service {
             notifier: Notifier::from_environment(),
             lines: Lines::new(),
         }
-    }
-
-    /// Records that have come in all; it may begin anew.
-    fn records(&self) -> u64 {
-        self.watching.as_ref().map_or(0, |watching| watching.engine.records())
     }
 
     /// Takes what the ring has, looks at who is new, and publishes. `true` when there may be more.
