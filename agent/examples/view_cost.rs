@@ -35,7 +35,7 @@ type Times = BTreeMap<String, Vec<f64>>;
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let mut number = |name: &'static str| -> anyhow::Result<u64> {
-        arguments.next().with_context(|| format!("no {name}"))?.parse().with_context(|| format!("{name}"))
+        arguments.next().with_context(|| format!("no {name}"))?.parse().context(name)
     };
     let (rate, seconds) = (number("RATE")?, number("SECONDS")?);
     let mut store = Store::new(Limits::default(), START_NS);
