@@ -130,13 +130,13 @@ fn stack(has_state: bool, found: Option<StackOfThread>) -> (Vec<Frame>, Option<G
         let status = if has_state { StackStatus::Unreadable } else { StackStatus::NoThreadState };
         return (Vec::new(), None, status);
     };
-    let (frames, gap) = ends(found.chain);
+    let (frames, gap) = ends(&found.chain);
     let status = if frames.is_empty() { StackStatus::NoFrame } else { StackStatus::Complete };
     (frames, gap, status)
 }
 
 /// Of a stack that is too deep its two ends, where the kernel half cuts it.
-fn ends(chain: Chain) -> (Vec<Frame>, Option<Gap>) {
+fn ends(chain: &Chain) -> (Vec<Frame>, Option<Gap>) {
     let mut frames: Vec<Frame> = chain.frames.iter().map(|found| found.frame).collect();
     if chain.left_out == 0 && frames.len() <= DEEP_FRAMES {
         return (frames, None);
@@ -156,7 +156,7 @@ mod tests {
         let chain = |kept: usize, left_out: usize| {
             let frame = |number| Frame { code: number, instruction: 0, identity: 0 };
             let frames = (0..kept as u64).map(|number| FrameAt { address: 0, frame: frame(number) });
-            ends(Chain { frames: frames.collect(), left_out })
+            ends(&Chain { frames: frames.collect(), left_out })
         };
         let (frames, gap) = chain(DEEP_FRAMES, 0);
         assert_eq!((frames.len(), gap), (DEEP_FRAMES, None));
