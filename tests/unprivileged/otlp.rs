@@ -14,11 +14,8 @@ use std::sync::{Arc, Mutex};
 
 /// Something to send: it failed, and was met on the CPU.
 fn transaction(number: u64) -> Transaction {
-    let frame = |function: &str| Frame {
-        function: function.to_owned(),
-        file: "/srv/shop.py".to_owned(),
-        line: Some(7),
-    };
+    let frame =
+        |function: &str| Frame { function: function.into(), file: "/srv/shop.py".into(), line: Some(7) };
     Transaction {
         name: "GET /{id}".to_owned(),
         status: Some(500),
