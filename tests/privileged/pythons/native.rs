@@ -109,7 +109,7 @@ fn by_pyapm(pid: u32) -> Vec<Option<String>> {
             assert!(stack.is_whole, "{:#?}", stack.frames);
             let names = stack.frames.iter().map(|frame| {
                 let name = &frame.frame.function;
-                (!name.contains("+0x")).then(|| name.clone())
+                (!name.contains("+0x")).then(|| name.to_string())
             });
             *stacks.entry(names.collect()).or_default() += 1;
         });
