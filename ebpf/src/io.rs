@@ -98,17 +98,21 @@ impl Call {
     }
 }
 
+// Inlined: Linux 5.10 counts each call's stack in steps of 32 bytes, and a function around another is one, too.
 #[tracepoint]
+#[inline(always)]
 fn syscall_exit(context: TracePointContext) -> u32 {
     run(&context, 0)
 }
 
 #[tracepoint]
+#[inline(always)]
 fn syscall_exit_second(context: TracePointContext) -> u32 {
     run(&context, 1)
 }
 
 #[tracepoint]
+#[inline(always)]
 fn syscall_exit_third(context: TracePointContext) -> u32 {
     run(&context, 2)
 }
