@@ -32,6 +32,8 @@ pub struct Thread {
     /// request at a time never has two; one with several cannot tell which of them its statement is for.
     pub serving: Vec<ConnectionId>,
     pub asked: Option<Asked>,
+    /// The call that it made last, whoever turns out to have made it.
+    pub calling: Option<SpanId>,
     /// What it moved last, as far as that may tell which connection carries a TLS session.
     pub trail: Trail,
 }

@@ -70,7 +70,7 @@ impl Transactions {
             self.doubt_all(caller);
             return;
         };
-        let calling = self.calling(owner);
+        let calling = self.calling(caller, owner);
         let is_shared = self.shares_threads(caller.thread.pid);
         let Some(exchange) = self.open_request(owner) else { return };
         let waits = &mut exchange.work.waits;
@@ -85,8 +85,13 @@ impl Transactions {
         waits.doubtful |= is_shared && reason(&away.left) == Reason::Events;
     }
 
-    /// The latest call of a request that has not ended.
-    fn calling(&mut self, owner: super::spans::RequestId) -> Option<SpanKind> {
+    /// The latest call of a request that has not ended. The thread knows its own: a call may be given to its request
+    /// later, in the first one of a process always.
+    fn calling(&mut self, caller: &Caller, owner: super::spans::RequestId) -> Option<SpanKind> {
+        let latest = self.threads.get(&caller.thread)?.calling;
+        if let Some(open) = latest.and_then(|id| self.spans.get(id)).filter(|span| !span.closed) {
+            return Some(kind(open));
+        }
         let connection = self.connections.get_mut(&owner.connection)?;
         let calls = &connection.speaks.server_mut()?.exchange(owner.sequence)?.work.spans;
         let open = calls.iter().rev().filter_map(|id| self.spans.get(*id)).find(|span| !span.closed)?;

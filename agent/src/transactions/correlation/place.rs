@@ -204,6 +204,9 @@ impl Transactions {
         let mut span = OpenSpan::new(asking, caller.time_ns);
         span.stack.clone_from(&caller.stack);
         let id = self.spans.open(span);
+        if let Some(thread) = self.threads.get_mut(&caller.thread) {
+            thread.calling = Some(id);
+        }
         match whose {
             Whose::Request(owner) => self.place_span(id, owner).then_some(id),
             Whose::Later(waits) => {
