@@ -6,6 +6,7 @@
 //! A hit is believed if the innermost frame runs that code object: what else reads those bytes (an interpreter that
 //! prepares the code, another program at this address) runs in another frame or before the frame's variables are set.
 
+use crate::connection::next_id;
 use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{TARGETS, TASK_SCRATCH, TASK_SITES, TaskScratch};
@@ -94,6 +95,7 @@ fn begun(target: &Target, sites: &TaskSites, frame: u64) -> Option<()> {
     unsafe {
         let found = &(*scratch).found;
         (*scratch).record.header = header;
+        (*scratch).record.task = next_id();
         (*scratch).record.frame = frame;
         (*scratch).record.retries = number(sites, found[RETRIES], true);
         (*scratch).record.eager = u32::from(number(sites, found[EAGER], false) == 1);

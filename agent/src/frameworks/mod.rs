@@ -4,6 +4,7 @@
 //! inside an application.
 
 mod agents;
+mod celery;
 mod django;
 mod flask;
 mod pattern;
@@ -12,5 +13,6 @@ mod starlette;
 mod table;
 
 pub use agents::{Agents, imported_modules, running_agents};
+pub use celery::{TaskCode, task_code};
 pub use reader::read_routes;
 pub use table::{Route, RouteTable};

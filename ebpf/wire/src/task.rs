@@ -49,6 +49,8 @@ pub struct TaskSites {
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct TaskBegun {
     pub header: Header,
+    /// Unique, like the id of a connection.
+    pub task: u64,
     /// Address of its frame.
     pub frame: u64,
     pub retries: u32,
@@ -84,5 +86,5 @@ pub struct TaskDone {
 }
 
 const _: () = assert!(size_of::<TaskSites>() == 80);
-const _: () = assert!(size_of::<TaskBegun>() == 24 + 16 + 16 + 4 * TEXT);
+const _: () = assert!(size_of::<TaskBegun>() == 24 + 24 + 16 + 4 * TEXT);
 const _: () = assert!(size_of::<TaskDone>() == 24 + 16 + STATE + CLASS);
