@@ -16,6 +16,7 @@ mod tasks;
 mod tls;
 mod tracefs;
 mod tracepoint;
+mod verify;
 
 pub use attach::UprobeSite;
 pub use exceptions::ExceptionProbe;
