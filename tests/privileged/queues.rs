@@ -1,4 +1,4 @@
-//! Tasks of Celery under its pool of processes: each is one transaction that says what it was and what became of it, with
+//! Tasks of Celery under its pools of processes and of threads, and without a pool: each is one transaction that says what it was and what became of it, with
 //! its own calls, below the request that sent it. Broker, worker and application are real, workers are recycled, and
 //! what is looked at is what a receiver of OTLP gets of both applications.
 
@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// Requests of each kind, one after the other: `add` three times as often as the others.
 const ROUNDS: usize = 6;
 const KINDS: [&str; 6] = ["add", "fail", "add", "retry", "add", "chain"];
+/// Pairs of tasks that are done at the same time, where threads are there for it.
+const PAIRS: usize = 8;
 /// How often a process of the pool works before it is replaced.
 const WORKS: usize = 7;
 
@@ -21,8 +23,38 @@ const WORKS: usize = 7;
 const SERVER: &str = "SPAN_KIND_SERVER";
 const CONSUMER: &str = "SPAN_KIND_CONSUMER";
 
+/// How a worker does its tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pool {
+    Prefork,
+    Threads,
+    Solo,
+}
+
+impl Pool {
+    fn arguments(self) -> Vec<String> {
+        match self {
+            Self::Prefork => vec!["--concurrency=2".to_owned(), format!("--max-tasks-per-child={WORKS}")],
+            Self::Threads => vec!["--pool=threads".to_owned(), "--concurrency=4".to_owned()],
+            Self::Solo => vec!["--pool=solo".to_owned()],
+        }
+    }
+
+    /// The tasks that are sent, by their paths.
+    fn paths(self) -> Vec<String> {
+        let all =
+            (0..ROUNDS * KINDS.len()).map(|number| format!("/{}/{number}", KINDS[number % KINDS.len()]));
+        let of_threads = if self == Self::Threads { 2 * PAIRS } else { 0 };
+        // The last of all: what ends a task in an unusual way.
+        let pairs = (0..of_threads).map(|number| format!("/pair/{}", 1000 + number));
+        all.chain(pairs).chain((self == Self::Threads).then(|| "/leave/2000".to_owned())).collect()
+    }
+}
+
 /// What must have been done, by name and state.
-fn expected() -> BTreeMap<(String, String), usize> {
+fn expected(pool: Pool) -> BTreeMap<(String, String), usize> {
+    let of_threads = [("pair", "SUCCESS", 2 * PAIRS), ("leave", "", 1)];
+    let of_threads = of_threads.into_iter().filter(|_| pool == Pool::Threads);
     let counts = [
         // Those of requests, and those of `chain`.
         ("add", "SUCCESS", 4 * ROUNDS),
@@ -31,8 +63,8 @@ fn expected() -> BTreeMap<(String, String), usize> {
         ("retry", "SUCCESS", ROUNDS),
         ("chain", "SUCCESS", ROUNDS),
     ];
-    let named = counts.map(|(name, state, count)| ((format!("queue_tasks.{name}"), state.to_owned()), count));
-    named.into_iter().collect()
+    let counts = counts.into_iter().chain(of_threads);
+    counts.map(|(name, state, count)| ((format!("queue_tasks.{name}"), state.to_owned()), count)).collect()
 }
 
 /// A span as it was received.
@@ -73,9 +105,8 @@ fn of_kind<'a>(all: &'a [Seen], kind: &'a str) -> impl Iterator<Item = &'a Seen>
 }
 
 /// Sends all tasks; the id that each request was answered with, by its path.
-fn send(queues: &Queues) -> HashMap<String, String> {
-    let all = (0..ROUNDS * KINDS.len()).map(|number| format!("/{}/{number}", KINDS[number % KINDS.len()]));
-    all.map(|path| (path.clone(), queues.get(&path).unwrap())).collect()
+fn send(queues: &Queues, pool: Pool) -> HashMap<String, String> {
+    pool.paths().into_iter().map(|path| (path.clone(), queues.get(&path).unwrap())).collect()
 }
 
 /// The calls that the task made for itself: one, by which it can be told.
@@ -85,6 +116,8 @@ fn assert_own_call(task: &Seen, all: &[Seen]) {
         Some("fail") => "SET failed:{id}",
         Some("retry") => "SET retried:{id}",
         Some("chain") => "SET chained:{id}",
+        Some("pair") => "SET paired:{id}",
+        Some("leave") => "SET left:{id}",
         _ => panic!("nobody sent {task:#?}"),
     };
     let calls = all.iter().filter(|span| span.parent == task.id && span.trace == task.trace);
@@ -125,10 +158,11 @@ fn assert_linked(all: &[Seen], answers: &HashMap<String, String>) {
     assert_eq!(others, ["queue_tasks.chain"; ROUNDS]);
 }
 
-fn tasks_under(broker: Option<&RabbitMq>) {
+fn tasks_under(pool: Pool, broker: Option<&RabbitMq>) {
     let address = broker.map(|broker| format!("amqp://guest:guest@127.0.0.1:{}//", broker.port));
-    let recycled = format!("--max-tasks-per-child={WORKS}");
-    let queues = Queues::start(address.as_deref(), &["--concurrency=2", &recycled]).unwrap();
+    let arguments = pool.arguments();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let queues = Queues::start(address.as_deref(), &arguments).unwrap();
     let receiver = Receiver::start().unwrap();
     let config = format!(
         "[prometheus]\nlisten = ''\n[otlp]\nendpoint = 'http://127.0.0.1:{}'\nprotocol = 'http/protobuf'\nsignals = ['traces']\n\
@@ -142,8 +176,8 @@ fn tasks_under(broker: Option<&RabbitMq>) {
             all.iter().filter(|one| one.state == ApplicationState::Running).count() == 2
         })
         .unwrap();
-    let answers = send(&queues);
-    let count: usize = expected().values().sum();
+    let answers = send(&queues, pool);
+    let count: usize = expected(pool).values().sum();
     let done = || service.state("queue_tasks").unwrap().snapshot.totals.all_transactions;
     wait::until("all tasks", || Ok((done() >= count as u64).then_some(())))
         .unwrap_or_else(|error| panic!("{error}, {} of {count} were done: {}", done(), queues.log()));
@@ -155,7 +189,8 @@ fn tasks_under(broker: Option<&RabbitMq>) {
     let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
     let mut workers: BTreeSet<&str> = BTreeSet::new();
     for task in of_kind(&all, CONSUMER) {
-        let (name, state) = (task.about("celery.task_name").unwrap(), task.about("celery.state").unwrap());
+        let name = task.about("celery.task_name").unwrap();
+        let state = task.about("celery.state").unwrap_or_default();
         *counts.entry((name.to_owned(), state.to_owned())).or_default() += 1;
         assert_eq!((task.name.as_str(), task.about("pyapm.outcome")), (name, Some("complete")));
         assert_eq!(task.about("messaging.destination.name"), Some("celery"));
@@ -163,14 +198,24 @@ fn tasks_under(broker: Option<&RabbitMq>) {
         workers.insert(task.about("process.pid").unwrap());
         assert_own_call(task, &all);
     }
-    assert_eq!(counts, expected());
-    assert!(workers.len() >= count / WORKS, "{workers:?}");
+    assert_eq!(counts, expected(pool), "{pool:?}");
+    match pool {
+        Pool::Prefork => assert!(workers.len() >= count / WORKS, "{workers:?}"),
+        Pool::Threads | Pool::Solo => {
+            assert_eq!(workers.iter().copied().collect::<Vec<_>>(), [queues.worker().to_string()]);
+        }
+    }
     assert_eq!(of_kind(&all, SERVER).count(), answers.len());
     assert_linked(&all, &answers);
 }
 
 #[test]
 fn tasks_by_redis_and_by_rabbitmq() {
-    tasks_under(None);
-    tasks_under(Some(&RabbitMq::start().unwrap()));
+    let rabbitmq = RabbitMq::start().unwrap();
+    for pool in [Pool::Prefork, Pool::Threads] {
+        tasks_under(pool, Some(&rabbitmq));
+    }
+    for pool in [Pool::Prefork, Pool::Threads, Pool::Solo] {
+        tasks_under(pool, None);
+    }
 }

@@ -2,7 +2,6 @@
 //! byte of an instruction, which it does once for each time that it runs it. Each thread has four of them at most, shared
 //! with its debugger.
 
-use super::attach::refused;
 use super::load::{ProbeError, Probes};
 use aya::programs::perf_event::{
     BreakpointConfig, PerfBreakpointLength, PerfBreakpointType, PerfEventConfig, PerfEventLinkId,
@@ -25,11 +24,7 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses the program.
     pub fn load_tasks(&mut self) -> Result<(), ProbeError> {
-        let program: &mut PerfEvent = self.program(PROGRAM)?;
-        if program.fd().is_ok() {
-            return Ok(());
-        }
-        program.load().map_err(refused(PROGRAM))
+        self.load_program(PROGRAM)
     }
 
     /// Breakpoints at these addresses in every thread of a process, and in those that they will start. `threads` gives

@@ -2,6 +2,7 @@
 REDIS_PORT is where the keys go."""
 
 import os
+import threading
 
 import redis
 from celery import Celery
@@ -9,6 +10,8 @@ from celery import Celery
 app = Celery("queue_tasks", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.broker_connection_retry_on_startup = True
 cache = redis.Redis(port=int(os.environ["REDIS_PORT"]), db=3)
+
+both = threading.Barrier(2)
 
 
 @app.task
@@ -35,3 +38,16 @@ def retry(self, number):
 def chain(number):
     cache.set(f"chained:{number}", number)
     add.delay(number)
+
+
+@app.task
+def pair(number):
+    """Two of them are done at once, by threads of one process: each waits for the other."""
+    both.wait(60)
+    cache.set(f"paired:{number}", number)
+
+
+@app.task
+def leave(number):
+    cache.set(f"left:{number}", number)
+    raise SystemExit(number)
