@@ -1,5 +1,5 @@
 """Tasks of Celery. Each sets one key of its own, whose name says which task it was. BROKER and BACKEND are addresses,
-REDIS_PORT is where the keys go."""
+QUEUE is what tasks go by, REDIS_PORT is where the keys go."""
 
 import os
 import threading
@@ -8,6 +8,7 @@ import redis
 from celery import Celery
 
 app = Celery("queue_tasks", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
+app.conf.task_default_queue = os.environ["QUEUE"]
 app.conf.broker_connection_retry_on_startup = True
 cache = redis.Redis(port=int(os.environ["REDIS_PORT"]), db=3)
 
