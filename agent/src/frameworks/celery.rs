@@ -154,3 +154,31 @@ fn slot(objects: &Objects<'_>, class: u64, name: &str) -> Result<u32, ObjectErro
 fn unexpected(address: u64, expected: &'static str) -> ObjectError {
     ObjectError::Unexpected { address, expected }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::python::{LineFormat, LineTable};
+
+    /// Pairs of bytes and steps in lines, as Python 3.10 has them.
+    fn code(pairs: &[(u8, i8)]) -> Code {
+        let bytes: Vec<u8> = pairs.iter().flat_map(|(bytes, step)| [*bytes, step.cast_unsigned()]).collect();
+        Code {
+            function: "trace_task".into(),
+            file: "trace.py".into(),
+            firstlineno: 10,
+            identity: 0,
+            lines: LineTable::new(LineFormat::Ranges, 10, bytes.into()),
+        }
+    }
+
+    #[test]
+    fn the_body_begins_behind_its_head_and_ends_wherever_its_last_line_does() {
+        let function = code(&[(4, 0), (4, 1), (2, -128), (4, 1), (4, -1), (6, 1), (4, 0), (2, -2)]);
+        assert_eq!(places(&function, 30), Some((4, vec![10, 18])));
+        // All of it on one line.
+        assert_eq!(places(&code(&[(20, 0)]), 20), None);
+        assert_eq!(places(&code(&[]), 0), None);
+        assert_eq!(places(&code(&[(4, -128)]), 1000), None);
+    }
+}

@@ -1,7 +1,7 @@
 //! Which routes an application has, by its framework's own live objects, read from outside: Django's resolver, Flask's
 //! map of rules, Starlette's and FastAPI's lists of routes. It reads once when it is asked, and says nothing of what
 //! it could not understand: a path that may be such a route's has none. And by the same means: which other agents run
-//! inside an application.
+//! inside an application, and where a worker of Celery begins and ends its tasks.
 
 mod agents;
 mod celery;

@@ -6,7 +6,7 @@ use crate::probes::{Probes, Tables, TaskProbe};
 use crate::python::{Interpreter, ProcessMemory};
 use crate::targets::{ProcFs, pool_pipes};
 use pyapm_wire::target::pipes;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 #[derive(Debug, Default)]
 pub(super) struct TaskWorkers {
@@ -94,6 +94,7 @@ impl TaskWorkers {
 
     /// Processes that are watched no longer.
     pub(super) fn keep_only(&mut self, probes: &mut Probes, tables: &mut Tables, members: &[u32]) {
+        let members: HashSet<&u32> = members.iter().collect();
         let gone: Vec<u32> = self.known.keys().filter(|pid| !members.contains(pid)).copied().collect();
         for pid in gone {
             match self.known.remove(&pid) {
