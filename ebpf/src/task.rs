@@ -94,11 +94,15 @@ fn begun(target: &Target, sites: &TaskSites, frame: u64) -> Option<()> {
     // SAFETY: as above.
     unsafe {
         let found = &(*scratch).found;
+        if number(sites, found[EAGER], false) == 1 {
+            // Its caller runs it by itself: it is a part of what the caller does.
+            return None;
+        }
         (*scratch).record.header = header;
         (*scratch).record.task = next_id();
         (*scratch).record.frame = frame;
         (*scratch).record.retries = number(sites, found[RETRIES], true);
-        (*scratch).record.eager = u32::from(number(sites, found[EAGER], false) == 1);
+        (*scratch).record.padding = 0;
         let (name, key, trace) = (found[NAME], found[ROUTING_KEY], found[TRACEPARENT]);
         tell(sites, scratch, text::ID, id);
         tell(sites, scratch, text::NAME, name);

@@ -57,15 +57,16 @@ impl Pool {
         let all =
             (0..ROUNDS * KINDS.len()).map(|number| format!("/{}/{number}", KINDS[number % KINDS.len()]));
         let of_threads = if self == Self::Threads { 2 * PAIRS } else { 0 };
-        // The last of all: what ends a task in an unusual way.
         let pairs = (0..of_threads).map(|number| format!("/pair/{}", 1000 + number));
-        all.chain(pairs).chain((self == Self::Threads).then(|| "/leave/2000".to_owned())).collect()
+        let all = all.chain(pairs);
+        let unusual = ["/inline/2000", "/leave/2001"].map(str::to_owned).into_iter();
+        all.chain(unusual.filter(|_| self == Self::Threads)).collect()
     }
 }
 
 /// What must have been done, by name and state.
 fn expected(pool: Pool) -> BTreeMap<(String, String), usize> {
-    let of_threads = [("pair", "SUCCESS", 2 * PAIRS), ("leave", LEFT, 1)];
+    let of_threads = [("pair", "SUCCESS", 2 * PAIRS), ("inline", "SUCCESS", 1), ("leave", LEFT, 1)];
     let of_threads = of_threads.into_iter().filter(|_| pool == Pool::Threads);
     let counts = [
         // Those of requests, and those of `chain`.
@@ -125,15 +126,16 @@ fn send(queues: &Queues, pool: Pool) -> HashMap<String, String> {
     pool.paths().into_iter().map(|path| (path.clone(), queues.get(&path).unwrap())).collect()
 }
 
-/// The calls that the task made for itself: one, by which it can be told.
-fn assert_own_call(task: &Seen, all: &[Seen]) {
-    let key = match task.name.strip_prefix("queue_tasks.") {
-        Some("add") => "SET added:{id}",
-        Some("fail") => "SET failed:{id}",
-        Some("retry") => "SET retried:{id}",
-        Some("chain") => "SET chained:{id}",
-        Some("pair") => "SET paired:{id}",
-        Some("leave") => "SET left:{id}",
+/// The calls that the task made for itself: one, by which it can be told, and of the one that it ran by itself.
+fn assert_own_calls(task: &Seen, all: &[Seen]) {
+    let keys = match task.name.strip_prefix("queue_tasks.") {
+        Some("add") => &["SET added:{id}"][..],
+        Some("fail") => &["SET failed:{id}"],
+        Some("retry") => &["SET retried:{id}"],
+        Some("chain") => &["SET chained:{id}"],
+        Some("pair") => &["SET paired:{id}"],
+        Some("inline") => &["SET inlined:{id}", "SET added:{id}"],
+        Some("leave") => &["SET left:{id}"],
         _ => panic!("nobody sent {task:#?}"),
     };
     let calls = all.iter().filter(|span| span.parent == task.id && span.trace == task.trace);
@@ -141,7 +143,7 @@ fn assert_own_call(task: &Seen, all: &[Seen]) {
         .filter_map(|span| span.about("db.query.text"))
         .filter(|text| text.starts_with("SET "))
         .collect();
-    assert_eq!(own, [key], "{task:#?}");
+    assert_eq!(own, keys, "{task:#?}");
 }
 
 fn assert_linked(all: &[Seen], answers: &HashMap<String, String>, pool: Pool) {
@@ -206,7 +208,7 @@ impl Worked {
             assert_eq!(task.about("messaging.destination.name"), Some(pool.queue()));
             assert_eq!(task.about("error.type"), (state == "FAILURE").then_some("ValueError"), "{task:#?}");
             workers.insert(task.about("process.pid").unwrap());
-            assert_own_call(task, all);
+            assert_own_calls(task, all);
         }
         assert_eq!(counts, expected(pool), "{pool:?}");
         let own = self.queues.worker().to_string();

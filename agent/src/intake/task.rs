@@ -9,8 +9,6 @@ pub struct TaskBegun {
     pub task: u64,
     /// Address of its frame.
     pub frame: u64,
-    /// Its caller runs it by itself: no worker was asked to.
-    pub eager: bool,
     pub id: String,
     pub name: String,
     pub routing_key: Option<String>,
@@ -34,7 +32,6 @@ impl TaskBegun {
         Self {
             task: record.task,
             frame: record.frame,
-            eager: record.eager != 0,
             id: text(text::ID).unwrap_or_default(),
             name: text(text::NAME).unwrap_or_default(),
             routing_key: text(text::ROUTING_KEY),

@@ -109,7 +109,7 @@ impl TaskWorkers {
 
     /// The process has ended, or runs another program: nothing is where it was. Its breakpoints go at the next look.
     pub(super) fn forget(&mut self, tables: &mut Tables, pid: u32) {
-        if let Some(Known::Followed(probe)) = self.known.remove(&pid) {
+        if let Some(Known::Followed(probe) | Known::Left(probe)) = self.known.remove(&pid) {
             tables.forget_tasks(pid);
             self.known.insert(pid, Known::Left(probe));
         }

@@ -44,7 +44,7 @@ pub struct TaskSites {
     pub padding: u32,
 }
 
-/// `TASK_BEGUN`: this thread begins with a task. Lengths are 0 where something is not known.
+/// `TASK_BEGUN`: this thread begins with a task that its worker was asked for. Lengths are 0 where something is not known.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct TaskBegun {
@@ -54,8 +54,7 @@ pub struct TaskBegun {
     /// Address of its frame.
     pub frame: u64,
     pub retries: u32,
-    /// 1: the caller runs it by itself, no worker was asked to.
-    pub eager: u32,
+    pub padding: u32,
     /// Of `texts`, in their order.
     pub lengths: [u32; 4],
     /// Id, name, routing key, `traceparent`.

@@ -52,3 +52,10 @@ def pair(number):
 def leave(number):
     cache.set(f"left:{number}", number)
     raise SystemExit(number)
+
+
+@app.task
+def inline(number):
+    """Runs another task by itself: that one is a part of this."""
+    cache.set(f"inlined:{number}", number)
+    add.apply((number,))

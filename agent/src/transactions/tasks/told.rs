@@ -20,8 +20,7 @@ impl Transactions {
         begun: &TaskBegun,
         out: &mut Output,
     ) {
-        // A call like any other, inside the task or the request that makes it.
-        if begun.eager || begun.id.is_empty() || begun.name.is_empty() {
+        if begun.id.is_empty() || begun.name.is_empty() {
             return;
         }
         if let Some((connection, frame, id)) = self.told_task(caller.thread) {

@@ -12,7 +12,6 @@ fn task(task: u64, id: &str) -> TaskBegun {
     TaskBegun {
         task,
         frame: FRAME,
-        eager: false,
         id: id.to_owned(),
         name: "shop.ship".to_owned(),
         routing_key: Some("slow".to_owned()),
@@ -67,8 +66,7 @@ fn what_is_no_beginning_and_no_end() {
     begins(&mut player, task(1 << 40, "a"));
     // Code that is read before it runs is told of twice.
     begins(&mut player, task(2 << 40, "a"));
-    // One that the task runs itself is a part of it.
-    begins(&mut player, TaskBegun { eager: true, frame: FRAME + 0x100, ..task(3 << 40, "b") });
+    // Of one that the task runs itself, only the end is told.
     asks(&mut player, "DELETE FROM cart");
     ends(&mut player, FRAME + 0x100, Some("FAILURE"), Some("KeyError"));
     ends(&mut player, FRAME, Some("RETRY"), Some("Retry"));
