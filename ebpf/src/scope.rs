@@ -3,7 +3,7 @@
 //! No CPython version is known here; offsets come with the target. Processes that serve one request a thread pay
 //! one test.
 
-use crate::emit;
+use crate::{emit, greenlets};
 use crate::maps::{StackScratch, Walk};
 use crate::memory::{copy_user, opaque, user};
 use crate::stack::{field, first_frame, thread_state};
@@ -41,6 +41,19 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Scope {
     };
     scope.flags = flag::READ | contexts.always;
     scope.context = context;
+    if contexts.greenlets.vector != ABSENT {
+        match greenlets::running(target) {
+            // A thread like any other, whatever the process has imported.
+            greenlets::THREADS_OWN => scope.flags &= !flag::GREENLETS,
+            running => {
+                if running == greenlets::UNKNOWN {
+                    emit::add(count::SCOPE_UNREADABLE, 1);
+                }
+                scope.task = running;
+                return scope;
+            }
+        }
+    }
     if context != 0 && is_entered(contexts, context) {
         scope.flags |= flag::ENTERED;
     }

@@ -1,0 +1,104 @@
+//! Which greenlet runs on this thread, and which one makes a new one. The running one is read where the greenlet library
+//! keeps it itself; making one is a uprobe at the start of the library's `tp_init`, which userspace finds through the class
+//! of greenlets. No version of the library is known here, and nothing of requests.
+
+use crate::emit;
+use crate::lifecycle::header;
+use crate::maps::TARGETS;
+use crate::memory::user;
+use crate::scope::OB_TYPE;
+use crate::stack::{first_frame, fs_base, thread_state};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::uprobe;
+use aya_ebpf::programs::ProbeContext;
+use pyapm_wire::event::{Greenlet, greenlet, kind};
+use pyapm_wire::python::ABSENT;
+use pyapm_wire::target::Target;
+
+/// What [`running_greenlet`] gives when it cannot be told.
+pub(crate) const UNKNOWN: u64 = 0;
+/// What it gives when no greenlet was ever used on this thread, or its first one runs, which is the thread itself.
+pub(crate) const THREADS_OWN: u64 = 1;
+/// In the thread control block of glibc and musl on x86-64: the dynamic thread vector.
+const VECTOR: u64 = 8;
+/// What the vector has for a block that does not exist yet, beside 0: glibc `sysdeps/generic/dl-dtv.h`,
+/// `TLS_DTV_UNALLOCATED`.
+const UNALLOCATED: u64 = u64::MAX;
+
+/// The address of the running greenlet, or one of the two above. A function that is global to the verifier: its frame is
+/// its own, and it is walked through once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn running_greenlet(entry: u64, state: u64, class: u64) -> u64 {
+    let Some(vector) = fs_base().and_then(|base| user::<u64>(base + VECTOR)) else { return UNKNOWN };
+    let Some(block) = user::<u64>(vector.wrapping_add(entry)) else { return UNKNOWN };
+    if block == 0 || block == UNALLOCATED {
+        return THREADS_OWN;
+    }
+    let Some(kept) = user::<u64>(block.wrapping_add(state)) else { return UNKNOWN };
+    if kept <= 1 {
+        return THREADS_OWN;
+    }
+    let Some([first, running]) = user::<[u64; 2]>(kept) else { return UNKNOWN };
+    // A vector that is shorter than the entry leads anywhere.
+    if user::<u64>(first.wrapping_add(OB_TYPE)) != Some(class) {
+        return UNKNOWN;
+    }
+    if running == first { THREADS_OWN } else { running }
+}
+
+/// As [`running_greenlet`]; only for targets in which it can be found.
+#[inline(always)]
+pub(crate) fn running(target: &Target) -> u64 {
+    let greenlets = &target.contexts.greenlets;
+    running_greenlet(u64::from(greenlets.vector), u64::from(greenlets.state), greenlets.class)
+}
+
+#[uprobe]
+fn greenlet_made(probe: ProbeContext) -> u32 {
+    let _nothing_to_tell = made(&probe);
+    0
+}
+
+#[inline(always)]
+fn made(probe: &ProbeContext) -> Option<()> {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: entries are written whole by userspace.
+    let target = unsafe { TARGETS.get(tgid) }?;
+    if target.contexts.on == 0 || target.contexts.greenlets.vector == ABSENT {
+        return None;
+    }
+    let made = probe.arg::<u64>(0)?;
+    let maker = running(target);
+    let mut header = header(kind::GREENLET, size_of::<Greenlet>());
+    if stands_for_thread(target) {
+        header.flags = greenlet::THREAD;
+    }
+    let maker = if maker == THREADS_OWN { UNKNOWN } else { maker };
+    emit::send(&Greenlet { header, greenlet: made, maker });
+    Some(())
+}
+
+/// Whether one of the two innermost frames is of a function that starts threads. The innermost one is, where gevent is
+/// compiled; where it is not, that is `Greenlet.__init__`.
+#[inline(always)]
+fn stands_for_thread(target: &Target) -> bool {
+    let layout = &target.layout;
+    let codes = target.contexts.greenlets.thread_codes;
+    let tag_mask = !u64::from(layout.tag_mask);
+    let Some(innermost) = thread_state(layout).ok().and_then(|tstate| first_frame(layout, tstate)) else {
+        return false;
+    };
+    let mut frame = innermost & tag_mask;
+    for _ in 0..2 {
+        let code = user::<u64>(frame.wrapping_add(u64::from(layout.frame_code))).unwrap_or(0) & tag_mask;
+        if code != 0 && (code == codes[0] || code == codes[1]) {
+            return true;
+        }
+        frame = user::<u64>(frame.wrapping_add(u64::from(layout.frame_previous))).unwrap_or(0) & tag_mask;
+        if frame == 0 {
+            return false;
+        }
+    }
+    false
+}
