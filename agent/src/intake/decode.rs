@@ -2,7 +2,7 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Io, Left, Library, LookedUp,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Greenlet, Io, Left, Library, LookedUp,
     Native, OffCpu, Sequence, StackId, StackPart, StackStatus, Statement, StatementStep, Step,
 };
 use super::exception;
@@ -88,6 +88,14 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
                 parent: made.parent,
                 grandparent: made.grandparent,
                 empty: made.header.flags & wire::context::EMPTY != 0,
+            })
+        }
+        kind::GREENLET => {
+            let (made, _) = split::<wire::Greenlet>(record)?;
+            Body::Greenlet(Greenlet {
+                greenlet: made.greenlet,
+                maker: made.maker,
+                is_thread: made.header.flags & wire::greenlet::THREAD != 0,
             })
         }
         kind::WRITE_QUEUED => {

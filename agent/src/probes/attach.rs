@@ -57,6 +57,8 @@ const OFF_CPU_TIMES: &str = "sched_switch_times";
 const OFF_CPU_STACKS: &str = "sched_switch";
 
 const QUEUED_PROGRAM: &str = "write_queued";
+/// New greenlets.
+const GREENLET_PROGRAM: &str = "greenlet_made";
 
 /// Programs at the two ends of a loop's waiting, and the calls that they wait by.
 const LOOP_PROGRAMS: [(&str, &str); 2] = [("loop_waits", "sys_enter"), ("loop_turns", "sys_exit")];
@@ -342,6 +344,18 @@ impl Probes {
             })
     }
 
+    /// New greenlets, told at this place (the library's `tp_init`), in every process that maps the file.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program or the attachment.
+    pub fn attach_greenlets(&mut self, site: &UprobeSite) -> Result<(), ProbeError> {
+        let program: &mut UProbe = self.program(GREENLET_PROGRAM)?;
+        if program.fd().is_err() {
+            program.load().map_err(refused(GREENLET_PROGRAM))?;
+        }
+        self.attach_uprobe(GREENLET_PROGRAM, site)
+    }
+
     /// Has the kernel verify every program without attaching any.
     ///
     /// # Errors
@@ -366,7 +380,7 @@ impl Probes {
             let program: &mut RawTracePoint = self.program(name)?;
             program.load().map_err(refused(name))?;
         }
-        for name in CONTEXT_PROGRAMS.into_iter().chain([QUEUED_PROGRAM]) {
+        for name in CONTEXT_PROGRAMS.into_iter().chain([QUEUED_PROGRAM, GREENLET_PROGRAM]) {
             let program: &mut UProbe = self.program(name)?;
             program.load().map_err(refused(name))?;
         }

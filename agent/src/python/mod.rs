@@ -38,7 +38,9 @@ mod version;
 pub use asyncio_debug::AsyncioOffsets;
 pub use code::{Code, read_code};
 pub use collector::{Collections, Collector, GENERATIONS, Generation, collections};
-pub use contexts::{Births, ContextCode, Switching, contexts, event_loops};
+pub use contexts::{
+    Births, ContextCode, GreenletCode, GreenletsUnknown, Switching, contexts, event_loops,
+};
 pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;
 pub use exception::{ExceptionClass, Printing, message};
@@ -60,5 +62,5 @@ pub use stack::{Chain, FrameAt, read_chain, read_stack};
 pub use strings::{MAX_FILE, MAX_NAME, MAX_TABLE, ObjectError, read_bytes_object, read_string};
 pub use tasks::{SuspendedTask, TasksOfThread};
 pub use threads::{ThreadState, by_tid, thread_states};
-pub use tls::{TlsAccess, returned_tls_word};
+pub use tls::{TlsAccess, TlsWord, returned_tls_word, tls_word_compared_with_one};
 pub use version::Version;
