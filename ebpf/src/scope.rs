@@ -3,10 +3,10 @@
 //! No CPython version is known here; offsets come with the target. Processes that serve one request a thread pay
 //! one test.
 
-use crate::{emit, greenlets};
 use crate::maps::{StackScratch, Walk};
 use crate::memory::{copy_user, opaque, user};
 use crate::stack::{field, first_frame, thread_state};
+use crate::{emit, greenlets};
 use pyapm_wire::count;
 use pyapm_wire::python::{ABSENT, FRAME_BYTES};
 use pyapm_wire::scope::{Contexts, Scope, flag};

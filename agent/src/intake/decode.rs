@@ -2,8 +2,8 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Greenlet, Io, Left, Library, LookedUp,
-    Native, OffCpu, Sequence, StackId, StackPart, StackStatus, Statement, StatementStep, Step,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Greenlet, Io, Left, Library,
+    LookedUp, Native, OffCpu, Sequence, StackId, StackPart, StackStatus, Statement, StatementStep, Step,
 };
 use super::exception;
 use bytemuck::Pod;

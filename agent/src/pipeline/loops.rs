@@ -4,7 +4,9 @@
 
 use crate::binaries::Image;
 use crate::probes::{Probes, Tables, UprobeSite, find_site, find_site_at};
-use crate::python::{Births, ContextCode, GreenletCode, GreenletsUnknown, Interpreter, Objects, ProcessMemory, contexts};
+use crate::python::{
+    Births, ContextCode, GreenletCode, GreenletsUnknown, Interpreter, Objects, ProcessMemory, contexts,
+};
 use pyapm_model::line::Frame;
 use pyapm_wire::scope::{Contexts, Greenlets};
 use std::collections::{HashMap, HashSet};
@@ -94,8 +96,11 @@ impl EventLoops {
         }
         let switching = objects.switching(main)?;
         let work = if switching.asyncio { objects.work(main) } else { None };
-        let greenlets =
-            if switching.greenlets { self.greenlets(probes, pid, objects.greenlets(pid, main)) } else { None };
+        let greenlets = if switching.greenlets {
+            self.greenlets(probes, pid, objects.greenlets(pid, main))
+        } else {
+            None
+        };
         let Some(contexts) =
             contexts(&interpreter.contexts, &interpreter.offsets, minor, switching, work, greenlets)
         else {

@@ -38,9 +38,7 @@ mod version;
 pub use asyncio_debug::AsyncioOffsets;
 pub use code::{Code, read_code};
 pub use collector::{Collections, Collector, GENERATIONS, Generation, collections};
-pub use contexts::{
-    Births, ContextCode, GreenletCode, GreenletsUnknown, Switching, contexts, event_loops,
-};
+pub use contexts::{Births, ContextCode, GreenletCode, GreenletsUnknown, Switching, contexts, event_loops};
 pub use dwarf::{DwarfComparison, DwarfDifference, DwarfError, compare_with_dwarf};
 pub use error::PythonError;
 pub use exception::{ExceptionClass, Printing, message};

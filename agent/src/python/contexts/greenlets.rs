@@ -61,8 +61,7 @@ impl Objects<'_> {
         let word = |address: u64| self.memory.read_u64(address).map_err(ObjectError::from);
         let dict = self.module_dict(interpreter, "greenlet._greenlet")?;
         let dict = dict.ok_or(GreenletsUnknown::NoTable)?;
-        let (Some(capsule), Some(named)) =
-            (self.dict_get(dict, "_C_API")?, self.dict_get(dict, "greenlet")?)
+        let (Some(capsule), Some(named)) = (self.dict_get(dict, "_C_API")?, self.dict_get(dict, "greenlet")?)
         else {
             return Err(GreenletsUnknown::NoTable);
         };
