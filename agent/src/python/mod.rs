@@ -60,5 +60,5 @@ pub use stack::{Chain, FrameAt, read_chain, read_stack};
 pub use strings::{MAX_FILE, MAX_NAME, MAX_TABLE, ObjectError, read_bytes_object, read_string};
 pub use tasks::{SuspendedTask, TasksOfThread};
 pub use threads::{ThreadState, by_tid, thread_states};
-pub use tls::{TlsAccess, TlsWord, returned_tls_word, tls_word_compared_with_one};
+pub use tls::{TlsAccess, TlsWord, lazily_made_tls_word, returned_tls_word};
 pub use version::Version;

@@ -71,8 +71,8 @@ pub fn returned_tls_word(code: &[u8], address: u64) -> Option<TlsAccess> {
     None
 }
 
-/// Instructions that are looked at for the comparison: the function says first whether Python ends.
-const MAX_BEFORE_COMPARED: usize = 48;
+/// Instructions that are looked at for the word: the function says first whether Python ends.
+const MAX_BEFORE_USED: usize = 48;
 
 /// A word of a block of thread-local variables that `__tls_get_addr` gives: `got` holds the module's number and the
 /// block's offset, `offset` is counted from there.
@@ -82,16 +82,16 @@ pub struct TlsWord {
     pub offset: i64,
 }
 
-/// The first thread-local word in `code`, which lies at `address`, that is loaded and compared with 1: a lazily made object of
-/// C++ that has 1 before it is made. Jumps forward are taken to be for what seldom happens, so what stands behind them is read
-/// on. `None` for a function of any other shape.
+/// The first thread-local word in `code`, which lies at `address`, that is loaded and compared with 1, or that a function is
+/// called on: a C++ object that leads to another, which is made when it is first needed, and has 1 before. Jumps forward are
+/// taken to be for what seldom happens, so what stands behind them is read on. `None` for a function of any other shape.
 #[must_use]
-pub fn tls_word_compared_with_one(code: &[u8], address: u64) -> Option<TlsWord> {
+pub fn lazily_made_tls_word(code: &[u8], address: u64) -> Option<TlsWord> {
     let mut argument = None;
     let mut block = None;
     let mut loaded: Option<(Register, TlsWord)> = None;
-    for instruction in
-        Decoder::with_ip(64, code, address, DecoderOptions::NONE).iter().take(MAX_BEFORE_COMPARED)
+    let mut called_on = None;
+    for instruction in Decoder::with_ip(64, code, address, DecoderOptions::NONE).iter().take(MAX_BEFORE_USED)
     {
         let memory = (instruction.segment_prefix() == Register::None
             && instruction.memory_base() == Register::RAX
@@ -106,6 +106,12 @@ pub fn tls_word_compared_with_one(code: &[u8], address: u64) -> Option<TlsWord> 
                     && instruction.memory_base() == Register::RIP =>
             {
                 argument = Some(instruction.ip_rel_memory_address());
+                called_on = None;
+                continue;
+            }
+            Code::Lea_r64_m if instruction.op0_register() == Register::RDI && memory.is_some() => {
+                argument = None;
+                called_on = memory;
                 continue;
             }
             Code::Mov_r64_rm64 if instruction.op1_kind() == OpKind::Memory && memory.is_some() => {
@@ -130,6 +136,9 @@ pub fn tls_word_compared_with_one(code: &[u8], address: u64) -> Option<TlsWord> 
         }
         match instruction.flow_control() {
             FlowControl::Call | FlowControl::IndirectCall => {
+                if called_on.is_some() {
+                    return called_on;
+                }
                 // What is called with the address of a pair of words is `__tls_get_addr`; whoever uses the result confirms it
                 // against memory.
                 block = argument.take();
@@ -145,7 +154,7 @@ pub fn tls_word_compared_with_one(code: &[u8], address: u64) -> Option<TlsWord> 
                     block = None;
                 }
                 if writes(Register::RDI) {
-                    argument = None;
+                    (argument, called_on) = (None, None);
                 }
                 if loaded.is_some_and(|(register, _)| writes(register)) {
                     loaded = None;
@@ -173,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_state_of_greenlets() {
-        let found = tls_word_compared_with_one(&GET_CURRENT, 0x1_25e0);
+        let found = lazily_made_tls_word(&GET_CURRENT, 0x1_25e0);
         assert_eq!(found, Some(TlsWord { got: 0x1_fde0, offset: 8 }));
     }
 
@@ -181,7 +190,17 @@ mod tests {
     fn compared_where_it_lies() {
         // lea 0x10(%rip),%rdi; call; cmpq $1,0x18(%rax)
         let code = [0x48, 0x8d, 0x3d, 0x10, 0, 0, 0, 0xe8, 0, 0, 0, 0, 0x48, 0x83, 0x78, 0x18, 0x01];
-        assert_eq!(tls_word_compared_with_one(&code, 0x1000), Some(TlsWord { got: 0x1017, offset: 0x18 }));
+        assert_eq!(lazily_made_tls_word(&code, 0x1000), Some(TlsWord { got: 0x1017, offset: 0x18 }));
+    }
+
+    /// Debian's python3-greenlet (2.0.2): `lea 8(%rax),%rdi; call`.
+    #[test]
+    fn a_function_is_called_on_it() {
+        let code = [
+            0x48, 0x8d, 0x3d, 0x2d, 0xe4, 0, 0, 0xe8, 0x10, 0xeb, 0xff, 0xff, 0x48, 0x8d, 0xb8, 0x08, 0, 0,
+            0, 0xe8, 0xb4, 0x7d, 0, 0,
+        ];
+        assert_eq!(lazily_made_tls_word(&code, 0x9a44), Some(TlsWord { got: 0x1_7e78, offset: 8 }));
     }
 
     #[test]
@@ -193,13 +212,13 @@ mod tests {
             &[0xe8, 0, 0, 0, 0, 0x48, 0x83, 0x78, 0x18, 0x01],
             &[0x48, 0x8d, 0x3d, 0x10, 0, 0, 0, 0xe8, 0, 0, 0, 0, 0xc3, 0x48, 0x83, 0x78, 0x18, 0x01],
         ] {
-            assert_eq!(tls_word_compared_with_one(code, 0x1000), None, "{code:x?}");
+            assert_eq!(lazily_made_tls_word(code, 0x1000), None, "{code:x?}");
         }
         for (at, byte) in GET_CURRENT.iter().enumerate() {
             for change in [0x01, 0x40, 0xff] {
                 let mut code = GET_CURRENT;
                 code[at] = byte ^ change;
-                let _no_panic = tls_word_compared_with_one(&code, u64::MAX - 16);
+                let _no_panic = lazily_made_tls_word(&code, u64::MAX - 16);
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::binaries::{Image, Mapping, mappings};
 use crate::python::objects::Objects;
 use crate::python::route::Libc;
 use crate::python::strings::ObjectError;
-use crate::python::tls::tls_word_compared_with_one;
+use crate::python::tls::lazily_made_tls_word;
 use pyapm_wire::scope::Greenlets;
 use std::path::PathBuf;
 
@@ -75,7 +75,7 @@ impl Objects<'_> {
         let mapped = mappings(pid).map_err(|_gone| GreenletsUnknown::NoFile)?;
         let (image, bias) = file_of(&mapped, pid, get_current).ok_or(GreenletsUnknown::NoFile)?;
         let code = image.bytes(get_current.wrapping_sub(bias), CODE);
-        let found = tls_word_compared_with_one(&code, get_current).ok_or(GreenletsUnknown::Otherwise)?;
+        let found = lazily_made_tls_word(&code, get_current).ok_or(GreenletsUnknown::Otherwise)?;
         let module = word(found.got)?;
         let within = word(found.got.wrapping_add(8))?;
         let entry = match Libc::of(&mapped) {
