@@ -228,7 +228,7 @@ const PLACED: [&str; 5] = ["own", "joined", "pooled", "nested", "left"];
 /// By threads, which gevent makes greenlets of or (`native`) does not: nothing tells whose work they do.
 const NOT_PLACED: [&str; 3] = ["thread", "shared", "native"];
 
-fn greenlets(runner: &Runner, config: Value) {
+fn greenlets(runner: &Runner, config: &Value) {
     const EACH: u64 = 40;
     let server = Loops::start(runner, config.clone()).unwrap();
     let attach = Pyapm::attach(server.pid(), &[]).unwrap();
@@ -258,13 +258,19 @@ fn greenlets(runner: &Runner, config: Value) {
 #[test]
 fn gevent() {
     for minor in [9, 11, 13] {
-        greenlets(&Runner::greenlets(minor).unwrap(), json!({"server": "gevent"}));
+        greenlets(&Runner::greenlets(minor).unwrap(), &json!({"server": "gevent"}));
     }
+}
+
+/// Some libraries import gevent wherever it is installed: that makes no greenlets.
+#[test]
+fn uvicorn_with_gevent_imported() {
+    holds(&environment("loops-3.13", json!({"server": "uvicorn", "imports": "gevent"}), true));
 }
 
 /// gunicorn's workers come to gevent after they were forked.
 #[test]
 fn gevent_below_gunicorn() {
     let runner = Runner::environment("loops-3.13").unwrap();
-    greenlets(&runner, json!({"server": "gunicorn", "worker": "gevent"}));
+    greenlets(&runner, &json!({"server": "gunicorn", "worker": "gevent"}));
 }

@@ -350,6 +350,8 @@ def gevent_server():
 
 def main():
     server = CONFIG["server"]
+    if CONFIG.get("imports"):
+        __import__(CONFIG["imports"])
     if server == "gevent":
         gevent_server()
         return
