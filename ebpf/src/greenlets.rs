@@ -24,6 +24,8 @@ const VECTOR: u64 = 8;
 /// What the vector has for a block that does not exist yet, beside 0: glibc `sysdeps/generic/dl-dtv.h`,
 /// `TLS_DTV_UNALLOCATED`.
 const UNALLOCATED: u64 = u64::MAX;
+/// Frames that are looked at for who makes a greenlet.
+const MAKING_FRAMES: usize = 6;
 
 /// The address of the running greenlet, or one of the two above. A function that is global to the verifier: its frame is
 /// its own, and it is walked through once.
@@ -79,18 +81,21 @@ fn made(probe: &ProbeContext) -> Option<()> {
     Some(())
 }
 
-/// Whether one of the two innermost frames is of a function that starts threads. The innermost one is, where gevent is
-/// compiled; where it is not, that is `Greenlet.__init__`.
+/// Whether one of the innermost frames is of a function that starts threads. The innermost one is, where gevent is compiled;
+/// where it is not, there are `Greenlet.__init__`, `Greenlet.spawn`, and what the interpreter puts between them, before it.
 #[inline(always)]
 fn stands_for_thread(target: &Target) -> bool {
     let layout = &target.layout;
     let codes = target.contexts.greenlets.thread_codes;
+    if codes[0] == 0 {
+        return false;
+    }
     let tag_mask = !u64::from(layout.tag_mask);
     let Some(innermost) = thread_state(layout).ok().and_then(|tstate| first_frame(layout, tstate)) else {
         return false;
     };
     let mut frame = innermost & tag_mask;
-    for _ in 0..2 {
+    for _ in 0..MAKING_FRAMES {
         let code = user::<u64>(frame.wrapping_add(u64::from(layout.frame_code))).unwrap_or(0) & tag_mask;
         if code != 0 && (code == codes[0] || code == codes[1]) {
             return true;
