@@ -11,49 +11,69 @@ use crate::stack::{first_frame, fs_base, thread_state};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
-use pyapm_wire::event::{Greenlet, greenlet, kind};
+use pyapm_wire::count;
+use pyapm_wire::event::kind;
+use pyapm_wire::greenlet::{Greenlet, flag};
 use pyapm_wire::python::ABSENT;
 use pyapm_wire::target::Target;
 
-/// What [`running_greenlet`] gives when it cannot be told.
-pub(crate) const UNKNOWN: u64 = 0;
-/// What it gives when no greenlet was ever used on this thread, or its first one runs, which is the thread itself.
-pub(crate) const THREADS_OWN: u64 = 1;
+/// What [`running_greenlet`] gives when none runs that is not the thread itself, or none is looked for.
+pub(crate) const NONE: u64 = 0;
+/// What it gives when it cannot be told. Greenlets are aligned: an odd address is none's.
+const UNKNOWN: u64 = 1;
 /// In the thread control block of glibc and musl on x86-64: the dynamic thread vector.
 const VECTOR: u64 = 8;
 /// What the vector has for a block that does not exist yet, beside 0: glibc `sysdeps/generic/dl-dtv.h`,
 /// `TLS_DTV_UNALLOCATED`.
 const UNALLOCATED: u64 = u64::MAX;
+/// What the library has for what it keeps of a thread before a greenlet was used there: this, or 0 at the thread's end.
+const NOT_MADE: u64 = 1;
 /// Frames that are looked at for who makes a greenlet.
 const MAKING_FRAMES: usize = 6;
 
 /// The address of the running greenlet, or one of the two above. A function that is global to the verifier: its frame is
-/// its own, and it is walked through once.
+/// its own, it is walked through once, and what it gives is forgotten to come from one way or another.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn running_greenlet(entry: u64, state: u64, class: u64) -> u64 {
-    let Some(vector) = fs_base().and_then(|base| user::<u64>(base + VECTOR)) else { return UNKNOWN };
-    let Some(block) = user::<u64>(vector.wrapping_add(entry)) else { return UNKNOWN };
-    if block == 0 || block == UNALLOCATED {
-        return THREADS_OWN;
+    if entry == u64::from(ABSENT) {
+        return NONE;
     }
-    let Some(kept) = user::<u64>(block.wrapping_add(state)) else { return UNKNOWN };
-    if kept <= 1 {
-        return THREADS_OWN;
-    }
-    let Some([first, running]) = user::<[u64; 2]>(kept) else { return UNKNOWN };
-    // A vector that is shorter than the entry leads anywhere.
-    if user::<u64>(first.wrapping_add(OB_TYPE)) != Some(class) {
+    let Some(found) = found(entry, state, class) else {
+        emit::add(count::SCOPE_UNREADABLE, 1);
         return UNKNOWN;
-    }
-    if running == first { THREADS_OWN } else { running }
+    };
+    found
 }
 
-/// As [`running_greenlet`]; only for targets in which it can be found.
+/// `None` when it cannot be told.
 #[inline(always)]
-pub(crate) fn running(target: &Target) -> u64 {
+fn found(entry: u64, state: u64, class: u64) -> Option<u64> {
+    let vector = user::<u64>(fs_base()? + VECTOR)?;
+    let block = user::<u64>(vector.wrapping_add(entry))?;
+    if block == 0 || block == UNALLOCATED {
+        return Some(NONE);
+    }
+    let kept = user::<u64>(block.wrapping_add(state))?;
+    if kept <= NOT_MADE {
+        return Some(NONE);
+    }
+    let [first, running] = user::<[u64; 2]>(kept)?;
+    // A vector that is shorter than the entry leads anywhere.
+    if user::<u64>(first.wrapping_add(OB_TYPE))? != class {
+        return None;
+    }
+    Some(if running == first { NONE } else { running })
+}
+
+/// The greenlet that runs on this thread, where it is not the thread itself: its address, or 0 when it cannot be told.
+#[inline(always)]
+pub(crate) fn running(target: &Target) -> Option<u64> {
     let greenlets = &target.contexts.greenlets;
-    running_greenlet(u64::from(greenlets.vector), u64::from(greenlets.state), greenlets.class)
+    match running_greenlet(u64::from(greenlets.vector), u64::from(greenlets.state), greenlets.class) {
+        NONE => None,
+        running => Some(running & !UNKNOWN),
+    }
 }
 
 #[uprobe]
@@ -74,10 +94,9 @@ fn made(probe: &ProbeContext) -> Option<()> {
     let maker = running(target);
     let mut header = header(kind::GREENLET, size_of::<Greenlet>());
     if stands_for_thread(target) {
-        header.flags = greenlet::THREAD;
+        header.flags = flag::THREAD;
     }
-    let maker = if maker == THREADS_OWN { UNKNOWN } else { maker };
-    emit::send(&Greenlet { header, greenlet: made, maker });
+    emit::send(&Greenlet { header, greenlet: made, maker: maker.unwrap_or(0) });
     Some(())
 }
 

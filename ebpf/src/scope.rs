@@ -34,6 +34,11 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Scope {
         scope.flags = contexts.always & flag::HANDS_ON;
         return scope;
     }
+    if let Some(running) = greenlets::running(target) {
+        scope.task = running;
+        scope.flags = flag::READ | flag::GREENLETS | contexts.always;
+        return scope;
+    }
     let Ok(tstate) = thread_state(&target.layout) else { return scope };
     let Some(context) = user::<u64>(tstate + u64::from(contexts.tstate_context)) else {
         emit::add(count::SCOPE_UNREADABLE, 1);
@@ -41,19 +46,6 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Scope {
     };
     scope.flags = flag::READ | contexts.always;
     scope.context = context;
-    if contexts.greenlets.vector != ABSENT {
-        match greenlets::running(target) {
-            // A thread like any other, whatever the process has imported.
-            greenlets::THREADS_OWN => scope.flags &= !flag::GREENLETS,
-            running => {
-                if running == greenlets::UNKNOWN {
-                    emit::add(count::SCOPE_UNREADABLE, 1);
-                }
-                scope.task = running;
-                return scope;
-            }
-        }
-    }
     if context != 0 && is_entered(contexts, context) {
         scope.flags |= flag::ENTERED;
     }

@@ -44,6 +44,7 @@ pub mod kind {
     pub const CONNECTED: u16 = 53;
     /// See [`super::LookedUp`].
     pub const LOOKED_UP: u16 = 54;
+    /// See [`crate::greenlet::Greenlet`].
     pub const GREENLET: u16 = 56;
 }
 
@@ -297,24 +298,6 @@ pub struct Context {
     pub grandparent: u64,
 }
 
-/// Flags of a `GREENLET` record.
-pub mod greenlet {
-    /// It stands for a thread (`threading.Thread` where gevent has replaced threads): what it works on is not its maker's
-    /// to tell.
-    pub const THREAD: u16 = 1;
-}
-
-/// `GREENLET`: this thread makes a greenlet. Whatever was known of its address before was of another one.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub struct Greenlet {
-    pub header: Header,
-    /// Address of the new one.
-    pub greenlet: u64,
-    /// The greenlet that runs, as [`crate::scope::Scope::task`] has it; 0 when it is the thread's first one, or not known.
-    pub maker: u64,
-}
-
 /// Flags of a `NATIVE` record.
 pub mod native {
     /// The stack goes on beyond the bytes that were copied.
@@ -496,7 +479,6 @@ const _: () = assert!(size_of::<SqliteLayout>() == 16);
 const _: () = assert!(size_of::<Sample>() == 64);
 const _: () = assert!(size_of::<Stack>() == 64);
 const _: () = assert!(size_of::<Context>() == 48);
-const _: () = assert!(size_of::<Greenlet>() == 40);
 const _: () = assert!(size_of::<Native>() == 56);
 const _: () = assert!(size_of::<OffCpu>() == 112);
 const _: () = assert!(size_of::<Sleeper>() == 128);

@@ -37,8 +37,9 @@ pub mod flag {
     pub const BIRTHS: u32 = 64;
     /// What a coroutine writes may be put off until none runs (uvloop before 0.23).
     pub const DEFERS: u32 = 128;
-    /// A greenlet runs on the thread, or may run; [`super::Scope::task`] tells it from others, where it can. Not set where
-    /// the thread's first greenlet is known to run: then it is a thread like any other.
+    /// A greenlet runs on the thread, or may run; [`super::Scope::task`] tells it from others, where it can, and no more than
+    /// that is known of the scope. Not set where the thread's first greenlet is known to run: then it is a thread like any
+    /// other.
     pub const GREENLETS: u32 = 256;
     /// One thread of this process may read the requests that others answer (waitress). Set without [`READ`] as well:
     /// nothing needs to be read for it.

@@ -215,7 +215,8 @@ pub fn contexts(
         always: [
             (code.copies.is_some(), flag::BIRTHS),
             (switching.defers, flag::DEFERS),
-            (switching.greenlets, flag::GREENLETS),
+            // Where the running one is found, it says so itself.
+            (switching.greenlets && greenlets.is_none(), flag::GREENLETS),
             (switching.hands_on, flag::HANDS_ON),
         ]
         .into_iter()
