@@ -342,6 +342,12 @@ def gevent_server():
     monkey.patch_all()
     from gevent.pywsgi import WSGIServer
 
+    if CONFIG.get("hidden"):
+        import greenlet._greenlet
+
+        # Those that need the library's table of functions have it by now.
+        del greenlet._greenlet._C_API
+
     server = WSGIServer(("127.0.0.1", CONFIG["port"]), handle, log=None, backlog=1024)
     server.start()
     print("ready", flush=True)
