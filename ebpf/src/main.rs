@@ -55,6 +55,8 @@ mod sqlite;
 #[cfg(target_arch = "bpf")]
 mod stack;
 #[cfg(target_arch = "bpf")]
+mod task;
+#[cfg(target_arch = "bpf")]
 mod tls;
 
 /// `bpf_probe_read_user` and its kin may be called by GPL-compatible programs only (kernel

@@ -14,6 +14,7 @@ use pyapm_wire::exception::PLACES;
 use pyapm_wire::python::{CODE_BYTES, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES};
 use pyapm_wire::settings::{IO_COPIES, Settings};
 use pyapm_wire::target::{MAX_SLEEPERS, MAX_TARGETS, Target};
+use pyapm_wire::task::{MAX_PROCESSES, TaskBegun, TaskSites};
 
 /// Processes that are watched. Written by userspace at attach, by the fork, exec and exit programs after.
 #[map]
@@ -144,6 +145,14 @@ pub(crate) static QUIET: Array<u64> = Array::with_max_entries(PLACES, MMAPABLE);
 /// Threads that turn an event loop, by process and thread id. LRU: threads end, and nobody says so.
 #[map]
 pub(crate) static LOOPS: LruHashMap<u64, LoopTurns> = LruHashMap::with_max_entries(4096, 0);
+
+/// What is read of tasks that breakpoints tell of. Only userspace writes.
+#[map]
+pub(crate) static TASK_SITES: HashMap<u32, TaskSites> = HashMap::with_max_entries(MAX_PROCESSES, 0);
+
+/// Working space of the program behind those breakpoints, which interrupts a thread's own code and is not preempted.
+#[map]
+pub(crate) static TASK_SCRATCH: PerCpuArray<TaskScratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// Kernel offsets and choices of this run, set by userspace before load.
 #[unsafe(no_mangle)]
@@ -308,6 +317,13 @@ pub(crate) struct SqliteCall {
     pub text: u64,
     pub length: i64,
     pub probe: u64,
+}
+
+#[repr(C)]
+pub(crate) struct TaskScratch {
+    /// Values of the headers that matter, by their places in `task.rs`; 0 for those that are not there.
+    pub found: [u64; 8],
+    pub record: TaskBegun,
 }
 
 #[repr(C)]

@@ -23,6 +23,8 @@ pub enum Agent {
     None,
     OpenTelemetry,
     Elastic,
+    Datadog,
+    NewRelic,
 }
 
 /// The running application.
@@ -108,9 +110,12 @@ impl Served {
         let mut command = match agent {
             Agent::None | Agent::Elastic => Command::new(python.program("gunicorn")),
             Agent::OpenTelemetry => Command::new(python.program("opentelemetry-instrument")),
+            Agent::Datadog => Command::new(python.program("ddtrace-run")),
+            Agent::NewRelic => Command::new(python.program("newrelic-admin")),
         };
         match agent {
-            Agent::OpenTelemetry => command.arg(python.program("gunicorn")),
+            Agent::OpenTelemetry | Agent::Datadog => command.arg(python.program("gunicorn")),
+            Agent::NewRelic => command.arg("run-program").arg(python.program("gunicorn")),
             Agent::None | Agent::Elastic => &mut command,
         };
         command
@@ -123,7 +128,13 @@ impl Served {
             ])
             // None of them shall talk to anybody.
             .envs([("OTEL_TRACES_EXPORTER", "none"), ("OTEL_METRICS_EXPORTER", "none")])
-            .env("OTEL_LOGS_EXPORTER", "none");
+            .env("OTEL_LOGS_EXPORTER", "none")
+            .envs([("DD_INSTRUMENTATION_TELEMETRY_ENABLED", "false"), ("DD_CRASHTRACKING_ENABLED", "false")])
+            .envs([
+                ("DD_REMOTE_CONFIGURATION_ENABLED", "false"),
+                ("DD_TRACE_AGENT_URL", "http://127.0.0.1:1"),
+            ])
+            .envs([("NEW_RELIC_DEVELOPER_MODE", "true"), ("NEW_RELIC_APP_NAME", "inside")]);
         if agent == Agent::Elastic {
             command.env("ELASTIC", "1");
         }

@@ -22,17 +22,18 @@ pub struct Queues {
 }
 
 impl Queues {
-    /// Starts both and waits until they serve. `broker` is an address; Redis itself where there is none.
+    /// Starts both and waits until they serve. `broker` is an address; Redis itself where there is none. Tasks go by `queue`.
     ///
     /// # Errors
     /// When one does not start.
-    pub fn start(broker: Option<&str>, arguments: &[&str]) -> Result<Self> {
+    pub fn start(broker: Option<&str>, queue: &str, arguments: &[&str]) -> Result<Self> {
         let python = Python::with_queues()?;
         let redis = Server::redis()?;
         let folder =
             tempfile::Builder::new().prefix("pyapm-queues-").tempdir().context("no temporary folder")?;
         let on_redis = |database: u32| format!("redis://127.0.0.1:{}/{database}", redis.port);
         let broker = broker.map_or_else(|| on_redis(0), str::to_owned);
+        let name = name_of(folder.path());
         let start = |program: &str, arguments: &[&str], log: &str| {
             let mut command = Command::new(python.program(program));
             command
@@ -41,10 +42,11 @@ impl Queues {
                 .env("PYTHONDONTWRITEBYTECODE", "1")
                 .env("BROKER", &broker)
                 .env("BACKEND", on_redis(1))
+                .env("QUEUE", queue)
+                .env("OTEL_SERVICE_NAME", format!("{name}-{log}"))
                 .env("REDIS_PORT", redis.port.to_string());
             Guard::start(&mut command, &folder.path().join(log), None)
         };
-        let name = name_of(folder.path());
         let node = format!("{name}@%h");
         let mut words = vec!["-A", "queue_tasks", "worker", "--loglevel=INFO", "-n", &node];
         words.extend(arguments);
@@ -78,7 +80,7 @@ impl Queues {
         self.web.pid()
     }
 
-    /// In the command lines of both, and of nobody else.
+    /// In the command lines of both, and of nobody else. Their names as applications are this one with `-worker` and `-web`.
     #[must_use]
     pub fn name(&self) -> String {
         name_of(self.folder.path())

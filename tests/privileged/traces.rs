@@ -136,6 +136,8 @@ fn agents_that_run_inside_are_named() {
         (Agent::None, None),
         (Agent::OpenTelemetry, Some("OpenTelemetry")),
         (Agent::Elastic, Some("Elastic APM")),
+        (Agent::Datadog, Some("Datadog")),
+        (Agent::NewRelic, Some("New Relic")),
     ] {
         let served = Served::with_agent(agent).unwrap();
         let attach = Pyapm::attach(served.pid(), &[]).unwrap();

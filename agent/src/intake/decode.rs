@@ -6,6 +6,7 @@ use super::event::{
     LookedUp, Native, OffCpu, Sequence, StackId, StackPart, StackStatus, Statement, StatementStep, Step,
 };
 use super::exception;
+use super::task::{TaskBegun, TaskDone};
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
 use pyapm_wire::exception::Passed;
@@ -118,6 +119,8 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         }
         kind::LOOKED_UP => Body::LookedUp(looked_up(&split(record)?.0)),
         kind::HANDED_BACK => Body::HandedBack,
+        kind::TASK_BEGUN => Body::TaskBegun(Box::new(TaskBegun::of(&split(record)?.0))),
+        kind::TASK_DONE => Body::TaskDone(Box::new(TaskDone::of(&split(record)?.0))),
         kind::STACK => stack(record)?,
         kind::NATIVE => {
             let (native, rest) = split::<wire::Native>(record)?;

@@ -1,6 +1,7 @@
 //! Records of the ring as typed events that borrow the ring's bytes. Times are `CLOCK_MONOTONIC`
 //! nanoseconds; pids and tids are those of the initial pid namespace.
 
+use super::task::{TaskBegun, TaskDone};
 use pyapm_wire::event::FAMILY_PIPE;
 use pyapm_wire::scope::Scope;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -96,6 +97,10 @@ pub enum Body<'a> {
         peer: Endpoint,
     },
     LookedUp(LookedUp),
+    /// The thread begins with a task.
+    TaskBegun(Box<TaskBegun>),
+    /// The thread has done with one.
+    TaskDone(Box<TaskDone>),
     /// A pool's thread has woken the one that reads requests: it has done, or could not write all of an answer.
     HandedBack,
     /// The reader hands on whole stacks, whatever parts they come in.

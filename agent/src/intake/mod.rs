@@ -10,6 +10,7 @@ mod event;
 mod exception;
 mod parts;
 mod ring;
+mod task;
 
 pub use decode::{DecodeError, decode, left};
 pub use event::{
@@ -18,3 +19,4 @@ pub use event::{
     Statement, StatementStep, Step, Value,
 };
 pub use ring::{Delivered, Reader};
+pub use task::{TaskBegun, TaskDone};

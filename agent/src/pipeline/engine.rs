@@ -23,6 +23,7 @@ use super::clock;
 use super::drivers::Drivers;
 use super::exceptions::ExceptionProbes;
 use super::loops::EventLoops;
+use super::tasks::TaskWorkers;
 use crate::intake::{Body, Event, Reader, StackId};
 use crate::probes::{Logs, Probes, Tables};
 use crate::python::{Inspector, Interpreter, ProcessMemory};
@@ -79,6 +80,7 @@ pub(super) struct Engine {
     logs: Option<Logs>,
     drivers: Drivers,
     loops: EventLoops,
+    task_workers: TaskWorkers,
     exceptions: ExceptionProbes,
     joining: Joining,
     /// When event loops were looked at last.
@@ -134,6 +136,7 @@ impl Engine {
             skipped: Vec::new(),
             drivers: Drivers::default(),
             loops: EventLoops::default(),
+            task_workers: TaskWorkers::default(),
             exceptions: ExceptionProbes::default(),
             joining: Joining::default(),
             looked_ns: 0,
@@ -167,6 +170,7 @@ impl Engine {
             symbols: &mut self.symbols,
             interpreters: &mut self.interpreters,
             loops: &mut self.loops,
+            task_workers: &mut self.task_workers,
             clock: self.clock,
             tables: &mut self.tables,
             joining: &mut self.joining,
@@ -219,6 +223,7 @@ impl Engine {
         let members: Vec<u32> =
             self.instances.keys().flat_map(|application| self.registry.members(*application)).collect();
         self.drivers.keep_only(&members);
+        self.task_workers.keep_only(probes, &mut self.tables, &members);
         self.turns = self.turns.wrapping_add(1);
         let mut looks = MOST_LOOKS;
         let in_turn = members.get(self.turns % members.len().max(1)).copied();
@@ -235,6 +240,7 @@ impl Engine {
             {
                 self.exceptions.follow(probes, interpreter);
                 self.loops.follow(probes, &mut self.tables, pid, interpreter);
+                self.task_workers.follow(probes, &mut self.tables, pid, interpreter);
             }
         }
     }
@@ -322,6 +328,7 @@ struct Rooms<'a> {
     symbols: &'a mut Symbols,
     interpreters: &'a mut HashMap<u32, Arc<Interpreter>>,
     loops: &'a mut EventLoops,
+    task_workers: &'a mut TaskWorkers,
     clock: Clock,
     tables: &'a mut Tables,
     joining: &'a mut Joining,

@@ -28,6 +28,7 @@ mod snapshot;
 mod sqlite;
 mod start;
 mod stop;
+mod tasks;
 mod tls;
 mod top;
 

@@ -345,6 +345,7 @@ impl Probes {
         self.load_mysql()?;
         self.load_tls()?;
         self.load_sqlite()?;
+        self.load_tasks()?;
         self.load_exceptions()
     }
 

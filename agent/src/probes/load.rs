@@ -229,6 +229,7 @@ impl Probes {
         let loops = self.ebpf.take_map("LOOPS").ok_or(ProbeError::Missing { what: "LOOPS" })?;
         let sqlite =
             self.ebpf.take_map("SQLITE_LAYOUTS").ok_or(ProbeError::Missing { what: "SQLITE_LAYOUTS" })?;
+        let tasks = self.ebpf.take_map("TASK_SITES").ok_or(ProbeError::Missing { what: "TASK_SITES" })?;
         let hint_words = HINT_SLOTS as usize * size_of::<Hint>() / size_of::<u64>();
         let hints = self.mapped("HINTS", hint_words, true)?;
         let quiet = self.mapped("QUIET", PLACES as usize, true)?;
@@ -241,6 +242,7 @@ impl Probes {
             sleepers: HashMap::try_from(sleepers).map_err(failed("SLEEPERS"))?,
             loops: HashMap::try_from(loops).map_err(failed("LOOPS"))?,
             sqlite: HashMap::try_from(sqlite).map_err(failed("SQLITE_LAYOUTS"))?,
+            tasks: HashMap::try_from(tasks).map_err(failed("TASK_SITES"))?,
             hints,
             quiet,
             counts,

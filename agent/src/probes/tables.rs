@@ -9,6 +9,7 @@ use pyapm_wire::event::{LoopTurns, NOT_KNOWN, Sleeper, SqliteLayout};
 use pyapm_wire::exception::place_slot;
 use pyapm_wire::scope::Contexts;
 use pyapm_wire::target::Target;
+use pyapm_wire::task::TaskSites;
 use std::sync::atomic::Ordering;
 
 /// Gives a wire struct to aya as plain data.
@@ -28,6 +29,7 @@ pub struct Tables {
     pub(super) sleepers: HashMap<MapData, u32, Plain<Sleeper>>,
     pub(super) loops: HashMap<MapData, u64, Plain<LoopTurns>>,
     pub(super) sqlite: HashMap<MapData, u64, Plain<SqliteLayout>>,
+    pub(super) tasks: HashMap<MapData, u32, Plain<TaskSites>>,
     pub(super) hints: Mapped,
     /// Of places of exceptions.
     pub(super) quiet: Mapped,
@@ -150,6 +152,20 @@ impl Tables {
         self.sqlite
             .insert(probe, Plain(layout), 0)
             .map_err(|source| ProbeError::Map { map: "SQLITE_LAYOUTS", source })
+    }
+
+    /// Says where the variables of a process's tasks lie.
+    ///
+    /// # Errors
+    /// When the map is full.
+    pub fn set_tasks(&mut self, pid: u32, sites: TaskSites) -> Result<(), ProbeError> {
+        let set = self.tasks.insert(pid, Plain(sites), 0);
+        set.map_err(|source| ProbeError::Map { map: "TASK_SITES", source })
+    }
+
+    /// Nothing happens if nothing was said.
+    pub fn forget_tasks(&mut self, pid: u32) {
+        let _absent_is_fine = self.tasks.remove(&pid);
     }
 
     /// Threads of targets that the switch program has seen, by thread id. Exact once it is detached; while it runs,

@@ -169,6 +169,8 @@ impl Transactions {
             Body::HandedBack => self.handed_back(&caller(None)),
             Body::Context(made) => self.context_made(&caller(stack), made),
             Body::Greenlet(made) => self.greenlet_made(&caller(None), made),
+            Body::TaskBegun(begun) => self.task_begun(&caller(None), begun, out),
+            Body::TaskDone(done) => self.task_told(&caller(None), done, out),
             Body::Fork { .. }
             | Body::Stack { .. }
             | Body::StackPart(_)

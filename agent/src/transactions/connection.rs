@@ -50,6 +50,8 @@ pub struct Tasks {
     deliveries: Deliveries,
     /// One at a time.
     pub server: Server<Work>,
+    /// The frame that runs it, of one that came by no pipe.
+    pub frame: Option<u64>,
 }
 
 impl Speaks {
@@ -81,10 +83,15 @@ impl Speaks {
 }
 
 impl Tasks {
+    /// The one task that this frame runs.
+    pub fn of_frame(frame: u64) -> Self {
+        Self { frame: Some(frame), ..Self::default() }
+    }
+
     /// Bytes of the pipe; a task begins when its message is whole.
     fn inbound(&mut self, time_ns: u64, io: &Io<'_>, lost: u64, sink: &mut Sink<'_, Work>) {
         let lost = (lost > 0).then_some((Part::Lost(lost), false));
-        let Self { deliveries, server } = self;
+        let Self { deliveries, server, .. } = self;
         for (part, first) in lost.into_iter().chain(parts(io, true)) {
             deliveries.follow(time_ns, part, first, |delivery, started_ns, bytes| {
                 // The word of the end of the one before was lost.

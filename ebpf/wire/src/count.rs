@@ -59,6 +59,9 @@ pub const SQLITE_UNKNOWN: u32 = 31;
 /// Calls and statements of SQLite that could not be followed because a map was full.
 pub const SQLITE_FULL: u32 = 32;
 
+/// Tasks (Celery, without processes) that began, and whose id or name could not be read: not told.
+pub const TASKS_UNREADABLE: u32 = 46;
+
 /// Rows of `COUNTS`; a machine with more CPUs shares them.
 pub const CPUS: u32 = 1024;
 
@@ -90,6 +93,7 @@ pub const NAMES: [&str; SLOTS as usize] = {
     names[SQLITE_UNKNOWN as usize] = "sqlite_unknown";
     names[SQLITE_FULL as usize] = "sqlite_full";
     names[SLEEPERS_FULL as usize] = "sleepers_full";
+    names[TASKS_UNREADABLE as usize] = "tasks_unreadable";
     names[EXCEPTION_UNVERIFIED as usize] = "exception_unverified";
     names
 };

@@ -12,3 +12,4 @@ pub mod python;
 pub mod scope;
 pub mod settings;
 pub mod target;
+pub mod task;

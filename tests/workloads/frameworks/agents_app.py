@@ -1,6 +1,6 @@
 """Flask, with Elastic's agent inside where the environment asks for it; other agents come by their own launchers.
 
-usage: [ELASTIC=1] [opentelemetry-instrument] gunicorn agents_app:application
+usage: [ELASTIC=1] [opentelemetry-instrument | ddtrace-run | newrelic-admin run-program] gunicorn agents_app:application
 """
 import os
 

@@ -1,14 +1,18 @@
 """Tasks of Celery. Each sets one key of its own, whose name says which task it was. BROKER and BACKEND are addresses,
-REDIS_PORT is where the keys go."""
+QUEUE is what tasks go by, REDIS_PORT is where the keys go."""
 
 import os
+import threading
 
 import redis
 from celery import Celery
 
 app = Celery("queue_tasks", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
+app.conf.task_default_queue = os.environ["QUEUE"]
 app.conf.broker_connection_retry_on_startup = True
 cache = redis.Redis(port=int(os.environ["REDIS_PORT"]), db=3)
+
+both = threading.Barrier(2)
 
 
 @app.task
@@ -35,3 +39,23 @@ def retry(self, number):
 def chain(number):
     cache.set(f"chained:{number}", number)
     add.delay(number)
+
+
+@app.task
+def pair(number):
+    """Two of them are done at once, by threads of one process: each waits for the other."""
+    both.wait(60)
+    cache.set(f"paired:{number}", number)
+
+
+@app.task
+def leave(number):
+    cache.set(f"left:{number}", number)
+    raise SystemExit(number)
+
+
+@app.task
+def inline(number):
+    """Runs another task by itself: that one is a part of this."""
+    cache.set(f"inlined:{number}", number)
+    add.apply((number,))

@@ -133,6 +133,7 @@ impl Engine {
             if let Some(interpreter) = self.interpreters.get(&pid) {
                 self.exceptions.follow(probes, interpreter);
                 self.loops.follow(probes, &mut self.tables, pid, interpreter);
+                self.task_workers.follow(probes, &mut self.tables, pid, interpreter);
             }
         }
     }

@@ -45,6 +45,7 @@ impl Rooms<'_> {
         self.symbols.forget(pid);
         self.interpreters.remove(&pid);
         self.loops.forget(pid);
+        self.task_workers.forget(self.tables, pid);
     }
 
     /// Workers that came or went, in order with the transactions that ended before.

@@ -459,6 +459,8 @@ impl Taker<'_> {
             | Body::ExceptionPassed { .. }
             | Body::Queued { .. }
             | Body::HandedBack
+            | Body::TaskBegun(_)
+            | Body::TaskDone(_)
             | Body::Connected { .. }
             | Body::LookedUp(_)
             | Body::Started

@@ -63,6 +63,19 @@ impl Objects<'_> {
         Ok(object)
     }
 
+    /// In a frame that runs this code object: where its variable of this name lies. `None` when it has none, or keeps it in
+    /// a cell.
+    ///
+    /// # Errors
+    /// When its names cannot be read.
+    pub fn variable(&self, code: u64, name: &str) -> Result<Option<u32>, ObjectError> {
+        let slots = self.slots(code)?;
+        let place = slots.iter().position(|slot| slot.name == name && !slot.in_a_cell);
+        Ok(place
+            .and_then(|place| u32::try_from(place).ok())
+            .map(|place| self.layout.frame_locals + 8 * place))
+    }
+
     fn slots(&self, code: u64) -> Result<Vec<Slot>, ObjectError> {
         let field = |offset: u32| code.wrapping_add(u64::from(offset));
         let count = self.memory.read_u32(field(self.layout.code_locals_count))?;

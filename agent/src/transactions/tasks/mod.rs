@@ -5,6 +5,7 @@
 //! - [`messages`]: what the messages of the pool say.
 //! - [`pool`]: the two pipes of one worker process, as streams.
 //! - [`done`]: the end of a task.
+//! - [`told`]: tasks that come by no pipe, whose threads tell where they begin and end.
 //! - [`sent`]: messages that were sent, by their ids, so that who does the work finds who asked for it.
 
 mod done;
@@ -12,6 +13,7 @@ mod messages;
 mod pickle;
 mod pool;
 mod sent;
+mod told;
 
 #[cfg(test)]
 mod tests;

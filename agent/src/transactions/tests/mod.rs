@@ -8,6 +8,7 @@ mod joining;
 mod losses;
 mod places;
 mod spans;
+mod tasks;
 mod tls;
 mod uwsgi;
 
