@@ -73,6 +73,8 @@ pub fn named(name: &str) -> Option<Box<dyn Protocol>> {
         "postgresql" => Box::new(Postgresql::opening()),
         "postgresql-middle" => Box::new(Postgresql::in_the_middle()),
         "redis" => Box::new(Redis::default()),
+        "mongodb" => Box::new(Mongodb::new(true)),
+        "kafka" => Box::new(Kafka::new(true)),
         "memcached" => Box::new(Memcached::default()),
         "http-client" => Box::new(Http::default()),
         "http2-client" => Box::new(Http2::opening()),

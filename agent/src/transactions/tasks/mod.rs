@@ -14,7 +14,7 @@ mod pool;
 mod sent;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use messages::{Delivery, Finished};
 pub use pool::{Deliveries, Results, WANT_RESULT, WANT_TASK};
