@@ -1,7 +1,9 @@
 //! `drivers.py` under gunicorn, or `async_drivers.py` under uvicorn, with every server that it asks: one worker, whose
 //! connections are made before it serves, unless they are to be made late.
 
+use crate::certificate::Certificate;
 use crate::guard::Guard;
+use crate::gunicorn::listening_at;
 use crate::http2::Http2Server;
 use crate::load::{Address, Connection, Request};
 use crate::mariadb::MariaDb;
@@ -18,6 +20,9 @@ use tempfile::TempDir;
 pub enum Asks {
     /// Each request in turn, on connections that are there when it serves.
     Sync,
+    /// The same, with MySQL's own library in C, which brings an OpenSSL of its own, loaded before Python's `ssl` has found
+    /// another: it cannot be loaded after it.
+    SyncWithC,
     /// The same, but nothing is imported before `/open/NAME` is asked for.
     SyncLate,
     /// On an event loop.
@@ -55,7 +60,10 @@ impl Drivers {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_as(python: &Python, asks: Asks) -> Result<Self> {
-        let (mysql, postgresql) = (MariaDb::start()?, Server::postgresql()?);
+        let folder =
+            tempfile::Builder::new().prefix("pyapm-drivers-").tempdir().context("no temporary folder")?;
+        let certificate = Certificate::make(folder.path())?;
+        let (mysql, postgresql) = (MariaDb::start_with_tls(&certificate)?, Server::postgresql()?);
         let (redis, memcached) = (Server::redis()?, Server::memcached()?);
         let upstream = Workload::http_over_tcp(python)?;
         let table = "CREATE TABLE people (id INT PRIMARY KEY, name TEXT);
@@ -80,8 +88,6 @@ impl Drivers {
         if !filled.status.success() {
             bail!("`psql` failed: {}", String::from_utf8_lossy(&filled.stderr));
         }
-        let folder =
-            tempfile::Builder::new().prefix("pyapm-drivers-").tempdir().context("no temporary folder")?;
         let Address::Tcp(http) = &upstream.address else { bail!("the upstream is not on TCP") };
         let http2 = Http2Server::start(http.port())?;
         let mut command;
@@ -89,7 +95,12 @@ impl Drivers {
             command = Command::new(python.program("python"));
             command.args(["-m", "uvicorn", "async_drivers:application", "--port", "0", "--loop", "asyncio"]);
         } else {
-            command = Command::new(python.program("gunicorn"));
+            if asks == Asks::SyncWithC {
+                command = Command::new(python.program("python"));
+                command.args(["-c", "import _mysql_connector, gunicorn.app.wsgiapp as app; app.run()"]);
+            } else {
+                command = Command::new(python.program("gunicorn"));
+            }
             command.args(["drivers:application", "--bind", "127.0.0.1:0", "--workers", "1"]);
             command.arg("--no-control-socket");
         }
@@ -109,9 +120,7 @@ impl Drivers {
         let mut master = Guard::start(&mut command, &folder.path().join("log"), None)?;
         let address = wait::until("the application to listen", || {
             master.check_alive()?;
-            let log = master.log();
-            let Some((_, rest)) = log.split_once(" http://") else { return Ok(None) };
-            rest.split_whitespace().next().map(Address::parse).transpose()
+            Ok(listening_at(&master.log()))
         })?;
         let drivers = Self { master, address, mysql, postgresql, redis, memcached, upstream, http2, folder };
         let answer = Connection::open(&drivers.address)?.ask(&Request::get("/nothing").close())?;

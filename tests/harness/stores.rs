@@ -2,6 +2,7 @@
 //! that keeps its documents in SQLite.
 
 use crate::guard::Guard;
+use crate::gunicorn::listening_at;
 use crate::load::{Address, Connection, Request};
 use crate::place::{self, Python};
 use crate::wait;
@@ -42,9 +43,7 @@ impl Stores {
         let mut master = Guard::start(&mut command, &folder.path().join("log"), None)?;
         let address = wait::until("the application to listen", || {
             master.check_alive()?;
-            let log = master.log();
-            let Some((_, rest)) = log.split_once(" http://") else { return Ok(None) };
-            rest.split_whitespace().next().map(Address::parse).transpose()
+            Ok(listening_at(&master.log()))
         })?;
         let stores = Self { master, address, mongodb, folder };
         let answer = Connection::open(&stores.address)?.ask(&Request::get("/nothing").close())?;

@@ -146,15 +146,16 @@ def psycopg(connection):
 
 
 def held(connection):
-    """A connection that is looked at long before it is used, and one that is used at once."""
+    """A connection that is looked at, and another time has a transaction begun on it, long before it is used."""
     connection.ping()
     time.sleep(0.15)
     cursor = connection.cursor()
-    cursor.execute(SELECT, (3,))  # call: held select
-    cursor.execute(SELECT, (3,))
+    cursor.execute(SELECT, (3,))  # call: held ping
+    cursor.execute(SELECT, (3,))  # call: held again
     connection.begin()  # call: held begin
-    cursor.execute(SELECT, (3,))
-    connection.commit()
+    time.sleep(0.15)
+    cursor.execute(SELECT, (3,))  # call: held transaction
+    connection.commit()  # call: held commit
 
 
 def psycopg2_connect(tls):
@@ -178,7 +179,7 @@ def psycopg_connect(tls):
 
 PATHS = {
     "mysqlclient-whole": (mysqlclient_connect, mysql),
-    "pymysql-whole": (pymysql_connect, mysql),
+    "pymysql-whole": (lambda: pymysql_connect(ssl_disabled=True), mysql),
     "pymysql-whole-tls": (lambda: pymysql_connect(ssl={"check_hostname": False}), mysql),
     "connector-whole": (lambda: connector_connect(True, True), mysql),
     "connector-whole-tls": (lambda: connector_connect(True, False), mysql),

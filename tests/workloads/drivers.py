@@ -11,6 +11,7 @@ Drivers that are not installed answer 501.
 import importlib
 import os
 
+import conversations
 from servers_of_drivers import HOST, fails, http2_options, port
 
 
@@ -89,7 +90,7 @@ def pymysql(connection):
 
 def pymysql_connect():
     return importlib.import_module("pymysql").connect(
-        host=HOST, port=port("MY_PORT"), user="shop", database="shop", autocommit=True
+        host=HOST, port=port("MY_PORT"), user="shop", database="shop", autocommit=True, ssl_disabled=True
     )
 
 
@@ -155,8 +156,55 @@ def httpx(client):
     client.get(f"http://{HOST}:{port('HTTP_PORT')}/download/70000")  # call: httpx get
 
 
-def httpx_connect():
-    return importlib.import_module("httpx").Client(trust_env=False)
+def httpx_connect(**more):
+    return importlib.import_module("httpx").Client(trust_env=False, **more)
+
+
+def urllib3(pool):
+    pool.request("GET", f"http://{HOST}:{port('HTTP_PORT')}/download/5000?secret=1")  # call: urllib3 get
+    pool.request("POST", f"http://{HOST}:{port('HTTP_PORT')}/echo", body=b"secret")  # call: urllib3 post
+
+
+def urllib3_connect(**more):
+    return importlib.import_module("urllib3").PoolManager(**more)
+
+
+def encrypted(get):
+    """HTTP/1.1 over TLS, by whichever client. Each call is on the client's own line."""
+    get(f"https://localhost:{port('HTTP2_TLS_PORT')}/download/5000?secret=1")
+    get(f"https://localhost:{port('HTTP2_TLS_PORT')}/status/503")
+
+
+def encrypted_urllib():
+    import ssl
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    context = ssl._create_unverified_context()
+
+    def get(url):
+        try:
+            urlopen(url, context=context).read()  # call: urllib tls
+        except HTTPError as error:
+            error.read()
+
+    return get
+
+
+def encrypted_requests():
+    session = requests_connect()
+    # A variable of the environment counts for more than what a session says.
+    return lambda url: session.get(url, verify=False)  # call: requests tls
+
+
+def encrypted_urllib3():
+    pool = urllib3_connect(cert_reqs="CERT_NONE")
+    return lambda url: pool.request("GET", url)  # call: urllib3 tls
+
+
+def encrypted_httpx():
+    client = httpx_connect(verify=False)
+    return lambda url: client.get(url)  # call: httpx tls
 
 
 def http2(client):
@@ -284,13 +332,18 @@ PATHS = {
     "urllib": (lambda: None, urllib),
     "requests": (requests_connect, requests),
     "httpx": (httpx_connect, httpx),
+    "urllib3": (urllib3_connect, urllib3),
+    "urllib-tls": (encrypted_urllib, encrypted),
+    "requests-tls": (encrypted_requests, encrypted),
+    "urllib3-tls": (encrypted_urllib3, encrypted),
+    "httpx-tls": (encrypted_httpx, encrypted),
     "http2": (http2_connect, http2),
     "http2-tls": (lambda: http2_connect(True), http2),
     "sqlite3": (sqlite3_connect, sqlite3),
     "django": (django_connect, django),
     "mongodb": (mongodb_connect, mongodb),
     "sqlite3-counted": (sqlite3_counted_connect, sqlite3_counted),
-}
+} | conversations.PATHS
 OPEN = {}
 for name, (connect, _) in PATHS.items() if "LATE" not in os.environ else ():
     try:

@@ -3,7 +3,9 @@
 use super::*;
 use crate::config;
 use pyapm_model::error::Error;
-use pyapm_model::line::{Frame, Line, SampleState, Samples, Span, SpanKind, Stacks, Transaction, Warning, WarningKind};
+use pyapm_model::line::{
+    Frame, Line, SampleState, Samples, Span, SpanKind, Stacks, Transaction, Warning, WarningKind,
+};
 use pyapm_model::report::Application;
 use pyapm_model::service::ApplicationInfo;
 use rusqlite::Connection;

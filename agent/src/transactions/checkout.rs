@@ -1,7 +1,8 @@
 //! How long a connection to a database was held before the first statement was asked on it. Nobody tells when a pool hands out
 //! a connection; what can be seen is what goes before its use: that it is made, that its client looks whether it is still there
 //! (a ping, `SELECT 1`), that settings are made or a transaction begun. The earliest of these in a request is its checkout;
-//! where there was none of them, nothing is known. What ends the database's transaction hands the connection back.
+//! where there was none of them, nothing is known. What ends the database's transaction hands the connection back, and what
+//! begins one takes it anew.
 
 use super::clients::Purpose;
 use super::spans::{Asking, OpenSpan};
@@ -14,6 +15,8 @@ use std::collections::HashMap;
 enum Step {
     /// It is being made ready.
     Readies,
+    /// A transaction of the database's begins.
+    Begins,
     Works,
     /// It may be handed back.
     Ends,
@@ -27,14 +30,17 @@ impl Step {
             return Some(Self::Works);
         }
         let text = statement.text.as_str();
+        let starts =
+            |with: &str| text.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
         let operation = statement.name.split(' ').next().unwrap_or_default();
         Some(match operation {
             "COMMIT" | "END" => Self::Ends,
-            "ROLLBACK" if !text.starts_with("ROLLBACK TO") => Self::Ends,
+            "ROLLBACK" if !starts("ROLLBACK TO") => Self::Ends,
+            "BEGIN" | "START" => Self::Begins,
             _ if BOOKKEEPING.contains(&operation) => Self::Readies,
             // Of the session, or of nothing at all: what drivers and pools ask.
             "SHOW" => Self::Readies,
-            "SELECT" if text == "SELECT ?" || text.starts_with("SELECT @@") => Self::Readies,
+            "SELECT" if text.eq_ignore_ascii_case("SELECT ?") || starts("SELECT @@") => Self::Readies,
             _ => Self::Works,
         })
     }
@@ -56,16 +62,17 @@ pub fn held(spans: &[OpenSpan], since_ns: u64) -> Vec<Option<u64>> {
             continue;
         }
         let sign = sign_ns(span, since_ns);
-        let readied = (step == Step::Readies).then_some(span.started_ns);
+        let readied = (step != Step::Works).then_some(span.started_ns);
         let since = match out.get(&connection) {
-            Some(known) if span.checked_ns.is_none() => *known,
+            Some(Some(known)) if span.checked_ns.is_none() => Some(*known),
+            Some(None) if span.checked_ns.is_none() && step != Step::Begins => None,
             // Of one that is looked at, whatever went before is over.
             _ => sign.or(readied),
         };
         if step == Step::Works {
             held[index] = since.map(|since| span.started_ns.saturating_sub(since));
         }
-        out.insert(connection, since.filter(|_| step == Step::Readies));
+        out.insert(connection, since.filter(|_| step != Step::Works));
     }
     held
 }
@@ -98,7 +105,14 @@ mod tests {
 
     #[test]
     fn from_what_makes_it_ready_to_the_first_statement() {
-        for first in ["BEGIN", "START TRANSACTION", "SELECT 1", "SET autocommit=0", "SELECT @@sql_mode"] {
+        for first in [
+            "BEGIN",
+            "start transaction",
+            "select 1",
+            "SHOW VARIABLES",
+            "SET autocommit=0",
+            "SELECT @@sql_mode",
+        ] {
             let spans = [ask(110, 1, first), ask(150, 1, "SELECT a FROM b"), ask(190, 1, "SELECT a FROM b")];
             assert_eq!(of(&spans), [None, Some(40), None], "{first}");
         }
@@ -109,7 +123,8 @@ mod tests {
 
     #[test]
     fn nothing_is_known_of_one_that_is_just_used() {
-        let spans = [ask(150, 1, "SELECT a FROM b"), ask(160, 1, "BEGIN"), ask(190, 1, "SELECT a FROM b")];
+        let spans =
+            [ask(150, 1, "SELECT a FROM b"), ask(160, 1, "SET a = 1"), ask(190, 1, "SELECT a FROM b")];
         assert_eq!(of(&spans), [None, None, None]);
         assert_eq!(of(&[OpenSpan { connection: None, ..ask(150, 1, "SELECT a FROM b") }]), [None]);
     }
@@ -126,6 +141,8 @@ mod tests {
             ask(190, 1, "UPDATE a SET b = 1"),
         ];
         assert_eq!(of(&spans), [None, None, Some(20), None, None, None, Some(30)]);
+        let spans = [ask(110, 1, "SELECT a FROM b"), ask(120, 1, "begin"), ask(150, 1, "SELECT a FROM b")];
+        assert_eq!(of(&spans), [None, None, Some(30)]);
     }
 
     #[test]

@@ -121,8 +121,7 @@ impl Connecting {
 
 impl Transactions {
     pub(super) fn looked_up(&mut self, caller: &Caller, told: &LookedUp) {
-        self.counts.connecting_overflow +=
-            self.connecting.looked_up(caller.time_ns, caller.thread, told);
+        self.counts.connecting_overflow += self.connecting.looked_up(caller.time_ns, caller.thread, told);
     }
 
     pub(super) fn connected(&mut self, caller: &Caller, fd: u32, started_ns: u64, peer: Endpoint) {

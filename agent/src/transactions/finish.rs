@@ -68,7 +68,7 @@ impl Finisher {
         let since = exchange.started_ns;
         let about: Vec<_> = spans
             .iter()
-            .map(|span| (Sameness::of(&span.asking), span.connected_ns.is_some_and(|made| made >= since)))
+            .map(|span| (Sameness::of(&span.asking), opened(span).is_some_and(|asked| asked >= since)))
             .collect();
         let held = checkout::held(&spans, since);
         let calls: Vec<Option<CallKey>> = spans.iter().map(|span| span.call).collect();
@@ -269,6 +269,11 @@ impl Asked {
             },
         }
     }
+}
+
+/// When the connection was asked for of which this is the first call. Below a TLS session only its making is seen.
+fn opened(span: &OpenSpan) -> Option<u64> {
+    span.connected_ns.or(span.setup.map(|setup| setup.connect_from))
 }
 
 fn task_of(task: OpenTask) -> Task {

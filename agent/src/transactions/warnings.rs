@@ -86,7 +86,9 @@ pub fn warnings(spans: &[Seen<'_>], thresholds: Thresholds) -> Vec<Warning> {
         if seen.span.duration_ns >= thresholds.slow_call_ns {
             warnings.push(warning(WarningKind::SlowCall, seen.span, 1, seen.span.duration_ns));
         }
-        if let Some(held_ns) = seen.span.checkout_ns.filter(|held_ns| *held_ns >= thresholds.held_connection_ns) {
+        if let Some(held_ns) =
+            seen.span.checkout_ns.filter(|held_ns| *held_ns >= thresholds.held_connection_ns)
+        {
             warnings.push(warning(WarningKind::HeldConnection, seen.span, 1, held_ns));
         }
         if seen.opens_connection && matches!(seen.span.kind, SpanKind::Db | SpanKind::Cache) {

@@ -1,7 +1,7 @@
 //! The command: steps, one after the other, until one fails; then how long each took. It prints what the runners
 //! print and counts nothing itself.
 
-use super::again;
+use super::{again, fuzz};
 use crate::setup::{self, python};
 use crate::{bpf, dist, kernels, setup::privilege, tidy, workspace};
 use anyhow::{Context, Result, bail};
@@ -66,6 +66,7 @@ fn steps(suite: Option<Suite>, all: bool) -> Vec<Step> {
     }
     if matches!(suite, None | Some(Suite::Unprivileged)) {
         steps.push(("unprivileged", Box::new(unprivileged)));
+        steps.push(("fuzz", Box::new(fuzz::run)));
     }
     if matches!(suite, None | Some(Suite::Privileged)) {
         steps.push(("privileged", Box::new(privileged)));
@@ -100,7 +101,18 @@ fn clippy() -> Result<()> {
 
 fn unprivileged() -> Result<()> {
     build()?;
-    workspace::run(workspace::cargo().args(["test", "--workspace", "--exclude", "pyapm-tests"]))?;
+    let seeds = fuzz::seeds();
+    match std::fs::remove_dir_all(&seeds) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("could not remove `{}`", seeds.display()));
+        }
+        _ => {}
+    }
+    workspace::run(
+        workspace::cargo()
+            .args(["test", "--workspace", "--exclude", "pyapm-tests"])
+            .env("PYAPM_FUZZ_SEEDS", seeds),
+    )?;
     workspace::run(workspace::cargo().args(["test", "--package", "pyapm-tests", "--lib"]))?;
     workspace::run(workspace::cargo().args(["test", "--package", "pyapm-tests", "--test", "unprivileged"]))
 }
@@ -171,6 +183,7 @@ mod tests {
             "tidy",
             "bpf --check",
             "unprivileged",
+            "fuzz",
             "privileged",
             "package",
             "kernels",
