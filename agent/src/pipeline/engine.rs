@@ -44,7 +44,7 @@ const TURN: usize = 16_384;
 const YOUNG_NS: u64 = 60_000_000_000;
 
 /// Between two looks for libraries: what is imported is followed within a second, the time to probe it included.
-const LIBRARIES_NS: u64 = 500_000_000;
+const LIBRARIES_NS: u64 = 400_000_000;
 /// Processes beyond their youth that are looked at each time because they have mapped something.
 const MOST_LOOKS: usize = 16;
 
@@ -219,7 +219,7 @@ impl Engine {
     }
 
     /// Libraries that were imported since. Reading a process's mappings costs the kernel some hundred microseconds, so
-    /// they are read again, twice a second, only of those that have mapped something, up to a bound of those beyond their youth, for
+    /// they are read again, some times a second, only of those that have mapped something, up to a bound of those beyond their youth, for
     /// that is when processes import; and, once a second (`in_turn`), of one in turn. The interpreter's own list of modules is
     /// cheap.
     fn follow_libraries(&mut self, in_turn: bool) {
