@@ -12,8 +12,12 @@ use crate::servers::Server;
 use crate::wait;
 use crate::workload::Workload;
 use anyhow::{Context, Result, bail};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use tempfile::TempDir;
+
+/// What databases are asked for.
+pub(crate) const PEOPLE: &str = "CREATE TABLE people (id INT PRIMARY KEY, name TEXT);
+    INSERT INTO people VALUES (1,'a'),(2,'a'),(3,'a'),(4,'a'),(5,'a'),(6,'a'),(7,'a'),(8,'a'),(9,'a')";
 
 /// Which application asks, and when its worker imports drivers and connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,28 +70,8 @@ impl Drivers {
         let (mysql, postgresql) = (MariaDb::start_with_tls(&certificate)?, Server::postgresql()?);
         let (redis, memcached) = (Server::redis()?, Server::memcached()?);
         let upstream = Workload::http_over_tcp(python)?;
-        let table = "CREATE TABLE people (id INT PRIMARY KEY, name TEXT);
-            INSERT INTO people VALUES (1,'a'),(2,'a'),(3,'a'),(4,'a'),(5,'a'),(6,'a'),(7,'a'),(8,'a'),(9,'a')";
-        mysql.query(&format!("USE shop; {table}"))?;
-        let filled = Command::new("psql")
-            .args([
-                "-h",
-                "127.0.0.1",
-                "-p",
-                &postgresql.port.to_string(),
-                "-U",
-                "app",
-                "-q",
-                "-c",
-                table,
-                "postgres",
-            ])
-            .stdin(Stdio::null())
-            .output()
-            .context("could not start `psql`")?;
-        if !filled.status.success() {
-            bail!("`psql` failed: {}", String::from_utf8_lossy(&filled.stderr));
-        }
+        mysql.query(&format!("USE shop; {PEOPLE}"))?;
+        postgresql.psql(PEOPLE)?;
         let Address::Tcp(http) = &upstream.address else { bail!("the upstream is not on TCP") };
         let http2 = Http2Server::start(http.port())?;
         let mut command;

@@ -103,7 +103,7 @@ const COPY_OUT: &str = "COPY (SELECT * FROM rows WHERE id < ?) TO STDOUT";
 const FETCH: &str = "FETCH FORWARD ? FROM ?";
 
 /// psycopg2.
-const POSTGRESQL: &[Call] = &[
+pub(crate) const POSTGRESQL: &[Call] = &[
     call("postgresql table", TABLE),
     changes("postgresql copy in", COPY_IN, 3),
     rows("postgresql copy out", COPY_OUT, 2),
@@ -140,7 +140,7 @@ const CURSOR: [Call; 5] = [
     call("psycopg begin", "COMMIT"),
 ];
 
-fn psycopg() -> Vec<Call> {
+pub(crate) fn psycopg() -> Vec<Call> {
     let pipeline = [
         changes("psycopg pipeline", "UPDATE people SET name = ? WHERE id = ?", 1),
         select("psycopg pipeline 2", 2),
@@ -150,7 +150,7 @@ fn psycopg() -> Vec<Call> {
     [&COPIES[..], &pipeline, &CURSOR, &rest].concat()
 }
 
-fn assert_calls(file: &str, report: &Report, path: &str, system: &'static str, calls: Vec<Call>) {
+pub(crate) fn assert_calls(file: &str, report: &Report, path: &str, system: &'static str, calls: Vec<Call>) {
     let (kind, system) = if system == "http" { (SpanKind::Http, None) } else { (SpanKind::Db, Some(system)) };
     let page = ("", kind, system, &*calls.leak());
     assert_page_in(file, report, path, &page, |span| {

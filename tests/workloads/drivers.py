@@ -317,6 +317,36 @@ def memcached_connect():
     return importlib.import_module("pymemcache").Client((HOST, port("MEMCACHED_PORT")))
 
 
+def kafka(consumer):
+    """What the application's own thread asks; what a producer sends, its own thread sends."""
+    module = importlib.import_module("kafka")
+    partition = module.TopicPartition("orders", 0)
+    assert consumer.end_offsets([partition]) == {partition: 1}  # call: kafka offsets
+    consumer.seek(partition, 0)
+    found = []
+    while not found:
+        found = [one.value for many in consumer.poll(1000).values() for one in many]  # call: kafka poll
+    assert found == [b"secret"]
+    consumer.commit({partition: module.OffsetAndMetadata(1, "", -1)})  # call: kafka commit
+
+
+def kafka_connect():
+    module = importlib.import_module("kafka")
+    where = f"{HOST}:{port('KAFKA_PORT')}"
+    admin = module.KafkaAdminClient(bootstrap_servers=where)
+    admin.create_topics([importlib.import_module("kafka.admin").NewTopic("orders", 1, 1)])
+    producer = module.KafkaProducer(bootstrap_servers=where)
+    producer.send("orders", b"secret", partition=0).get(timeout=60)
+    producer.close()
+    consumer = module.KafkaConsumer(bootstrap_servers=where, group_id="shop", enable_auto_commit=False)
+    partition = module.TopicPartition("orders", 0)
+    consumer.assign([partition])
+    consumer.commit({partition: module.OffsetAndMetadata(0, "", -1)})
+    # Metadata and the group are known from now on.
+    assert consumer.end_offsets([partition]) == {partition: 1}
+    return consumer
+
+
 PATHS = {
     "psycopg2": (psycopg2_connect, psycopg2),
     "psycopg": (psycopg_connect, psycopg),
@@ -342,6 +372,7 @@ PATHS = {
     "sqlite3": (sqlite3_connect, sqlite3),
     "django": (django_connect, django),
     "mongodb": (mongodb_connect, mongodb),
+    "kafka": (kafka_connect, kafka),
     "sqlite3-counted": (sqlite3_counted_connect, sqlite3_counted),
 } | conversations.PATHS
 OPEN = {}
