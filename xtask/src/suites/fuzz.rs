@@ -5,7 +5,7 @@
 
 use crate::workspace;
 use anyhow::{Context as _, Result, ensure};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// Of each target.
@@ -13,26 +13,32 @@ const CASES: u32 = 1000;
 /// Bytes of the longest input.
 const LONGEST: u32 = 16_384;
 
-/// Where the tests write what each target begins with (`PYAPM_FUZZ_SEEDS`), one folder for each.
-#[must_use]
-pub fn seeds() -> PathBuf {
-    workspace::root().join("target/pyapm/fuzz/seeds")
-}
+/// Packages as for the unprivileged tests, so that what is there for them is not built again.
+const PACKAGES: [&str; 3] = ["--workspace", "--exclude", "pyapm-tests"];
 
 /// Builds the targets and runs each.
 ///
 /// # Errors
-/// When there are no seeds (the unprivileged tests write them), the build fails, or an input breaks a target: it is kept in
-/// `target/pyapm/fuzz/found`.
+/// When something cannot be built, or an input breaks a target: it is kept in `target/pyapm/fuzz/found`.
 pub fn run() -> Result<()> {
-    let (seeds, found) = (seeds(), workspace::root().join("target/pyapm/fuzz/found"));
+    let folder = workspace::root().join("target/pyapm/fuzz");
+    let (seeds, found) = (folder.join("seeds"), folder.join("found"));
+    if seeds.is_dir() {
+        std::fs::remove_dir_all(&seeds).with_context(|| format!("could not remove `{}`", seeds.display()))?;
+    }
     std::fs::create_dir_all(&found).with_context(|| format!("could not make `{}`", found.display()))?;
+    // What each target begins with, one folder for each.
+    let writer = ["--lib", "transactions::fuzz::tests::seeds"];
+    workspace::run(
+        workspace::cargo().arg("test").args(PACKAGES).args(writer).env("PYAPM_FUZZ_SEEDS", &seeds),
+    )?;
     let wrapper = workspace::root().join("tests/fuzz/instrumented");
-    // The same packages as for the unprivileged tests, so that what others have written is not built again.
-    let arguments = ["build", "--workspace", "--exclude", "pyapm-tests", "--bin", "target"];
-    workspace::run(workspace::cargo().args(arguments).env("RUSTC_WORKSPACE_WRAPPER", wrapper))?;
+    let target = ["--bin", "target"];
+    workspace::run(
+        workspace::cargo().arg("build").args(PACKAGES).args(target).env("RUSTC_WORKSPACE_WRAPPER", wrapper),
+    )?;
     let targets = targets(&seeds)?;
-    ensure!(!targets.is_empty(), "no seeds in `{}`; try `cargo xtask test unprivileged`", seeds.display());
+    ensure!(!targets.is_empty(), "nobody has written seeds to `{}`", seeds.display());
     for target in targets {
         workspace::run(&mut one(&seeds, &found, &target))?;
     }
@@ -42,7 +48,7 @@ pub fn run() -> Result<()> {
 /// The names of the folders.
 fn targets(seeds: &Path) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(seeds)
-        .with_context(|| format!("no `{}`; try `cargo xtask test unprivileged`", seeds.display()))?;
+        .with_context(|| format!("nobody has written seeds to `{}`", seeds.display()))?;
     let mut names: Vec<String> =
         entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     names.sort();
