@@ -42,6 +42,7 @@ pub struct Drivers {
     pub mysql: MariaDb,
     pub postgresql: Server,
     pub redis: Server,
+    pub redis_tls: Server,
     pub memcached: Server,
     pub upstream: Workload,
     /// Asks `upstream`.
@@ -69,6 +70,7 @@ impl Drivers {
         let certificate = Certificate::make(folder.path())?;
         let (mysql, postgresql) = (MariaDb::start_with_tls(&certificate)?, Server::postgresql()?);
         let (redis, memcached) = (Server::redis()?, Server::memcached()?);
+        let redis_tls = Server::redis_with_tls(&certificate)?;
         let upstream = Workload::http_over_tcp(python)?;
         mysql.query(&format!("USE shop; {PEOPLE}"))?;
         postgresql.psql(PEOPLE)?;
@@ -97,6 +99,7 @@ impl Drivers {
             .env("MY_PORT", mysql.port().to_string())
             .env("PG_PORT", postgresql.port.to_string())
             .env("REDIS_PORT", redis.port.to_string())
+            .env("REDIS_TLS_PORT", redis_tls.port.to_string())
             .env("MEMCACHED_PORT", memcached.port.to_string())
             .env("HTTP_PORT", http.port().to_string())
             .env("HTTP2_PORT", http2.port.to_string())
@@ -106,7 +109,8 @@ impl Drivers {
             master.check_alive()?;
             Ok(listening_at(&master.log()))
         })?;
-        let drivers = Self { master, address, mysql, postgresql, redis, memcached, upstream, http2, folder };
+        let drivers =
+            Self { master, address, mysql, postgresql, redis, redis_tls, memcached, upstream, http2, folder };
         let answer = Connection::open(&drivers.address)?.ask(&Request::get("/nothing").close())?;
         if answer.status != 501 {
             bail!("the application does not serve: status {}", answer.status);

@@ -1,6 +1,7 @@
 //! Servers that applications ask, beside MariaDB: PostgreSQL, Redis, memcached and a broker of one's own, each with its data and
 //! log in a temporary folder, on a free port of loopback, gone with its guard.
 
+use crate::certificate::Certificate;
 use crate::guard::Guard;
 use crate::place::{self, Python};
 use crate::wait;
@@ -81,6 +82,29 @@ impl Server {
             let mut command = Command::new(&program);
             command
                 .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+                .arg(&data);
+            command
+        })
+    }
+
+    /// The same, over TLS alone.
+    ///
+    /// # Errors
+    /// As [`Self::postgresql`].
+    pub fn redis_with_tls(certificate: &Certificate) -> Result<Self> {
+        let folder = folder("redis")?;
+        let (program, data) = (place::system_program("redis-server")?, folder.path().to_path_buf());
+        Self::serve(folder, |port| {
+            let mut command = Command::new(&program);
+            command
+                .args(["--port", "0", "--tls-port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+                .args(["--tls-auth-clients", "no", "--tls-cert-file"])
+                .arg(&certificate.certificate)
+                .arg("--tls-key-file")
+                .arg(&certificate.key)
+                .arg("--tls-ca-cert-file")
+                .arg(&certificate.certificate)
+                .arg("--dir")
                 .arg(&data);
             command
         })

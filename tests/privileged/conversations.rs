@@ -2,7 +2,9 @@
 //! statements in one text, procedures, copies, cursors on the server, pipelines, notifications. By every driver that can, in
 //! clear and over TLS, also by MySQL's own library in C; all on connections that are older than the attach.
 
-use crate::drivers::{Call, assert_page_in, call, changes, fails, http, is_preparation, select, spans_of};
+use crate::drivers::{
+    Call, REDIS, assert_page_in, call, changes, fails, http, is_preparation, select, spans_of,
+};
 use harness::drivers::{Asks, Drivers};
 use harness::place::Python;
 use harness::pyapm::{Pyapm, Report};
@@ -151,7 +153,11 @@ pub(crate) fn psycopg() -> Vec<Call> {
 }
 
 pub(crate) fn assert_calls(file: &str, report: &Report, path: &str, system: &'static str, calls: Vec<Call>) {
-    let (kind, system) = if system == "http" { (SpanKind::Http, None) } else { (SpanKind::Db, Some(system)) };
+    let (kind, system) = match system {
+        "http" => (SpanKind::Http, None),
+        "redis" => (SpanKind::Cache, Some(system)),
+        _ => (SpanKind::Db, Some(system)),
+    };
     let page = ("", kind, system, &*calls.leak());
     assert_page_in(file, report, path, &page, |span| {
         is_preparation(span) || span.method.as_deref() == Some("POST")
@@ -243,7 +249,8 @@ fn of_drivers_that_await() {
         ]
     };
     let psycopg = || COPIES.iter().chain(&CURSOR).cloned().collect::<Vec<_>>();
-    let pages: [(&str, &str, Vec<Call>); 10] = [
+    let pages: [(&str, &str, Vec<Call>); 11] = [
+        ("redis-tls", "redis", REDIS.to_vec()),
         ("aiomysql-whole", "mysql", mysql(&AIOMYSQL)),
         ("aiomysql-whole-tls", "mysql", mysql(&AIOMYSQL)),
         ("asyncmy-whole", "mysql", mysql(&ASYNCMY)),

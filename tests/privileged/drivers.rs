@@ -67,6 +67,15 @@ const PSYCOPG: &[Call] = &[
     fails("psycopg error", "SELECT ? / (id - ?) FROM people WHERE id = ?", "22012"),
 ];
 
+pub(crate) const REDIS: &[Call] = &[
+    call("redis set", "SET user:{id}:name"),
+    call("redis get", "GET user:{id}:name"),
+    fails("redis error", "LPUSH user:{id}:name", "WRONGTYPE"),
+    call("redis pipeline", "GET user:{id}:name"),
+    call("redis pipeline", "GET user:{id}:name"),
+    call("redis pipeline", "GET user:{id}:name"),
+];
+
 const PAGES: &[Page] = &[
     ("psycopg2", SpanKind::Db, Some("postgresql"), PSYCOPG2),
     ("psycopg2-tls", SpanKind::Db, Some("postgresql"), PSYCOPG2),
@@ -109,19 +118,8 @@ const PAGES: &[Page] = &[
             fails("connector error", NOSUCH, "1146"),
         ],
     ),
-    (
-        "redis",
-        SpanKind::Cache,
-        Some("redis"),
-        &[
-            call("redis set", "SET user:{id}:name"),
-            call("redis get", "GET user:{id}:name"),
-            fails("redis error", "LPUSH user:{id}:name", "WRONGTYPE"),
-            call("redis pipeline", "GET user:{id}:name"),
-            call("redis pipeline", "GET user:{id}:name"),
-            call("redis pipeline", "GET user:{id}:name"),
-        ],
-    ),
+    ("redis", SpanKind::Cache, Some("redis"), REDIS),
+    ("redis-tls", SpanKind::Cache, Some("redis"), REDIS),
     (
         "memcached",
         SpanKind::Cache,

@@ -102,6 +102,33 @@ async def psycopg(connection):
             await server.close()  # call: psycopg close
 
 
+async def redis(client):
+    """Over TLS: what `async_drivers.py` asks in clear."""
+    await client.set("user:42:name", "secret")  # call: redis set
+    assert await client.get("user:42:name") == b"secret"  # call: redis get
+    with fails():
+        await client.lpush("user:42:name", "secret")  # call: redis error
+    pipeline = client.pipeline(transaction=False)
+    for number in range(3):
+        pipeline.get(f"user:{number}:name")
+    await pipeline.execute()  # call: redis pipeline
+
+
+async def redis_connect():
+    client = importlib.import_module("redis.asyncio").Redis(
+        host=HOST,
+        port=port("REDIS_TLS_PORT"),
+        protocol=2,
+        max_connections=1,
+        socket_timeout=None,
+        ssl=True,
+        ssl_cert_reqs="none",
+        ssl_check_hostname=False,
+    )
+    await client.ping()
+    return client
+
+
 async def aiohttp(given):
     session, base = given
     async with session.get(f"{base}/download/5000?secret=1") as answer:  # call: aiohttp get
@@ -122,6 +149,7 @@ async def aiohttp_connect(tls=False):
 
 
 PATHS = {
+    "redis-tls": (redis_connect, redis),
     "aiomysql-whole": (lambda: mysql_connect("aiomysql", False), mysql),
     "aiomysql-whole-tls": (lambda: mysql_connect("aiomysql", True), mysql),
     "asyncmy-whole": (lambda: mysql_connect("asyncmy", False), mysql),

@@ -122,8 +122,8 @@ def redis(client):
     pipeline.execute()  # call: redis pipeline
 
 
-def redis_connect():
-    client = importlib.import_module("redis").Redis(host=HOST, port=port("REDIS_PORT"))
+def redis_connect(name="REDIS_PORT", **more):
+    client = importlib.import_module("redis").Redis(host=HOST, port=port(name), **more)
     client.ping()
     return client
 
@@ -358,6 +358,7 @@ PATHS = {
     "pymysql": (pymysql_connect, pymysql),
     "connector": (connector_connect, connector),
     "redis": (redis_connect, redis),
+    "redis-tls": (lambda: redis_connect("REDIS_TLS_PORT", ssl=True, ssl_cert_reqs="none"), redis),
     "memcached": (memcached_connect, memcached),
     "urllib": (lambda: None, urllib),
     "requests": (requests_connect, requests),
