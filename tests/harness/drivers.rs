@@ -1,7 +1,9 @@
 //! `drivers.py` under gunicorn, or `async_drivers.py` under uvicorn, with every server that it asks: one worker, whose
 //! connections are made before it serves, unless they are to be made late.
 
+use crate::certificate::Certificate;
 use crate::guard::Guard;
+use crate::gunicorn::listening_at;
 use crate::http2::Http2Server;
 use crate::load::{Address, Connection, Request};
 use crate::mariadb::MariaDb;
@@ -10,14 +12,21 @@ use crate::servers::Server;
 use crate::wait;
 use crate::workload::Workload;
 use anyhow::{Context, Result, bail};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use tempfile::TempDir;
+
+/// What databases are asked for.
+pub(crate) const PEOPLE: &str = "CREATE TABLE people (id INT PRIMARY KEY, name TEXT);
+    INSERT INTO people VALUES (1,'a'),(2,'a'),(3,'a'),(4,'a'),(5,'a'),(6,'a'),(7,'a'),(8,'a'),(9,'a')";
 
 /// Which application asks, and when its worker imports drivers and connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
     /// Each request in turn, on connections that are there when it serves.
     Sync,
+    /// The same, with MySQL's own library in C, which brings an OpenSSL of its own, loaded before Python's `ssl` has found
+    /// another: it cannot be loaded after it.
+    SyncWithC,
     /// The same, but nothing is imported before `/open/NAME` is asked for.
     SyncLate,
     /// On an event loop.
@@ -33,6 +42,7 @@ pub struct Drivers {
     pub mysql: MariaDb,
     pub postgresql: Server,
     pub redis: Server,
+    pub redis_tls: Server,
     pub memcached: Server,
     pub upstream: Workload,
     /// Asks `upstream`.
@@ -55,33 +65,15 @@ impl Drivers {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_as(python: &Python, asks: Asks) -> Result<Self> {
-        let (mysql, postgresql) = (MariaDb::start()?, Server::postgresql()?);
-        let (redis, memcached) = (Server::redis()?, Server::memcached()?);
-        let upstream = Workload::http_over_tcp(python)?;
-        let table = "CREATE TABLE people (id INT PRIMARY KEY, name TEXT);
-            INSERT INTO people VALUES (1,'a'),(2,'a'),(3,'a'),(4,'a'),(5,'a'),(6,'a'),(7,'a'),(8,'a'),(9,'a')";
-        mysql.query(&format!("USE shop; {table}"))?;
-        let filled = Command::new("psql")
-            .args([
-                "-h",
-                "127.0.0.1",
-                "-p",
-                &postgresql.port.to_string(),
-                "-U",
-                "app",
-                "-q",
-                "-c",
-                table,
-                "postgres",
-            ])
-            .stdin(Stdio::null())
-            .output()
-            .context("could not start `psql`")?;
-        if !filled.status.success() {
-            bail!("`psql` failed: {}", String::from_utf8_lossy(&filled.stderr));
-        }
         let folder =
             tempfile::Builder::new().prefix("pyapm-drivers-").tempdir().context("no temporary folder")?;
+        let certificate = Certificate::make(folder.path())?;
+        let (mysql, postgresql) = (MariaDb::start_with_tls(&certificate)?, Server::postgresql()?);
+        let (redis, memcached) = (Server::redis()?, Server::memcached()?);
+        let redis_tls = Server::redis_with_tls(&certificate)?;
+        let upstream = Workload::http_over_tcp(python)?;
+        mysql.query(&format!("USE shop; {PEOPLE}"))?;
+        postgresql.psql(PEOPLE)?;
         let Address::Tcp(http) = &upstream.address else { bail!("the upstream is not on TCP") };
         let http2 = Http2Server::start(http.port())?;
         let mut command;
@@ -89,7 +81,12 @@ impl Drivers {
             command = Command::new(python.program("python"));
             command.args(["-m", "uvicorn", "async_drivers:application", "--port", "0", "--loop", "asyncio"]);
         } else {
-            command = Command::new(python.program("gunicorn"));
+            if asks == Asks::SyncWithC {
+                command = Command::new(python.program("python"));
+                command.args(["-c", "import _mysql_connector, gunicorn.app.wsgiapp as app; app.run()"]);
+            } else {
+                command = Command::new(python.program("gunicorn"));
+            }
             command.args(["drivers:application", "--bind", "127.0.0.1:0", "--workers", "1"]);
             command.arg("--no-control-socket");
         }
@@ -102,6 +99,7 @@ impl Drivers {
             .env("MY_PORT", mysql.port().to_string())
             .env("PG_PORT", postgresql.port.to_string())
             .env("REDIS_PORT", redis.port.to_string())
+            .env("REDIS_TLS_PORT", redis_tls.port.to_string())
             .env("MEMCACHED_PORT", memcached.port.to_string())
             .env("HTTP_PORT", http.port().to_string())
             .env("HTTP2_PORT", http2.port.to_string())
@@ -109,11 +107,10 @@ impl Drivers {
         let mut master = Guard::start(&mut command, &folder.path().join("log"), None)?;
         let address = wait::until("the application to listen", || {
             master.check_alive()?;
-            let log = master.log();
-            let Some((_, rest)) = log.split_once(" http://") else { return Ok(None) };
-            rest.split_whitespace().next().map(Address::parse).transpose()
+            Ok(listening_at(&master.log()))
         })?;
-        let drivers = Self { master, address, mysql, postgresql, redis, memcached, upstream, http2, folder };
+        let drivers =
+            Self { master, address, mysql, postgresql, redis, redis_tls, memcached, upstream, http2, folder };
         let answer = Connection::open(&drivers.address)?.ask(&Request::get("/nothing").close())?;
         if answer.status != 501 {
             bail!("the application does not serve: status {}", answer.status);

@@ -1,6 +1,7 @@
 //! One of the small applications of `workloads/frameworks`, served by the server that goes with it, one worker.
 
 use crate::guard::Guard;
+use crate::gunicorn::listening_at;
 use crate::load::{Address, Connection, Request};
 use crate::place::{self, Python};
 use crate::wait;
@@ -191,23 +192,4 @@ fn gunicorn(python: &Python, application: &str) -> Command {
     let mut command = Command::new(python.program("gunicorn"));
     command.args([application, "--log-level=info", "--bind", "127.0.0.1:0", "--no-control-socket"]);
     command
-}
-
-/// `Listening at: http://127.0.0.1:34567 (4242)`, `Uvicorn running on http://127.0.0.1:34567 (Press ...`
-fn listening_at(log: &str) -> Option<Address> {
-    let rest = log.split("http://").nth(1)?;
-    rest.split_whitespace().next()?.parse().ok().map(Address::Tcp)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_address_is_read_from_the_log() {
-        let expected = Some(Address::Tcp("127.0.0.1:34567".parse().unwrap()));
-        assert_eq!(listening_at("[INFO] Listening at: http://127.0.0.1:34567 (4242)\n"), expected);
-        assert_eq!(listening_at("INFO:     Uvicorn running on http://127.0.0.1:34567 (Press"), expected);
-        assert_eq!(listening_at("[INFO] Starting"), None);
-    }
 }

@@ -179,9 +179,9 @@ fn in_shop<'a>(command: &'a mut Command, database: &MariaDb) -> &'a mut Command 
         .env("SHOP_DB_PORT", database.port().to_string())
 }
 
-/// `[INFO] Listening at: http://127.0.0.1:34567 (4242)`
+/// Of gunicorn and of uvicorn: `[INFO] Listening at: http://127.0.0.1:34567 (4242)`, `Uvicorn running on http://127.0.0.1:34567 (Press ...`
 pub(crate) fn listening_at(log: &str) -> Option<Address> {
-    let rest = log.split("Listening at: http://").nth(1)?;
+    let rest = log.split(" http://").nth(1)?;
     rest.split_whitespace().next()?.parse().ok().map(Address::Tcp)
 }
 
@@ -192,7 +192,9 @@ mod tests {
     #[test]
     fn the_address_is_read_from_the_log() {
         let log = "[INFO] Starting gunicorn 27.0.1\n[INFO] Listening at: http://127.0.0.1:34567 (4242)\n";
-        assert_eq!(listening_at(log), Some(Address::Tcp("127.0.0.1:34567".parse().unwrap())));
+        let expected = Some(Address::Tcp("127.0.0.1:34567".parse().unwrap()));
+        assert_eq!(listening_at(log), expected);
+        assert_eq!(listening_at("INFO:     Uvicorn running on http://127.0.0.1:34567 (Press"), expected);
         assert_eq!(listening_at("[INFO] Starting"), None);
     }
 }

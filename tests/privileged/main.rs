@@ -6,6 +6,7 @@ mod application;
 mod blocked_loops;
 mod capabilities;
 mod contained;
+mod conversations;
 mod discovery;
 mod drivers;
 mod drivers_async;

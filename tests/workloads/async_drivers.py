@@ -10,6 +10,7 @@ be asked for all at once: each has a connection to itself. Drivers that are not 
 import asyncio
 import importlib
 
+import async_conversations
 from servers_of_drivers import HOST, fails, http2_options, port
 
 SELECT = "SELECT name FROM people WHERE id < %s"
@@ -162,7 +163,11 @@ PATHS = {
     "http2": (http2_connect, http2),
     "http2-tls": (lambda: http2_connect(True), http2),
     "http2-gathered": (http2_connect, http2_gathered),
-}
+    "asyncpg-whole": (asyncpg_connect, async_conversations.asyncpg),
+    "asyncpg-whole-tls": (lambda: asyncpg_connect(True), async_conversations.asyncpg),
+    "psycopg-whole": (psycopg_connect, async_conversations.psycopg),
+    "psycopg-whole-tls": (lambda: psycopg_connect("require"), async_conversations.psycopg),
+} | async_conversations.PATHS
 # By a number behind their name, all on the client that is opened under it.
 SHARED = {"http2-shared": http2_shared, "http2-shared-tls": http2_shared}
 OPEN = {}

@@ -11,6 +11,7 @@ Drivers that are not installed answer 501.
 import importlib
 import os
 
+import conversations
 from servers_of_drivers import HOST, fails, http2_options, port
 
 
@@ -89,7 +90,7 @@ def pymysql(connection):
 
 def pymysql_connect():
     return importlib.import_module("pymysql").connect(
-        host=HOST, port=port("MY_PORT"), user="shop", database="shop", autocommit=True
+        host=HOST, port=port("MY_PORT"), user="shop", database="shop", autocommit=True, ssl_disabled=True
     )
 
 
@@ -121,8 +122,8 @@ def redis(client):
     pipeline.execute()  # call: redis pipeline
 
 
-def redis_connect():
-    client = importlib.import_module("redis").Redis(host=HOST, port=port("REDIS_PORT"))
+def redis_connect(name="REDIS_PORT", **more):
+    client = importlib.import_module("redis").Redis(host=HOST, port=port(name), **more)
     client.ping()
     return client
 
@@ -155,8 +156,55 @@ def httpx(client):
     client.get(f"http://{HOST}:{port('HTTP_PORT')}/download/70000")  # call: httpx get
 
 
-def httpx_connect():
-    return importlib.import_module("httpx").Client(trust_env=False)
+def httpx_connect(**more):
+    return importlib.import_module("httpx").Client(trust_env=False, **more)
+
+
+def urllib3(pool):
+    pool.request("GET", f"http://{HOST}:{port('HTTP_PORT')}/download/5000?secret=1")  # call: urllib3 get
+    pool.request("POST", f"http://{HOST}:{port('HTTP_PORT')}/echo", body=b"secret")  # call: urllib3 post
+
+
+def urllib3_connect(**more):
+    return importlib.import_module("urllib3").PoolManager(**more)
+
+
+def encrypted(get):
+    """HTTP/1.1 over TLS, by whichever client. Each call is on the client's own line."""
+    get(f"https://localhost:{port('HTTP2_TLS_PORT')}/download/5000?secret=1")
+    get(f"https://localhost:{port('HTTP2_TLS_PORT')}/status/503")
+
+
+def encrypted_urllib():
+    import ssl
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    context = ssl._create_unverified_context()
+
+    def get(url):
+        try:
+            urlopen(url, context=context).read()  # call: urllib tls
+        except HTTPError as error:
+            error.read()
+
+    return get
+
+
+def encrypted_requests():
+    session = requests_connect()
+    # A variable of the environment counts for more than what a session says.
+    return lambda url: session.get(url, verify=False)  # call: requests tls
+
+
+def encrypted_urllib3():
+    pool = urllib3_connect(cert_reqs="CERT_NONE")
+    return lambda url: pool.request("GET", url)  # call: urllib3 tls
+
+
+def encrypted_httpx():
+    client = httpx_connect(verify=False)
+    return lambda url: client.get(url)  # call: httpx tls
 
 
 def http2(client):
@@ -269,6 +317,36 @@ def memcached_connect():
     return importlib.import_module("pymemcache").Client((HOST, port("MEMCACHED_PORT")))
 
 
+def kafka(consumer):
+    """What the application's own thread asks; what a producer sends, its own thread sends."""
+    module = importlib.import_module("kafka")
+    partition = module.TopicPartition("orders", 0)
+    assert consumer.end_offsets([partition]) == {partition: 1}  # call: kafka offsets
+    consumer.seek(partition, 0)
+    found = []
+    while not found:
+        found = [one.value for many in consumer.poll(1000).values() for one in many]  # call: kafka poll
+    assert found == [b"secret"]
+    consumer.commit({partition: module.OffsetAndMetadata(1, "", -1)})  # call: kafka commit
+
+
+def kafka_connect():
+    module = importlib.import_module("kafka")
+    where = f"{HOST}:{port('KAFKA_PORT')}"
+    admin = module.KafkaAdminClient(bootstrap_servers=where)
+    admin.create_topics([importlib.import_module("kafka.admin").NewTopic("orders", 1, 1)])
+    producer = module.KafkaProducer(bootstrap_servers=where)
+    producer.send("orders", b"secret", partition=0).get(timeout=60)
+    producer.close()
+    consumer = module.KafkaConsumer(bootstrap_servers=where, group_id="shop", enable_auto_commit=False)
+    partition = module.TopicPartition("orders", 0)
+    consumer.assign([partition])
+    consumer.commit({partition: module.OffsetAndMetadata(0, "", -1)})
+    # Metadata and the group are known from now on.
+    assert consumer.end_offsets([partition]) == {partition: 1}
+    return consumer
+
+
 PATHS = {
     "psycopg2": (psycopg2_connect, psycopg2),
     "psycopg": (psycopg_connect, psycopg),
@@ -280,17 +358,24 @@ PATHS = {
     "pymysql": (pymysql_connect, pymysql),
     "connector": (connector_connect, connector),
     "redis": (redis_connect, redis),
+    "redis-tls": (lambda: redis_connect("REDIS_TLS_PORT", ssl=True, ssl_cert_reqs="none"), redis),
     "memcached": (memcached_connect, memcached),
     "urllib": (lambda: None, urllib),
     "requests": (requests_connect, requests),
     "httpx": (httpx_connect, httpx),
+    "urllib3": (urllib3_connect, urllib3),
+    "urllib-tls": (encrypted_urllib, encrypted),
+    "requests-tls": (encrypted_requests, encrypted),
+    "urllib3-tls": (encrypted_urllib3, encrypted),
+    "httpx-tls": (encrypted_httpx, encrypted),
     "http2": (http2_connect, http2),
     "http2-tls": (lambda: http2_connect(True), http2),
     "sqlite3": (sqlite3_connect, sqlite3),
     "django": (django_connect, django),
     "mongodb": (mongodb_connect, mongodb),
+    "kafka": (kafka_connect, kafka),
     "sqlite3-counted": (sqlite3_counted_connect, sqlite3_counted),
-}
+} | conversations.PATHS
 OPEN = {}
 for name, (connect, _) in PATHS.items() if "LATE" not in os.environ else ():
     try:

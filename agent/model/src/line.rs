@@ -133,7 +133,7 @@ pub struct Warning {
     pub db_query: Option<String>,
     /// How many calls it is about.
     pub count: u64,
-    /// Sum of their durations.
+    /// Sum of their durations; how long the connection was held, where that is what it is about.
     pub duration_ns: u64,
     /// Where they are made; `None` when that is not known.
     pub call_site: Option<Frame>,
@@ -148,6 +148,8 @@ pub enum WarningKind {
     SlowCall,
     /// A connection to a database or cache was made for this request.
     ConnectionOpened,
+    /// A connection to a database was checked out long before the first statement was asked on it.
+    HeldConnection,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq, Hash)]
@@ -256,6 +258,10 @@ pub struct Span {
     /// or it is not known. As `dns_ns`, of which it is no part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_ns: Option<u64>,
+    /// Of the first statement on a connection: how long before it the connection was checked out, by what could be seen of
+    /// that: it was made, pinged, or a database transaction begun. `None` when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkout_ns: Option<u64>,
     /// Of a message: a task's transaction carries the same.
     #[serde(rename = "messaging.message.id", default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,

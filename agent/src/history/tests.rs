@@ -3,7 +3,9 @@
 use super::*;
 use crate::config;
 use pyapm_model::error::Error;
-use pyapm_model::line::{Frame, Line, SampleState, Samples, Span, Stacks, Transaction, Warning, WarningKind};
+use pyapm_model::line::{
+    Frame, Line, SampleState, Samples, Span, SpanKind, Stacks, Transaction, Warning, WarningKind,
+};
 use pyapm_model::report::Application;
 use pyapm_model::service::ApplicationInfo;
 use rusqlite::Connection;
@@ -274,6 +276,37 @@ fn it_stays_within_its_size_and_keeps_the_newest() {
     let shop = of(&report, "shop");
     assert_eq!(shop.minutes.last().unwrap().start_ns, now - MINUTE_NS, "the newest is there");
     assert!(shop.minutes.first().unwrap().start_ns > now - minutes * MINUTE_NS, "the oldest is not");
+}
+
+/// Of a transaction that is kept whole, calls have all their parts; of what requests carried nothing stays.
+#[test]
+fn whole_transactions_have_their_calls_with_all_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let writer = Writer::start(&settings).unwrap();
+    let http = Span {
+        kind: SpanKind::Http,
+        name: "GET /users/{id}".into(),
+        method: Some("GET".into()),
+        path: Some("/users/7".into()),
+        host: Some("api.test".into()),
+        status: Some(200),
+        request_bytes: Some(6),
+        response_bytes: Some(5000),
+        dns_ns: Some(11),
+        connect_ns: Some(12),
+        first_byte_ns: Some(13),
+        ..query(3)
+    };
+    let database =
+        Span { checkout_ns: Some(9), affected_rows: Some(2), sqlstate: Some("23000".into()), ..query(1) };
+    let mut one = transaction("GET /users/{id}", now_ns(), 5_000_000);
+    one.spans = vec![http.clone(), database.clone()];
+    offer(&writer, "shop", Line::Transaction(Box::new(one)));
+    writer.finish().unwrap();
+    let report = all(&settings.file).unwrap();
+    let [kept] = &of(&report, "shop").slowest[..] else { panic!("{report:#?}") };
+    assert_eq!(kept.spans, [Span { path: None, ..http }, database]);
 }
 
 #[test]

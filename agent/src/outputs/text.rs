@@ -233,6 +233,7 @@ fn warnings(snapshot: &Snapshot, out: &mut impl Write, width: usize) -> io::Resu
             WarningKind::RepeatedCalls => "repeated",
             WarningKind::SlowCall => "slow",
             WarningKind::ConnectionOpened => "connection for",
+            WarningKind::HeldConnection => "connection held before",
         };
         let figures = vec![
             format::count(warning.transactions),

@@ -44,7 +44,9 @@ const TURN: usize = 16_384;
 /// How long a process counts as young, from its fork or the attach.
 const YOUNG_NS: u64 = 60_000_000_000;
 
-/// Processes beyond their youth that are looked at in one second because they have mapped something.
+/// Between two looks for libraries: what is imported is followed within a second, the time to probe it included.
+const LIBRARIES_NS: u64 = 400_000_000;
+/// Processes beyond their youth that are looked at each time because they have mapped something.
 const MOST_LOOKS: usize = 16;
 
 /// What a turn, or the end, has to say to the outputs.
@@ -90,6 +92,8 @@ pub(super) struct Engine {
     pending: Vec<Pending>,
     /// Rounds of housekeeping.
     turns: usize,
+    /// When libraries were looked for last.
+    libraries_ns: u64,
     /// Of the start, monotonic.
     started_ns: u64,
     /// Events whose stack had not been announced, or no longer was known.
@@ -143,6 +147,7 @@ impl Engine {
             blocked_ns,
             pending: Vec::new(),
             turns: 0,
+            libraries_ns: 0,
             started_ns: clock::monotonic_ns(),
             stacks_unknown: 0,
             processes_unknown: 0,
@@ -191,6 +196,9 @@ impl Engine {
         rooms.advance();
         rooms.finish();
         self.peak_bytes = self.peak_bytes.max(self.reader.delivered().bytes - before);
+        if now_ns.saturating_sub(self.libraries_ns) >= LIBRARIES_NS {
+            self.follow_libraries(false);
+        }
         self.look_again();
         self.look_at_loops();
         self.watch_exceptions();
@@ -207,7 +215,7 @@ impl Engine {
             instance.transactions.set_clock(self.clock);
         }
         self.look_at_pending(lines);
-        self.follow_libraries();
+        self.follow_libraries(true);
         self.read_turns();
         self.read_routes();
         self.look_for_agents();
@@ -215,27 +223,29 @@ impl Engine {
     }
 
     /// Libraries that were imported since. Reading a process's mappings costs the kernel some hundred microseconds, so
-    /// they are read again only of those that have mapped something, up to a bound of those beyond their youth, for
-    /// that is when processes import; and of one a second in turn. The interpreter's own list of modules is cheap.
-    fn follow_libraries(&mut self) {
-        let Some(probes) = &mut self.probes else { return };
+    /// they are read again, some times a second, only of those that have mapped something, up to a bound of those beyond their youth, for
+    /// that is when processes import; and, once a second (`in_turn`), of one in turn. The interpreter's own list of modules is
+    /// cheap.
+    fn follow_libraries(&mut self, in_turn: bool) {
         let now = clock::monotonic_ns();
+        self.libraries_ns = now;
+        let Some(probes) = &mut self.probes else { return };
         let members: Vec<u32> =
             self.instances.keys().flat_map(|application| self.registry.members(*application)).collect();
         self.drivers.keep_only(&members);
         self.task_workers.keep_only(probes, &mut self.tables, &members);
-        self.turns = self.turns.wrapping_add(1);
+        self.turns = self.turns.wrapping_add(usize::from(in_turn));
         let mut looks = MOST_LOOKS;
-        let in_turn = members.get(self.turns % members.len().max(1)).copied();
+        let next = members.get(self.turns % members.len().max(1)).copied().filter(|_| in_turn);
         for pid in members {
             let since_ns = self.registry.get(pid).map_or(0, |watched| watched.since_ns.max(self.started_ns));
-            let (is_young, is_next) = (now.saturating_sub(since_ns) < YOUNG_NS, in_turn == Some(pid));
+            let (is_young, is_next) = (now.saturating_sub(since_ns) < YOUNG_NS, next == Some(pid));
             let is_changed = !is_next && (is_young || looks > 0) && self.drivers.has_changed(pid);
             looks -= usize::from(is_changed && !is_young);
             if is_next || is_changed {
                 self.drivers.follow(probes, &mut self.tables, pid);
             }
-            if (is_young || is_next || is_changed)
+            if (in_turn && is_young || is_next || is_changed)
                 && let Some(interpreter) = self.interpreters.get(&pid)
             {
                 self.exceptions.follow(probes, interpreter);

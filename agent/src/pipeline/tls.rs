@@ -32,6 +32,18 @@ impl TlsLibraries {
             users.iter().filter_map(|user| Some((user, self.file(user)?))).collect();
         let files: Vec<&TlsFile> = users.iter().map(|(_, file)| file.as_ref()).collect();
         let plan = tls_plan(&files);
+        for probe in &plan.probes {
+            let Some((user, _)) = users.get(probe.file) else { continue };
+            if !self.done.insert((user.file, probe.program, probe.site.file_offset)) {
+                continue;
+            }
+            let site = UprobeSite { path: user.image.clone(), file_offset: probe.site.file_offset };
+            if let Err(error) = self.attach(probes, probe.program, &site) {
+                let path = user.path.display();
+                tracing::warn!(%path, pid, "TLS library not probed, its plaintext is not seen: {error:#}");
+            }
+        }
+        // Said once it is true.
         for (file, function, way) in &plan.ways {
             let Some((user, _)) = users.get(*file) else { continue };
             let (path, function) = (user.path.display(), function.name());
@@ -43,17 +55,6 @@ impl TlsLibraries {
                 TlsWay::Unseen => {
                     tracing::warn!(%path, pid, "`{function}` has no place for a probe: its plaintext is not seen");
                 }
-            }
-        }
-        for probe in &plan.probes {
-            let Some((user, _)) = users.get(probe.file) else { continue };
-            if !self.done.insert((user.file, probe.program, probe.site.file_offset)) {
-                continue;
-            }
-            let site = UprobeSite { path: user.image.clone(), file_offset: probe.site.file_offset };
-            if let Err(error) = self.attach(probes, probe.program, &site) {
-                let path = user.path.display();
-                tracing::warn!(%path, pid, "TLS library not probed, its plaintext is not seen: {error:#}");
             }
         }
         if self.settled.len() < MAX_SETTLED {

@@ -236,6 +236,7 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses one.
     pub fn load_tls(&mut self) -> Result<(), ProbeError> {
+        self.verify(&TlsProgram::ALL.map(TlsProgram::name));
         TlsProgram::ALL.into_iter().try_for_each(|program| self.load_program(program.name()))
     }
 
@@ -252,6 +253,7 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses one.
     pub fn load_sqlite(&mut self) -> Result<(), ProbeError> {
+        self.verify(&SqliteProgram::ALL.map(SqliteProgram::name));
         SqliteProgram::ALL.into_iter().try_for_each(|program| self.load_program(program.name()))
     }
 

@@ -58,26 +58,37 @@ pub struct Connecting {
 }
 
 impl Connecting {
-    fn looked_up(&mut self, time_ns: u64, thread: ThreadKey, told: &LookedUp) {
+    /// How many were forgotten for it that a connection might have followed.
+    fn looked_up(&mut self, time_ns: u64, thread: ThreadKey, told: &LookedUp) -> u64 {
         if told.literal || told.addresses.is_empty() {
-            return;
+            return 0;
         }
         let lookups = self.lookups.entry(thread.pid).or_default();
-        if lookups.len() >= MOST_LOOKUPS {
-            lookups.pop_front();
-        }
+        let forgotten = if lookups.len() >= MOST_LOOKUPS { lookups.pop_front() } else { None };
         let addresses = told.addresses.clone();
         lookups.push_back(Lookup { thread, from: told.started_ns, until: time_ns, addresses });
+        u64::from(forgotten.is_some_and(|old| time_ns.saturating_sub(old.until) <= LONGEST_PAUSE_NS))
     }
 
-    fn connected(&mut self, time_ns: u64, thread: ThreadKey, fd: u32, started_ns: u64, peer: Endpoint) {
+    /// How many were forgotten for it that had moved nothing yet.
+    fn connected(
+        &mut self,
+        time_ns: u64,
+        thread: ThreadKey,
+        fd: u32,
+        started_ns: u64,
+        peer: Endpoint,
+    ) -> u64 {
+        let mut forgotten = 0;
         if self.pending.len() >= MOST_PENDING {
             // Those that never moved a byte will not do so either.
+            forgotten = self.pending.len() as u64;
             self.pending.clear();
         }
         let lookup = self.lookup(thread, started_ns, peer);
         let setup = Setup { thread, connect_from: started_ns, connect_until: time_ns, lookup };
         self.pending.insert((thread.pid, fd), (peer, setup));
+        forgotten
     }
 
     /// Takes out the lookup that a connection goes back to which was asked for then.
@@ -110,11 +121,12 @@ impl Connecting {
 
 impl Transactions {
     pub(super) fn looked_up(&mut self, caller: &Caller, told: &LookedUp) {
-        self.connecting.looked_up(caller.time_ns, caller.thread, told);
+        self.counts.connecting_overflow += self.connecting.looked_up(caller.time_ns, caller.thread, told);
     }
 
     pub(super) fn connected(&mut self, caller: &Caller, fd: u32, started_ns: u64, peer: Endpoint) {
-        self.connecting.connected(caller.time_ns, caller.thread, fd, started_ns, peer);
+        self.counts.connecting_overflow +=
+            self.connecting.connected(caller.time_ns, caller.thread, fd, started_ns, peer);
     }
 
     /// The first call on this connection takes how it came to be, as soon as both are known: which connection carries a
@@ -207,13 +219,14 @@ mod tests {
     #[test]
     fn bounded() {
         let mut connecting = Connecting::default();
-        for number in 0..1000 {
-            connecting.looked_up(number, ONE, &told(number, 2));
-        }
+        let forgotten: u64 =
+            (0..1000).map(|number| connecting.looked_up(number, ONE, &told(number, 2))).sum();
+        assert_eq!(forgotten, 1000 - MOST_LOOKUPS as u64);
+        // No connection would have followed that one any more.
+        assert_eq!(connecting.looked_up(2 * LONGEST_PAUSE_NS, ONE, &told(7, 2)), 0);
         assert_eq!(connecting.lookups[&7].len(), MOST_LOOKUPS);
-        for fd in 0..10_000 {
-            connecting.connected(1, ONE, fd, 1, peer(2));
-        }
+        let forgotten: u64 = (0..10_000).map(|fd| connecting.connected(1, ONE, fd, 1, peer(2))).sum();
+        assert_eq!(forgotten, 2 * MOST_PENDING as u64);
         assert!(connecting.pending.len() <= MOST_PENDING);
         connecting.forget(7);
         assert!(connecting.pending.is_empty() && connecting.lookups.is_empty());

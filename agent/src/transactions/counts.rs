@@ -53,6 +53,8 @@ pub struct Counts {
     pub active_overflow: u64,
     /// Connections that were not followed because there were too many.
     pub connections_overflow: u64,
+    /// Lookups and connections under way that were forgotten because there were too many: their calls lack these parts.
+    pub connecting_overflow: u64,
     /// Events of threads that were not followed because there were too many.
     pub threads_overflow: u64,
     /// Transactions named `{other}` because there were too many names.
@@ -94,6 +96,7 @@ impl Counts {
             ("samples_overflow", self.samples_overflow),
             ("active_overflow", self.active_overflow),
             ("connections_overflow", self.connections_overflow),
+            ("connecting_overflow", self.connecting_overflow),
             ("threads_overflow", self.threads_overflow),
             ("names_overflow", self.names_overflow),
             ("exception_unplaced", self.exception_unplaced),

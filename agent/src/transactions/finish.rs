@@ -2,6 +2,7 @@
 
 use super::Counts;
 use super::callsite::from_application;
+use super::checkout;
 use super::clients::{CallResult, Purpose};
 use super::http::{Ended, Exchange};
 use super::ids::{Ids, Trace};
@@ -67,11 +68,18 @@ impl Finisher {
         let since = exchange.started_ns;
         let about: Vec<_> = spans
             .iter()
-            .map(|span| (Sameness::of(&span.asking), span.connected_ns.is_some_and(|made| made >= since)))
+            .map(|span| (Sameness::of(&span.asking), opened(span).is_some_and(|asked| asked >= since)))
             .collect();
+        let held = checkout::held(&spans, since);
         let calls: Vec<Option<CallKey>> = spans.iter().map(|span| span.call).collect();
-        let spans: Vec<Span> =
-            spans.into_iter().map(|span| self.span(span, &trace.span_id, outcome, since..ended_ns)).collect();
+        let spans: Vec<Span> = spans
+            .into_iter()
+            .zip(held)
+            .map(|(span, checkout_ns)| Span {
+                checkout_ns,
+                ..self.span(span, &trace.span_id, outcome, since..ended_ns)
+            })
+            .collect();
         let seen = spans.iter().zip(about).map(|(span, (sameness, opens_connection))| Seen {
             span,
             sameness,
@@ -192,6 +200,7 @@ impl Finisher {
             response_bytes: result.response_bytes,
             first_byte_ns: span.first_answer_ns.map(|first| first.saturating_sub(started_ns)),
             dns_ns: setup.and_then(|setup| setup.lookup).map(|(from, until)| until.saturating_sub(from)),
+            checkout_ns: None,
             connect_ns: setup.map(|setup| setup.connect_until.saturating_sub(setup.connect_from)),
         }
     }
@@ -260,6 +269,11 @@ impl Asked {
             },
         }
     }
+}
+
+/// When the connection was asked for of which this is the first call. Below a TLS session only its making is seen.
+fn opened(span: &OpenSpan) -> Option<u64> {
+    span.connected_ns.or(span.setup.map(|setup| setup.connect_from))
 }
 
 fn task_of(task: OpenTask) -> Task {

@@ -13,6 +13,7 @@ use super::Counts;
 use super::clients::{self, Call, Calls, Protocol};
 use super::http::{Part, Requests, Server, Sink};
 use super::sql::{Dialect, normalise};
+use super::tasks::{Deliveries, Results};
 use crate::intake::{Direction, decode};
 use pyapm_model::line::Outcome;
 use std::collections::HashMap;
@@ -33,7 +34,7 @@ pub enum Broken {
 }
 
 /// Names of all targets.
-pub const TARGETS: [&str; 15] = [
+pub const TARGETS: [&str; 18] = [
     "amqp",
     "amqp-middle",
     "mysql",
@@ -42,6 +43,9 @@ pub const TARGETS: [&str; 15] = [
     "postgresql-middle",
     "redis",
     "memcached",
+    "mongodb",
+    "kafka",
+    "celery",
     "http-client",
     "http2-client",
     "http2-client-middle",
@@ -60,6 +64,10 @@ pub fn run(target: &str, input: &[u8]) -> Result<(), Broken> {
         "detect" => detected(input),
         "http-server" => server(input),
         "sql" => sql(input),
+        "celery" => {
+            pool(input);
+            Ok(())
+        }
         "records" => {
             let _errors_are_fine = decode(input);
             Ok(())
@@ -117,6 +125,7 @@ fn client(mut protocol: Box<dyn Protocol>, input: &[u8]) -> Result<(), Broken> {
             }
             Call::Answering { .. }
             | Call::Accepted { .. }
+            | Call::Checked
             | Call::Undecoded
             | Call::Lost
             | Call::Overflow => {}
@@ -162,6 +171,19 @@ fn server(input: &[u8]) -> Result<(), Broken> {
     let mut sink = Sink { ended: &mut ended, counts: &mut counts, room: 0, room_here: 0 };
     server.finish(u64::MAX, Outcome::Aborted, true, &mut sink);
     Ok(())
+}
+
+/// The two pipes of a process of Celery's pool: what is sent are results.
+fn pool(input: &[u8]) {
+    let (mut deliveries, mut results) = (Deliveries::default(), Results::default());
+    for (time_ns, Run { sent, first, part }) in Runs(input).enumerate() {
+        if sent {
+            results.follow(part, first, |_finished, _bytes| {});
+        } else {
+            deliveries.follow(time_ns as u64, part, first, |_delivery, _began_ns, _bytes| {});
+        }
+        let _any_is_fine = deliveries.is_other() || results.is_other();
+    }
 }
 
 /// The first byte says the dialect, and how many bytes of the text are left out.

@@ -21,6 +21,7 @@ pub mod naming;
 pub mod sql;
 
 mod assemble;
+mod checkout;
 mod connecting;
 mod connection;
 mod correlation;

@@ -14,13 +14,19 @@ pub struct Thresholds {
     pub repeated_calls: u64,
     /// A call as long as this.
     pub slow_call_ns: u64,
+    /// A connection that was held as long as this before its first statement.
+    pub held_connection_ns: u64,
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self { repeated_calls: 5, slow_call_ns: 1_000_000_000 }
+        Self { repeated_calls: 5, slow_call_ns: 1_000_000_000, held_connection_ns: 100_000_000 }
     }
 }
+
+/// Statements that are no work of the application's own: what begins, divides and ends transactions, and settings.
+pub(super) const BOOKKEEPING: [&str; 8] =
+    ["BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "START", "SET", "END"];
 
 /// What a call is, values left out: calls with the same answer differ in their values only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,9 +42,7 @@ impl Sameness {
             Asking::Statement { purpose: Purpose::Prepare, .. } => return None,
             Asking::Statement { system, statement, .. } => {
                 let operation = statement.name.split(' ').next().unwrap_or_default();
-                let bookkeeping =
-                    ["BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "START", "SET", "END", "FETCH"];
-                if bookkeeping.contains(&operation) {
+                if BOOKKEEPING.contains(&operation) || operation == "FETCH" {
                     return None;
                 }
                 (system, statement.digest).hash(&mut hasher);
@@ -82,6 +86,11 @@ pub fn warnings(spans: &[Seen<'_>], thresholds: Thresholds) -> Vec<Warning> {
         if seen.span.duration_ns >= thresholds.slow_call_ns {
             warnings.push(warning(WarningKind::SlowCall, seen.span, 1, seen.span.duration_ns));
         }
+        if let Some(held_ns) =
+            seen.span.checkout_ns.filter(|held_ns| *held_ns >= thresholds.held_connection_ns)
+        {
+            warnings.push(warning(WarningKind::HeldConnection, seen.span, 1, held_ns));
+        }
         if seen.opens_connection && matches!(seen.span.kind, SpanKind::Db | SpanKind::Cache) {
             warnings.push(warning(WarningKind::ConnectionOpened, seen.span, 1, seen.span.duration_ns));
         }
@@ -92,7 +101,8 @@ pub fn warnings(spans: &[Seen<'_>], thresholds: Thresholds) -> Vec<Warning> {
     let rank = |kind| match kind {
         WarningKind::RepeatedCalls => 0,
         WarningKind::SlowCall => 1,
-        WarningKind::ConnectionOpened => 2,
+        WarningKind::HeldConnection => 2,
+        WarningKind::ConnectionOpened => 3,
     };
     warnings.sort_by(|a, b| {
         let by_time = rank(a.kind).cmp(&rank(b.kind)).then(b.duration_ns.cmp(&a.duration_ns));
@@ -166,5 +176,12 @@ mod tests {
         let spans = [(span("open", 7, 3), Some(1)), (span("SELECT b", 7, 1_000_000_000), Some(2))];
         let expected = [(WarningKind::SlowCall, 1, 1_000_000_000), (WarningKind::ConnectionOpened, 1, 3)];
         assert_eq!(found(&spans), expected);
+    }
+
+    #[test]
+    fn held_too_long() {
+        let held = |ns| (Span { checkout_ns: Some(ns), ..span("SELECT a", 7, 3) }, Some(1));
+        assert_eq!(found(&[held(100_000_000)]), [(WarningKind::HeldConnection, 1, 100_000_000)]);
+        assert_eq!(found(&[held(99_999_999)]), []);
     }
 }

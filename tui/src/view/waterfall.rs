@@ -149,6 +149,7 @@ fn unfolded(writer: &mut Writer, call: &Call) {
     fact("received", call.response_bytes.map(format::bytes));
     fact("looked up in", call.dns_ns.map(format::duration));
     fact("connected in", call.connect_ns.map(format::duration));
+    fact("connection held before it for", call.checkout_ns.map(format::duration));
     fact("first byte after", call.first_byte_ns.map(format::duration));
     if !call.reply_seen {
         facts.push("its reply was not seen".to_owned());

@@ -31,9 +31,9 @@ pub const SERVICES: [&str; 16] = [
     "prometheus",
     "curl",
 ];
-/// The distribution's interpreter, and what the database driver is compiled with.
-pub const PYTHON: [&str; 6] =
-    ["python3", "python3-dev", "python3-venv", "libmariadb-dev", "pkg-config", "gcc"];
+/// The distribution's interpreter, and what the database drivers are compiled with.
+pub const PYTHON: [&str; 7] =
+    ["python3", "python3-dev", "python3-venv", "libmariadb-dev", "libpq-dev", "pkg-config", "gcc"];
 /// What an interpreter is built with, and the libraries that the tests need it to have.
 pub const FREE_THREADED: [&str; 5] = ["dpkg-dev", "gcc", "make", "zlib1g-dev", "libffi-dev"];
 /// A machine to boot kernels in, and what its disk is made with.

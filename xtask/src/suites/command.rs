@@ -1,7 +1,7 @@
 //! The command: steps, one after the other, until one fails; then how long each took. It prints what the runners
 //! print and counts nothing itself.
 
-use super::again;
+use super::{again, fuzz};
 use crate::setup::{self, python};
 use crate::{bpf, dist, kernels, setup::privilege, tidy, workspace};
 use anyhow::{Context, Result, bail};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 pub enum Suite {
     /// Those that need no root
     Unprivileged,
+    /// Parsers of what others send, by libFuzzer: part of those that need no root
+    Fuzz,
     /// Those that attach: root, or sudo
     Privileged,
     /// 20,000 stacks of each version of CPython at 1,000 Hz, none of them torn: more than a minute, so not part of the others
@@ -57,7 +59,11 @@ pub fn run(suite: Option<Suite>, all: bool) -> Result<()> {
 }
 
 fn steps(suite: Option<Suite>, all: bool) -> Vec<Step> {
-    let mut steps: Vec<Step> = vec![("setup", Box::new(|| setup::command::run(None)))];
+    let mut steps: Vec<Step> = Vec::new();
+    // What the others need is more than a compiler.
+    if suite != Some(Suite::Fuzz) {
+        steps.push(("setup", Box::new(|| setup::command::run(None))));
+    }
     if suite.is_none() {
         steps.push(("format", Box::new(format)));
         steps.push(("clippy", Box::new(clippy)));
@@ -66,6 +72,9 @@ fn steps(suite: Option<Suite>, all: bool) -> Vec<Step> {
     }
     if matches!(suite, None | Some(Suite::Unprivileged)) {
         steps.push(("unprivileged", Box::new(unprivileged)));
+    }
+    if matches!(suite, None | Some(Suite::Unprivileged | Suite::Fuzz)) {
+        steps.push(("fuzz", Box::new(fuzz::run)));
     }
     if matches!(suite, None | Some(Suite::Privileged)) {
         steps.push(("privileged", Box::new(privileged)));
@@ -171,11 +180,13 @@ mod tests {
             "tidy",
             "bpf --check",
             "unprivileged",
+            "fuzz",
             "privileged",
             "package",
             "kernels",
         ];
         assert_eq!(names(None), all);
+        assert_eq!(names(Some(Suite::Unprivileged)), ["setup", "unprivileged", "fuzz"]);
         assert_eq!(names(Some(Suite::Privileged)), ["setup", "privileged", "package"]);
         assert_eq!(names(Some(Suite::Torn)), ["setup", "torn"]);
     }

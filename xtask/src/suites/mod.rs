@@ -2,3 +2,4 @@
 
 mod again;
 pub mod command;
+mod fuzz;

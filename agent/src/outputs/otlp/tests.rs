@@ -4,7 +4,7 @@ use super::{About, Keep, Keeper, logs, metrics, profiles, traces};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use pyapm_model::line::{Error, Frame, SampleState, Samples, Span, Transaction};
+use pyapm_model::line::{Error, Frame, SampleState, Samples, Span, SpanKind, Transaction};
 use pyapm_model::metric::{self, Family, Histogram, Kind, Metrics};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -81,6 +81,60 @@ fn spans() {
     assert_eq!(text(&call.attributes, "code.function.name").as_deref(), Some("user_detail"));
     assert_eq!(text(&call.attributes, "code.line.number").as_deref(), Some("12"));
     assert_eq!(call.status, None);
+}
+
+/// The parts of an outgoing HTTP call, and of a statement what only some have.
+#[test]
+fn calls_with_their_parts() {
+    let mut transaction = transaction();
+    let database = Span { checkout_ns: Some(9), returned_rows: Some(3), ..transaction.spans[0].clone() };
+    let http = Span {
+        kind: SpanKind::Http,
+        name: "GET /users/{id}".into(),
+        method: Some("GET".into()),
+        path: Some("/users/7".into()),
+        host: Some("api.test".into()),
+        status: Some(503),
+        error_type: Some("503".into()),
+        request_bytes: Some(0),
+        response_bytes: Some(5000),
+        dns_ns: Some(11),
+        connect_ns: Some(12),
+        first_byte_ns: Some(13),
+        span_id: "00f067aa0ba902b8".into(),
+        ..transaction.spans[0].clone()
+    };
+    transaction.spans = vec![database, http, transaction.spans[0].clone()];
+    let request = traces("shop", &About::default(), &[(&transaction, 1.0)]);
+    let [_, database, http, bare] = request.resource_spans[0].scope_spans[0].spans.as_slice() else {
+        panic!()
+    };
+    let told = |span: &opentelemetry_proto::tonic::trace::v1::Span, expected: &[(&str, &str)]| {
+        for (key, value) in expected {
+            assert_eq!(text(&span.attributes, key).as_deref(), Some(*value), "{key}");
+        }
+    };
+    told(database, &[("pyapm.checkout_ns", "9"), ("db.response.returned_rows", "3")]);
+    told(
+        http,
+        &[
+            ("http.request.method", "GET"),
+            ("url.path", "/users/7"),
+            ("url.domain", "api.test"),
+            ("http.response.status_code", "503"),
+            ("http.request.body.size", "0"),
+            ("http.response.body.size", "5000"),
+            ("pyapm.dns_ns", "11"),
+            ("pyapm.connect_ns", "12"),
+            ("pyapm.first_byte_ns", "13"),
+            ("error.type", "503"),
+        ],
+    );
+    assert_eq!(http.status.as_ref().map(|status| status.code), Some(2));
+    // What is not known is not told.
+    for key in ["pyapm.checkout_ns", "pyapm.dns_ns", "pyapm.connect_ns", "pyapm.first_byte_ns"] {
+        assert_eq!(text(&bare.attributes, key), None);
+    }
 }
 
 #[test]

@@ -155,6 +155,7 @@ fn call(transaction: &Transaction, span: &line::Span) -> Span {
     attributes.number("pyapm.dns_ns", span.dns_ns);
     attributes.number("pyapm.connect_ns", span.connect_ns);
     attributes.number("pyapm.first_byte_ns", span.first_byte_ns);
+    attributes.number("pyapm.checkout_ns", span.checkout_ns);
     attributes.text("error.type", span.error_type.as_deref());
     if !span.reply_seen {
         // Absent is not zero: without its reply a call is neither known to have failed nor to have succeeded.

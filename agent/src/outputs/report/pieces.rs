@@ -16,6 +16,7 @@ pub(super) fn warning(kind: WarningKind) -> &'static str {
         WarningKind::RepeatedCalls => "N+1",
         WarningKind::SlowCall => "slow call",
         WarningKind::ConnectionOpened => "connection opened",
+        WarningKind::HeldConnection => "connection held",
     }
 }
 

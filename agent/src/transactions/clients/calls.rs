@@ -58,6 +58,8 @@ pub enum Call {
     Accepted { tag: u64, result: CallResult },
     /// It has been answered to the end, or never will be.
     Ended { tag: u64, result: CallResult },
+    /// No call: the client looks whether the connection is still there, before it uses it (a ping).
+    Checked,
     /// No call: the parser has lost its place in the stream.
     Lost,
     /// No call: the next one that begins or is answered lacks what was said by reference to what went by unseen.

@@ -73,10 +73,27 @@ pub fn named(name: &str) -> Option<Box<dyn Protocol>> {
         "postgresql" => Box::new(Postgresql::opening()),
         "postgresql-middle" => Box::new(Postgresql::in_the_middle()),
         "redis" => Box::new(Redis::default()),
+        "mongodb" => Box::new(Mongodb::new(true)),
+        "kafka" => Box::new(Kafka::new(true)),
         "memcached" => Box::new(Memcached::default()),
         "http-client" => Box::new(Http::default()),
         "http2-client" => Box::new(Http2::opening()),
         "http2-client-middle" => Box::new(Http2::in_the_middle()),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a consumer asks first on a connection that is older than the attach (kafka-python 2.3).
+    #[test]
+    fn kafka_in_the_middle() {
+        let head = b"\0\0\0A\0\x02\0\x05\0\0\0\x03\0\x12kafka-python-2.3.3\xff\xff\xff\xff\0\0\0\0\x01\0\x06orders\0\0\0\x01\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
+        let moved = u32::try_from(head.len()).unwrap();
+        assert_eq!(moved, 69);
+        let found = detect(head, moved, Direction::Out, false).map(|protocol| protocol.system());
+        assert_eq!(found, Some("kafka"));
+    }
 }

@@ -62,6 +62,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "http-server" => http(true),
         "http-client" => http(false),
         "http2-client" | "http2-client-middle" => recorded(|recording| recording.starts_with("http2/")),
+        "celery" => vec![pool()],
         "sql" => {
             let each = |choice: u8| STATEMENTS.map(|text| [&[choice], text].concat());
             (0..4).flat_map(each).collect()
@@ -73,6 +74,20 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "detect" => recorded(|_| true),
         name => recorded(|recording| recording.starts_with(name.trim_end_matches("-middle"))),
     }
+}
+
+/// What a process of Celery's pool read and wrote.
+fn pool() -> Vec<u8> {
+    let mut input = Vec::new();
+    for (sent, bytes, more) in crate::transactions::tasks::tests::recording() {
+        write(&mut input, sent, &bytes);
+        if more > 0 {
+            // It moved, was not captured, and is not at the start of the call.
+            input.push(u8::from(sent) | (2 << 1) | 8);
+            input.extend(u16::try_from(more).unwrap_or(u16::MAX).to_le_bytes());
+        }
+    }
+    input
 }
 
 /// Recordings of real drivers and servers, by name.
@@ -156,6 +171,16 @@ fn seeds_for_cargo_fuzz() {
                 std::fs::write(folder.join(target).join(format!("seed-{number}")), seed).unwrap();
             }
         }
+    }
+}
+
+/// Whatever is read on the wire has a target.
+#[test]
+fn every_protocol_that_was_recorded_has_a_target() {
+    for recording in RECORDINGS {
+        let protocol = recording.split('/').next().unwrap();
+        let target = if protocol == "http2" { "http2-client" } else { protocol };
+        assert!(TARGETS.contains(&target), "{recording}");
     }
 }
 

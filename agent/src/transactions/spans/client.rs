@@ -29,6 +29,8 @@ pub struct Client {
     has_called: bool,
     /// Its first call, until it is known how the connection came to be.
     pub first: Option<(SpanId, ThreadKey)>,
+    /// When it was looked at last whether it is there; the next call takes that.
+    checked_ns: Option<u64>,
     /// Where calls have tags because they share the connection in any order.
     streams: Streams,
 }
@@ -51,6 +53,7 @@ impl Client {
             sites_known: false,
             has_called: false,
             first: None,
+            checked_ns: None,
             streams: Streams::default(),
         }
     }
@@ -172,6 +175,11 @@ impl Transactions {
                         span.answer = Answer::Read(result);
                     }
                 }
+                Call::Checked => {
+                    if let Some(client) = self.client_of(connection) {
+                        client.checked_ns = Some(caller.time_ns);
+                    }
+                }
                 Call::Lost => self.counts.framing_lost += 1,
                 Call::Undecoded => self.counts.headers_undecoded += 1,
                 Call::Overflow => self.counts.calls_overflow += 1,
@@ -236,6 +244,7 @@ impl Transactions {
         let call = position.and_then(|position| known.call_sent(position));
         let Speaks::Client(client) = &mut known.speaks else { return };
         client.sites_known = adopted.is_some();
+        let checked_ns = client.checked_ns.take();
         let has_called = std::mem::replace(&mut client.has_called, true);
         let is_first = !has_called && client.protocol.saw_opening();
         if !has_called {
@@ -243,6 +252,8 @@ impl Transactions {
         }
         if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
             span.server = peer;
+            span.connection = Some(connection);
+            span.checked_ns = checked_ns;
             span.last_io_ns = caller.time_ns;
             span.connected_ns = opened_ns.filter(|_| is_first);
             span.call = call;

@@ -31,6 +31,8 @@ pub struct OpenSpan {
     pub started_ns: u64,
     pub stack: Option<Stack>,
     pub server: Option<Endpoint>,
+    /// Which connection it went over, once that is known.
+    pub connection: Option<ConnectionId>,
     /// Latest byte of the call or its answer; the start when there was none.
     pub last_io_ns: u64,
     /// First byte of the answer.
@@ -42,6 +44,8 @@ pub struct OpenSpan {
     pub connected_ns: Option<u64>,
     /// How that came to be.
     pub setup: Option<Setup>,
+    /// When its client had looked whether the connection is there, after the call before it.
+    pub checked_ns: Option<u64>,
     /// Whose it is, once that is known.
     pub owner: Option<RequestId>,
     /// Where its other end may be met, of an HTTP call.
@@ -119,12 +123,14 @@ impl OpenSpan {
             started_ns,
             stack: None,
             server: None,
+            connection: None,
             last_io_ns: started_ns,
             first_answer_ns: None,
             answer: Answer::None,
             closed: false,
             connected_ns: None,
             setup: None,
+            checked_ns: None,
             owner: None,
             call: None,
             span_id: None,

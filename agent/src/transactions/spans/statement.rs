@@ -81,6 +81,7 @@ impl Transactions {
         if let Some(span) = span.and_then(|span| self.spans.get_mut(span)) {
             span.last_io_ns = time_ns;
             span.server = peer;
+            span.connection = Some(io.connection);
         }
     }
 

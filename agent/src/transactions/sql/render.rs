@@ -180,7 +180,7 @@ fn names_table(list: &[Lexeme<'_>]) -> bool {
 }
 
 /// Words that are not functions although a parenthesis may follow.
-const BEFORE_PARENTHESIS: [&str; 34] = [
+const BEFORE_PARENTHESIS: [&str; 37] = [
     "SELECT",
     "FROM",
     "WHERE",
@@ -215,6 +215,9 @@ const BEFORE_PARENTHESIS: [&str; 34] = [
     "KEY",
     "INDEX",
     "DISTINCT",
+    "COPY",
+    "STDIN",
+    "STDOUT",
 ];
 
 struct ListEnd {

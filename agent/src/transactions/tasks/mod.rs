@@ -16,7 +16,7 @@ mod sent;
 mod told;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use messages::{Delivery, Finished};
 pub use pool::{Deliveries, Results, WANT_RESULT, WANT_TASK};

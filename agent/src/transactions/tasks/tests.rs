@@ -9,9 +9,9 @@ use crate::transactions::tests::Dice;
 use pyapm_model::task::State;
 
 /// One call: whether the worker wrote it, its bytes, and how many more it had.
-type Call = (bool, Vec<u8>, u64);
+pub(in crate::transactions) type Call = (bool, Vec<u8>, u64);
 
-fn recording() -> Vec<Call> {
+pub(in crate::transactions) fn recording() -> Vec<Call> {
     let text = include_str!("recordings/prefork.txt");
     let calls = text.lines().map(|line| {
         let words: Vec<&str> = line.split(' ').collect();

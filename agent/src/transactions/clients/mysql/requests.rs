@@ -63,6 +63,10 @@ impl State {
             command::STMT_SEND_LONG_DATA | command::QUIT => {}
             command::FIELD_LIST => self.begin(What::Columns, Asked::Nothing, calls),
             command::CHANGE_USER => self.begin(What::Login, Asked::Nothing, calls),
+            command::PING => {
+                calls.push(Call::Checked);
+                self.begin(What::Packet, Asked::Nothing, calls);
+            }
             command::BINLOG_DUMP | command::BINLOG_DUMP_GTID => self.stage = Stage::Opaque,
             _ => self.begin(What::Packet, Asked::Nothing, calls),
         }

@@ -53,6 +53,8 @@ pub(super) struct State {
     /// Rows of the current result that have gone by, unless some were not seen.
     pub rows: u64,
     pub rows_unknown: bool,
+    /// The server reads rows (`COPY ... FROM STDIN`).
+    pub copies_in: bool,
     /// Too much is waited for; nothing more is, until the server is ready.
     pub overflowed: bool,
 }
@@ -229,5 +231,6 @@ impl State {
         self.overflowed = false;
         self.rows = 0;
         self.rows_unknown = false;
+        self.copies_in = false;
     }
 }

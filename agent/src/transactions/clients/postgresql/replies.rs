@@ -20,6 +20,10 @@ impl State {
                 }
             }
             Some(b'D') => self.rows += 1,
+            Some(b'G') => {
+                self.copies_in = true;
+                self.end_prepared(calls);
+            }
             Some(b'C') => self.completed(frame.payload, calls),
             Some(b'I') => self.over(CallResult::default(), calls),
             // The rest of the rows is there for another call to fetch.
@@ -47,6 +51,7 @@ impl State {
         let (operation, count) = (words.next().unwrap_or_default(), words.next_back().and_then(number));
         let mut result = CallResult::default();
         match operation {
+            b"COPY" if self.copies_in => result.affected_rows = count,
             b"SELECT" | b"FETCH" | b"MOVE" | b"COPY" => result.rows = count,
             b"INSERT" | b"UPDATE" | b"DELETE" | b"MERGE" => result.affected_rows = count,
             _ => {}
@@ -57,7 +62,7 @@ impl State {
     /// One statement has been answered.
     fn over(&mut self, result: CallResult, calls: &mut Calls) {
         self.end_prepared(calls);
-        (self.rows, self.rows_unknown) = (0, false);
+        (self.rows, self.rows_unknown, self.copies_in) = (0, false, false);
         let Some(front) = self.waiting.front_mut() else { return };
         match front.what {
             What::Execute => {
@@ -76,7 +81,7 @@ impl State {
 
     fn refused(&mut self, fields: &[u8], calls: &mut Calls) {
         self.end_prepared(calls);
-        (self.rows, self.rows_unknown) = (0, false);
+        (self.rows, self.rows_unknown, self.copies_in) = (0, false, false);
         let Some(front) = self.waiting.front_mut() else { return };
         let error = code(fields).unwrap_or_else(|| "_OTHER".to_owned());
         match front.what {

@@ -96,6 +96,7 @@ fn balanced(calls: &[Call], what: &str) {
             }
             Call::Answering { .. }
             | Call::Accepted { .. }
+            | Call::Checked
             | Call::Undecoded
             | Call::Lost
             | Call::Overflow => {}

@@ -109,6 +109,7 @@ fn described(calls: &[Call]) -> String {
                 }
                 writeln!(text, "  {}", line.trim_end())
             }
+            Call::Checked => writeln!(text, "checked"),
             Call::Undecoded => writeln!(text, "undecoded"),
             Call::Lost => writeln!(text, "lost"),
             Call::Overflow => writeln!(text, "overflow"),
