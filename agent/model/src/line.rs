@@ -119,6 +119,53 @@ pub struct Waits {
     pub other_ns: u64,
     /// What it was cannot be told: its thread served others at the same time, or changed.
     pub unknown_ns: u64,
+    /// Of an event loop: the loop worked for somebody else, so the request could not go on, whatever it waited for.
+    #[serde(default)]
+    pub loop_busy_ns: u64,
+    /// Of an event loop that was idle while the request had no call open: it awaited a timer (`asyncio.sleep`), another
+    /// task, a thread of a pool, or its client.
+    #[serde(default)]
+    pub awaiting_ns: u64,
+}
+
+impl Waits {
+    /// Every part.
+    pub fn parts_mut(&mut self) -> [&mut u64; 12] {
+        let Self {
+            on_cpu_ns,
+            gil_ns,
+            lock_ns,
+            database_ns,
+            network_ns,
+            disk_ns,
+            sleep_ns,
+            runnable_ns,
+            other_ns,
+            unknown_ns,
+            loop_busy_ns,
+            awaiting_ns,
+        } = self;
+        [
+            on_cpu_ns,
+            gil_ns,
+            lock_ns,
+            database_ns,
+            network_ns,
+            disk_ns,
+            sleep_ns,
+            runnable_ns,
+            other_ns,
+            unknown_ns,
+            loop_busy_ns,
+            awaiting_ns,
+        ]
+    }
+
+    /// Sum of the parts.
+    #[must_use]
+    pub fn total_ns(mut self) -> u64 {
+        self.parts_mut().into_iter().fold(0, |sum, part| sum.saturating_add(*part))
+    }
 }
 
 /// Something in a transaction's calls that is worth a look.

@@ -135,6 +135,13 @@ impl Transactions {
     pub fn observe(&mut self, event: &Event<'_>, stack: Option<Stack>, out: &mut Output) {
         let thread = ThreadKey { pid: event.pid, tid: event.tid };
         let caller = |stack| Caller { time_ns: event.time_ns, thread, scope: event.scope, stack };
+        if self.finisher.waits {
+            let about = match &event.body {
+                Body::Io(io) => Some(io.connection),
+                _ => None,
+            };
+            self.shows(&caller(None), about);
+        }
         match &event.body {
             Body::Io(io) => {
                 let caller = self.asker(caller(stack), io);

@@ -115,6 +115,8 @@ fn waits_of(writer: &mut Writer, waits: &Waits, duration_ns: u64) {
         ("sleep", waits.sleep_ns),
         ("for a CPU", waits.runnable_ns),
         ("other", waits.other_ns),
+        ("loop busy", waits.loop_busy_ns),
+        ("awaiting", waits.awaiting_ns),
         ("unknown", waits.unknown_ns),
     ];
     writer.heading("Where its time went");
@@ -143,7 +145,7 @@ fn waits_of(writer: &mut Writer, waits: &Waits, duration_ns: u64) {
 
 /// What a part of the bar is drawn with, so that it is told apart without colour, too.
 fn mark(part: usize) -> &'static str {
-    const MARKS: [&str; 10] = ["█", "▓", "▒", "▆", "░", "▚", "▄", "=", "+", "?"];
+    const MARKS: [&str; 12] = ["█", "▓", "▒", "▆", "░", "▚", "▄", "=", "+", "#", "~", "?"];
     MARKS[part % MARKS.len()]
 }
 

@@ -4,6 +4,7 @@
 //! - [`thread`]: one request a thread at a time.
 //! - [`lineage`]: many requests on one thread (asyncio, uvloop, greenlets).
 //! - [`handed`]: requests that one thread reads and others answer (waitress).
+//! - [`loop_time`], [`worked`]: for whom an event loop's thread works, and since when.
 //! - [`ancestry`]: the contexts of one process, and what was made from what.
 //! - [`served`]: its requests, and when each was the one being worked on.
 //! - [`lingering`]: requests that have been answered and are not given out yet.
@@ -12,11 +13,14 @@ mod ancestry;
 mod handed;
 mod lineage;
 mod lingering;
+mod loop_time;
 mod place;
 mod served;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod worked;
 
 pub use lingering::Lingering;
+pub use loop_time::{LoopTime, Stretch};
 pub use place::{Lineages, Pools};

@@ -3,6 +3,7 @@
 use super::handed::Pool;
 use super::lineage::{Lineage, Reason, Whose};
 use super::lingering::Answered;
+use super::worked::Work as Worked;
 use crate::intake::Endpoint;
 use crate::intake::{ConnectionId, Context, Direction, ExceptionId, Io, StackId};
 use crate::transactions::connection::Speaks;
@@ -37,7 +38,50 @@ impl Transactions {
     /// A context has been made.
     pub(in crate::transactions) fn context_made(&mut self, caller: &Caller, made: &Context) {
         let lineage = self.lineages.entry(caller.thread.pid).or_default();
-        lineage.made(caller.time_ns, caller.thread.tid, made);
+        let number = lineage.made(caller.time_ns, caller.thread.tid, made);
+        let worked = lineage.shows_by_copy(caller.time_ns, caller.thread.tid, number);
+        self.worked(worked);
+    }
+
+    /// Something was done, or met, on a thread: whom a loop works for. `about` is the connection that it is about.
+    pub(in crate::transactions) fn shows(&mut self, caller: &Caller, about: Option<ConnectionId>) {
+        if caller.scope.flags & flag::READ == 0 {
+            return;
+        }
+        let current = about.and_then(|connection| self.moved_for(connection));
+        let lineage = self.lineages.entry(caller.thread.pid).or_default();
+        let worked = lineage.shows(caller.time_ns, caller.thread.tid, &caller.scope, current);
+        self.worked(worked);
+    }
+
+    /// The request that bytes of this connection are moved for, as far as that is known.
+    fn moved_for(&mut self, connection: ConnectionId) -> Option<RequestId> {
+        let call = match &self.connections.get(&connection)?.speaks {
+            Speaks::Client(client) => client.oldest()?,
+            Speaks::Mysql(database) => database.live?.span?,
+            _ => return self.current(connection).map(|(request, _)| request),
+        };
+        self.spans.get(call)?.owner
+    }
+
+    /// A loop has worked for a request, if that is still here.
+    pub(in crate::transactions) fn worked(&mut self, worked: Option<Worked>) {
+        let Some((request, stretch)) = worked else { return };
+        if let Some(exchange) = self.open_request(request) {
+            let since_ns = exchange.started_ns;
+            exchange.work.waits.worked(&stretch, (since_ns, u64::MAX));
+        } else if let Some(ended) = self.lingering.ended(request) {
+            let between = (ended.exchange.started_ns, ended.ended_ns);
+            ended.exchange.work.waits.worked(&stretch, between);
+        }
+    }
+
+    /// What has been found out since of the time that loops worked.
+    fn settle_worked(&mut self, pid: u32, now_ns: u64) {
+        let works = self.lineages.get_mut(&pid).map(|lineage| lineage.settle_worked(now_ns));
+        for work in works.unwrap_or_default() {
+            self.worked(Some(work));
+        }
     }
 
     /// A write was put off.
@@ -397,6 +441,7 @@ impl Transactions {
             let request = RequestId { connection: id, sequence: ended.exchange.sequence };
             if let Some(lineage) = self.lineages.get_mut(&pid) {
                 lineage.ended(ended.exchange.started_ns, request);
+                lineage.ended_after(ended.ended_ns.saturating_sub(ended.exchange.started_ns));
                 if lineage.is_loop(ended.exchange.work.tid) && ended.exchange.work.task.is_none() {
                     self.lingering.keep(request, Answered { ended, pid, peer });
                     continue;
@@ -416,6 +461,12 @@ impl Transactions {
         let ids = std::mem::take(&mut ended.exchange.work.spans);
         let mut open = Vec::with_capacity(ids.len());
         open.extend(ids.into_iter().filter_map(|id| self.spans.take(id)));
+        let between = (ended.exchange.started_ns, ended.ended_ns);
+        let work = &mut ended.exchange.work;
+        let lineage = self.lineages.get(&pid).filter(|lineage| lineage.is_loop(work.tid));
+        if let Some(time) = lineage.and_then(|lineage| lineage.loop_time(work.tid)) {
+            work.waits = work.waits.on_a_loop(&open, time, between);
+        }
         let error = self.errors.that_ended(&ended);
         let errors = std::mem::take(&mut ended.exchange.work.errors);
         let finished = self.finisher.finish(ended, open, error, pid, peer, &mut self.counts);
@@ -437,6 +488,7 @@ impl Transactions {
         let pids: Vec<u32> = self.lineages.keys().chain(self.pools.keys()).copied().collect();
         for pid in pids {
             self.settle(pid, now_ns);
+            self.settle_worked(pid, now_ns);
         }
         loop {
             let spans = &self.spans;
@@ -461,12 +513,13 @@ impl Transactions {
     /// A process has ended: nothing more will be told.
     pub(in crate::transactions) fn forget_lineage(&mut self, pid: u32, out: &mut Output) {
         self.settle(pid, u64::MAX);
-        self.lineages.remove(&pid);
+        self.settle_worked(pid, u64::MAX);
         if let Some(pool) = self.pools.remove(&pid) {
             self.take_verdicts(pool.close());
         }
         for answered in self.lingering.take_all(Some(pid)) {
             self.give_out(answered.ended, answered.pid, answered.peer, out);
         }
+        self.lineages.remove(&pid);
     }
 }

@@ -140,6 +140,15 @@ impl OpenSpan {
         }
     }
 
+    /// When the call began, with the connection if one was made for it, and when it was over; without an end, if no
+    /// answer has come.
+    #[must_use]
+    pub fn open_between(&self) -> (u64, u64) {
+        let setup = self.setup.map_or(self.started_ns, |setup| setup.began_ns());
+        let over_ns = if self.is_waiting() { u64::MAX } else { self.last_io_ns };
+        (setup.min(self.started_ns), over_ns)
+    }
+
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         !self.closed && self.answer == Answer::None

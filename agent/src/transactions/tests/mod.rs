@@ -10,6 +10,7 @@ mod places;
 mod spans;
 mod tls;
 mod uwsgi;
+mod waits;
 
 use super::sql::Mode;
 use super::{Clock, Limits, Output, Settings, Transactions};
@@ -36,6 +37,8 @@ pub struct Player {
     pub positions: HashMap<(u64, bool), u64>,
     /// Of the call to come.
     pub stack: Option<Stack>,
+    /// Of all events to come.
+    pub scope: Scope,
 }
 
 impl Player {
@@ -54,11 +57,12 @@ impl Player {
             tid: PID,
             positions: HashMap::new(),
             stack: None,
+            scope: Scope::default(),
         }
     }
 
     pub fn event(&mut self, body: Body<'_>, stack: Option<Stack>) {
-        let event = Event { time_ns: self.now_ns, pid: PID, tid: self.tid, scope: Scope::default(), body };
+        let event = Event { time_ns: self.now_ns, pid: PID, tid: self.tid, scope: self.scope, body };
         self.transactions.observe(&event, stack, &mut self.out);
     }
 
