@@ -1,6 +1,6 @@
 //! Where a request's time went, by what its thread waited for while which call was open.
 
-use super::{DB, OFFSET, PID, OK, Player, WEB, command};
+use super::{DB, OFFSET, OK, PID, Player, WEB, command};
 use crate::intake::{Body, Context, Left, OffCpu, StackStatus};
 use pyapm_model::line::Waits;
 use pyapm_wire::scope::{Scope, flag};
