@@ -6,9 +6,12 @@ use harness::load::{Address, Connection, Request};
 use harness::place::Python;
 use harness::pyapm::Pyapm;
 use harness::servers::Server;
+use harness::wait;
+use harness::wsgi::Site;
 use pyapm_model::line::Transaction;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Of a transaction's duration.
 const TOLERANCE: f64 = 0.02;
@@ -135,6 +138,46 @@ fn own_measure(address: &Address, path: &str) -> Value {
     let answer = connection.ask_until_closed(&Request::get(path).close()).unwrap();
     assert_eq!(answer.status, 200, "{path}");
     serde_json::from_slice(&answer.body).unwrap()
+}
+
+/// The one worker is busy: who comes next waits to be accepted, and the client knows for how long.
+#[test]
+fn who_waits_to_be_accepted_is_told_for_how_long() {
+    let site = Site::new("accepting", Python::first().unwrap()).unwrap();
+    let server = site.serve(&["--workers", "1"]).unwrap();
+    let attach = Pyapm::attach(server.master(), &[]).unwrap();
+    // They are accepted in the order in which they come.
+    let asked = ["/held", "/next"].map(|path| {
+        let request = Request::get(path).close();
+        let mut connection = Connection::open(&server.address).unwrap();
+        let before_ns = wall_ns();
+        connection.send(&request.head_bytes()).unwrap();
+        (path, request, connection, before_ns, wall_ns())
+    });
+    let since_ns = wall_ns();
+    wait::until("some time to pass", || Ok((wall_ns() > since_ns + 200_000_000).then_some(()))).unwrap();
+    site.release().unwrap();
+    let asked = asked.map(|(path, request, mut connection, before_ns, after_ns)| {
+        assert_eq!(connection.answer(&request).unwrap().status, 200);
+        (path, before_ns, after_ns)
+    });
+    let report = attach.stop().unwrap();
+    for (path, before_ns, after_ns) in asked {
+        let one = report.transactions.iter().find(|one| one.path.as_deref() == Some(path)).unwrap();
+        let waited = one.accept_queue_ns.expect("it is known over TCP");
+        // The kernel notes by its ticks, of 10 ms at most, when something came.
+        let tick = 10_000_000;
+        let least = one.start_ns.saturating_sub(after_ns + tick);
+        let most = one.start_ns.saturating_sub(before_ns) + tick;
+        eprintln!("{path} waited {waited} ns, {least} to {most} by the client");
+        assert!((least..=most).contains(&waited), "{path}: {waited} ns, not {least} to {most}");
+        assert!(path == "/held" || waited >= 190_000_000, "{waited}");
+    }
+}
+
+fn wall_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_nanos()).unwrap()
 }
 
 #[test]

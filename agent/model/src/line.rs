@@ -80,6 +80,11 @@ pub struct Transaction {
     /// not part of `duration_ns`. `None` when nothing was written, or nothing plausible.
     #[serde(default)]
     pub queue_ns: Option<u64>,
+    /// How long the first bytes of its connection had been here before its worker read them: while the connection waited
+    /// to be accepted, and after. Known of the first request on a connection over TCP, to the kernel's tick (1 to 10 ms);
+    /// not part of `duration_ns`.
+    #[serde(default)]
+    pub accept_queue_ns: Option<u64>,
     /// What looks like trouble in its calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,

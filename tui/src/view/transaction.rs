@@ -70,6 +70,9 @@ fn whole(state: &State, writer: &mut Writer, transaction: &Transaction, now_ns: 
     if let Some(queued) = transaction.queue_ns {
         writer.entry("queued", &format!("{} before its first byte was read", format::duration(queued)));
     }
+    if let Some(waited) = transaction.accept_queue_ns {
+        writer.entry("accept queue", &format!("{} until its connection was read", format::duration(waited)));
+    }
     if let Some(task) = &transaction.task {
         let queue = format::known(task.queue.as_deref(), format::clean);
         let retries = format::known(task.retries, |retries| retries.to_string());

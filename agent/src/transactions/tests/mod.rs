@@ -79,7 +79,10 @@ impl Player {
         let local = Endpoint::Inet { address: [127, 0, 0, 1].into(), port: 8000 };
         let fd = u32::try_from(connection).unwrap() + 10;
         let connection = ConnectionId(connection);
-        self.event(Body::ConnectionOpened { connection, fd, local, peer, sequence: None }, None);
+        self.event(
+            Body::ConnectionOpened { connection, fd, local, peer, sequence: None, unread_ns: None },
+            None,
+        );
     }
 
     pub fn close(&mut self, connection: u64) {
