@@ -139,11 +139,7 @@ impl Transactions {
         let thread = ThreadKey { pid: event.pid, tid: event.tid };
         let caller = |stack| Caller { time_ns: event.time_ns, thread, scope: event.scope, stack };
         if self.finisher.waits {
-            let about = match &event.body {
-                Body::Io(io) => Some(io.connection),
-                _ => None,
-            };
-            self.shows(&caller(None), about);
+            self.shows(&caller(None), &event.body);
         }
         match &event.body {
             Body::Io(io) => {

@@ -149,10 +149,7 @@ impl Transactions {
     fn loop_off_cpu(&mut self, caller: &Caller, away: &OffCpu) -> bool {
         let (time_ns, tid) = (caller.time_ns, caller.thread.tid);
         let Some(lineage) = self.lineages.get_mut(&caller.thread.pid) else { return false };
-        if lineage.loop_time(tid).is_none() {
-            return false;
-        }
-        let is_loop = lineage.is_loop(tid);
+        let is_loop = lineage.loop_time(tid).is_some();
         let Some(duration_ns) = away.duration_ns else {
             lineage.doubt_loop(time_ns, tid);
             return is_loop;

@@ -102,7 +102,7 @@ pub struct Lineage<T> {
     pub(super) served: Served,
     pub(super) worked: Worked,
     threads: HashMap<u32, Thread>,
-    pub(super) greenlets: HashMap<(u32, u64), ConnectionId>,
+    greenlets: HashMap<(u32, u64), ConnectionId>,
     trust: Trust,
     /// Whether every request has a context of its own.
     one_each: Trust,

@@ -3,9 +3,9 @@
 use super::handed::Pool;
 use super::lineage::{Lineage, Reason, Whose};
 use super::lingering::Answered;
-use super::worked::Work as Worked;
+use super::worked::{About, Work as Worked};
 use crate::intake::Endpoint;
-use crate::intake::{ConnectionId, Context, Direction, ExceptionId, Io, StackId};
+use crate::intake::{Body, ConnectionId, Context, Direction, ExceptionId, Io, StackId};
 use crate::transactions::connection::Speaks;
 use crate::transactions::http::Ended;
 use crate::transactions::spans::{Asking, Caller, OpenSpan, RequestId, SpanId};
@@ -43,14 +43,20 @@ impl Transactions {
         self.worked(worked);
     }
 
-    /// Something was done, or met, on a thread: whom a loop works for. `about` is the connection that it is about.
-    pub(in crate::transactions) fn shows(&mut self, caller: &Caller, about: Option<ConnectionId>) {
+    /// Something was done, or met, on a thread: whom a loop works for.
+    pub(in crate::transactions) fn shows(&mut self, caller: &Caller, body: &Body<'_>) {
         if caller.scope.flags & flag::READ == 0 {
             return;
         }
-        let current = about.and_then(|connection| self.moved_for(connection));
+        let about = match body {
+            Body::Io(io) => {
+                About { request: self.moved_for(io.connection), calls: io.direction == Direction::Out }
+            }
+            Body::Statement(_) => About { request: None, calls: true },
+            _ => About::default(),
+        };
         let lineage = self.lineages.entry(caller.thread.pid).or_default();
-        let worked = lineage.shows(caller.time_ns, caller.thread.tid, &caller.scope, current);
+        let worked = lineage.shows(caller.time_ns, caller.thread.tid, &caller.scope, about);
         self.worked(worked);
     }
 
@@ -463,8 +469,8 @@ impl Transactions {
         open.extend(ids.into_iter().filter_map(|id| self.spans.take(id)));
         let between = (ended.exchange.started_ns, ended.ended_ns);
         let work = &mut ended.exchange.work;
-        let lineage = self.lineages.get(&pid).filter(|lineage| lineage.is_loop(work.tid));
-        if let Some(time) = lineage.and_then(|lineage| lineage.loop_time(work.tid)) {
+        let time = self.lineages.get(&pid).and_then(|lineage| lineage.loop_time(work.tid));
+        if let Some(time) = time.filter(|_| work.task.is_none()) {
             work.waits = work.waits.on_a_loop(&open, time, between);
         }
         let error = self.errors.that_ended(&ended);

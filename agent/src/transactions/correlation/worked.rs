@@ -2,7 +2,7 @@
 //! waits until the answers have told.
 
 use super::ancestry::Number;
-use super::lineage::Lineage;
+use super::lineage::{Lineage, Whose};
 use super::loop_time::{For, LoopTime, Shown, Stretch};
 use crate::intake::Left;
 use crate::transactions::spans::RequestId;
@@ -26,6 +26,15 @@ pub type Work = (RequestId, Stretch);
 /// A stretch, with whose it is once that context's request at that time is known.
 type Untold = (Number, u64, Stretch);
 
+/// What an event says beside who ran.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct About {
+    /// The request that bytes were moved for.
+    pub request: Option<RequestId>,
+    /// Somebody is asked for something, or answered.
+    pub calls: bool,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Worked {
@@ -35,18 +44,13 @@ pub struct Worked {
     old: VecDeque<Untold>,
     /// A request that took long has ended since the old ones were asked.
     ask_old: bool,
+    /// Greenlets have been met.
+    greenlets: bool,
 }
 
 impl<T> Lineage<T> {
-    /// An event of a thread shows whom it works for. `connections` is the request of the connection that it is about, if
-    /// it is about one.
-    pub fn shows(
-        &mut self,
-        time_ns: u64,
-        tid: u32,
-        scope: &Scope,
-        connections: Option<RequestId>,
-    ) -> Option<Work> {
+    /// An event of a thread shows whom it works for.
+    pub fn shows(&mut self, time_ns: u64, tid: u32, scope: &Scope, about: About) -> Option<Work> {
         let has = |flag| scope.flags & flag != 0;
         if !self.worked.loops.contains_key(&tid) {
             let is_loop = has(flag::LOOP | flag::COROUTINE | flag::GREENLETS);
@@ -57,10 +61,18 @@ impl<T> Lineage<T> {
         }
         let whose = |request: Option<RequestId>| request.map_or(For::Nobody, For::Request);
         let shown = if has(flag::GREENLETS) {
-            let connection = self.greenlets.get(&(tid, scope.task)).filter(|_| scope.task != 0);
-            Shown::Works(whose(connection.and_then(|one| self.served.request_at(*one, time_ns))))
+            self.worked.greenlets = true;
+            let request = match self.whose(time_ns, tid, scope, None) {
+                Whose::Request(request) => Some(request),
+                _ => None,
+            };
+            // Nobody's, or of a request that is not known to have it.
+            if request.is_none() && (scope.task == 0 || about.calls) {
+                self.worked.loops.get_mut(&tid)?.doubt(time_ns);
+            }
+            Shown::Works(whose(request))
         } else if !has(flag::COROUTINE) || scope.context == 0 {
-            Shown::Begins(whose(connections))
+            Shown::Begins(whose(about.request))
         } else if has(flag::BIRTHS) {
             Shown::Works(For::Context(self.ancestry.at(scope.context), time_ns))
         } else {
@@ -73,7 +85,7 @@ impl<T> Lineage<T> {
 
     /// A thread has made this context: for whom, its maker says.
     pub fn shows_by_copy(&mut self, time_ns: u64, tid: u32, made: Number) -> Option<Work> {
-        if !self.greenlets.is_empty() {
+        if self.worked.greenlets {
             return None;
         }
         self.shown(time_ns, tid, Shown::Works(For::Context(made, time_ns)))
@@ -159,10 +171,11 @@ impl<T> Lineage<T> {
         works
     }
 
-    /// Of a thread with an event loop.
+    /// Of a thread with an event loop; `None` of one that is not known to have one.
     #[must_use]
     pub fn loop_time(&self, tid: u32) -> Option<&LoopTime> {
-        self.worked.loops.get(&tid)
+        let is_loop = self.worked.greenlets || self.is_loop(tid);
+        self.worked.loops.get(&tid).filter(|_| is_loop)
     }
 
     /// Of the same, when some of its time was not seen.
