@@ -2,6 +2,7 @@
 //! the kernel itself counts them (`kernel.bpf_stats_enabled`). The trap or tracepoint around it is not in it.
 
 use anyhow::{Context, Result};
+use harness::bpf::Held;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -55,26 +56,51 @@ pub struct Runs {
     run_time_ns: u64,
 }
 
+impl Runs {
+    /// Part of one core that was spent in these runs: those of `self` are since `before`, `seconds` apart.
+    #[must_use]
+    pub fn cores_since(self, before: Self, seconds: f64) -> f64 {
+        self.run_time_ns.saturating_sub(before.run_time_ns) as f64 / 1e9 / seconds
+    }
+}
+
 #[derive(Debug, Deserialize)]
 struct Loaded {
+    id: u32,
     #[serde(default)]
     name: String,
     #[serde(flatten)]
     runs: Runs,
 }
 
-/// All programs of ours that are loaded now, by name.
+/// The programs that one process holds, together.
+///
+/// # Errors
+/// When the process is gone, or as [`read`].
+pub fn held_by(pid: u32) -> Result<Runs> {
+    let held = Held::by(pid)?;
+    let ours = loaded()?.into_iter().filter(|one| held.programs.contains(&one.id));
+    Ok(ours.fold(Runs::default(), |sum, one| Runs {
+        run_cnt: sum.run_cnt + one.runs.run_cnt,
+        run_time_ns: sum.run_time_ns + one.runs.run_time_ns,
+    }))
+}
+
+/// All programs of ours that are loaded now, by name. Those of several pyapms would be taken for one another.
 ///
 /// # Errors
 /// When `bpftool` is not there or says what is not understood.
 pub fn read() -> Result<BTreeMap<String, Runs>> {
+    let ours = loaded()?.into_iter().filter(|one| PROGRAMS.iter().any(|(name, _)| *name == one.name));
+    Ok(ours.map(|one| (one.name, one.runs)).collect())
+}
+
+fn loaded() -> Result<Vec<Loaded>> {
     let output = Command::new("bpftool")
         .args(["--json", "prog", "show"])
         .output()
         .context("could not start `bpftool`; `cargo xtask setup` installs it")?;
-    let loaded: Vec<Loaded> = serde_json::from_slice(&output.stdout).context("`bpftool` printed no JSON")?;
-    let ours = loaded.into_iter().filter(|one| PROGRAMS.iter().any(|(name, _)| *name == one.name));
-    Ok(ours.map(|one| (one.name, one.runs)).collect())
+    serde_json::from_slice(&output.stdout).context("`bpftool` printed no JSON")
 }
 
 /// The table between two readings.
@@ -95,6 +121,12 @@ pub fn table(before: &BTreeMap<String, Runs>, after: &BTreeMap<String, Runs>, re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn part_of_a_core() {
+        let runs = |run_time_ns| Runs { run_cnt: 1, run_time_ns };
+        assert!((runs(60_000_000).cores_since(runs(20_000_000), 2.0) - 0.02).abs() < 1e-9);
+    }
 
     #[test]
     fn between_two_readings() {
