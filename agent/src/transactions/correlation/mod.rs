@@ -4,7 +4,7 @@
 //! - [`thread`]: one request a thread at a time.
 //! - [`lineage`]: many requests on one thread (asyncio, uvloop, greenlets).
 //! - [`handed`]: requests that one thread reads and others answer (waitress).
-//! - [`loop_time`], [`worked`]: for whom an event loop's thread works, and since when.
+//! - [`loop_time`], [`worked`], [`shown`]: for whom an event loop's thread works, and since when.
 //! - [`ancestry`]: the contexts of one process, and what was made from what.
 //! - [`served`]: its requests, and when each was the one being worked on.
 //! - [`lingering`]: requests that have been answered and are not given out yet.
@@ -16,6 +16,7 @@ mod lingering;
 mod loop_time;
 mod place;
 mod served;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod thread;
