@@ -4,7 +4,7 @@ use super::handed::Pool;
 use super::lineage::{Lineage, Reason, Whose};
 use super::lingering::Answered;
 use crate::intake::Endpoint;
-use crate::intake::{ConnectionId, Context, Direction, ExceptionId, Io, StackId};
+use crate::intake::{ConnectionId, Context, Direction, ExceptionId, Greenlet, Io, StackId};
 use crate::transactions::connection::Speaks;
 use crate::transactions::http::Ended;
 use crate::transactions::spans::{Asking, Caller, OpenSpan, RequestId, SpanId};
@@ -40,6 +40,12 @@ impl Transactions {
         let number = lineage.made(caller.time_ns, caller.thread.tid, made);
         let worked = lineage.shows_by_copy(caller.time_ns, caller.thread.tid, number);
         self.worked(worked);
+    }
+
+    /// A greenlet has been made.
+    pub(in crate::transactions) fn greenlet_made(&mut self, caller: &Caller, made: &Greenlet) {
+        let lineage = self.lineages.entry(caller.thread.pid).or_default();
+        lineage.greenlet_made(caller.time_ns, caller.thread.tid, made);
     }
 
     /// A write was put off.
