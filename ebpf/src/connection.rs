@@ -5,7 +5,9 @@ use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{CONNECTIONS, Connection, setting};
 use crate::memory::kernel;
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task, bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns,
+};
 use pyapm_wire::connection::Key;
 use pyapm_wire::count;
 use pyapm_wire::event::{ConnectionClosed, ConnectionOpened, FAMILY_PIPE, kind, opened as flag};
@@ -99,7 +101,8 @@ fn meet(key: Key, target: &Target, file: &OpenFile, passed: Passed) -> Option<*m
         family,
         local_port: 0,
         peer_port: 0,
-        padding: [0; 6],
+        padding: 0,
+        unread_us: 0,
         sent: 0,
         received: 0,
         local_address: [0; 16],
@@ -115,6 +118,9 @@ fn meet(key: Key, target: &Target, file: &OpenFile, passed: Passed) -> Option<*m
             opened.header.flags = flag::SEQUENCE;
             opened.sent = sent.wrapping_sub(passed.of(true));
             opened.received = received.wrapping_sub(passed.of(false));
+            if passed.of(false) > 0 && setting!(tick_us) > 0 {
+                unread(sock, &mut opened);
+            }
         }
     }
     if family == AF_INET {
@@ -128,6 +134,17 @@ fn meet(key: Key, target: &Target, file: &OpenFile, passed: Passed) -> Option<*m
     }
     emit::send(&opened);
     CONNECTIONS.get_ptr_mut(key)
+}
+
+/// Fills in how long what has just been read had lain there. The kernel notes when the latest data came, by the clock of
+/// its ticks (`net/ipv4/tcp_input.c`, `tcp_event_data_recv`); a connection that nobody has accepted yet has it as well.
+#[inline(always)]
+fn unread(sock: u64, opened: &mut ConnectionOpened) {
+    let Some(came) = kernel::<u32>(sock + setting!(tcp_last_received)) else { return };
+    // SAFETY: the helper has no preconditions.
+    let ticks = (unsafe { bpf_jiffies64() } as u32).wrapping_sub(came);
+    opened.unread_us = (u64::from(ticks) * setting!(tick_us)).min(u64::from(u32::MAX)) as u32;
+    opened.header.flags |= flag::UNREAD;
 }
 
 /// A close (or a dup2 over it) of this descriptor has just returned. By now another thread may already

@@ -194,6 +194,8 @@ static SETTINGS: Settings = Settings {
     tcp_write_seq: 0,
     tcp_copied_seq: 0,
     loop_blocked_ms: 0,
+    tcp_last_received: 0,
+    tick_us: 0,
     padding: 0,
 };
 

@@ -102,6 +102,17 @@ impl Served {
         Self::serve(&mut command)
     }
 
+    /// Starts `waiting_app.py` under uvicorn, with one of the loops that it has, and the ports of PostgreSQL and Redis.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn waiting(python: &Python, event_loop: &str, postgresql: u16, redis: u16) -> Result<Self> {
+        let mut command = Command::new(python.program("python"));
+        command.args(["-m", "uvicorn", "waiting_app:application", "--port", "0", "--loop", event_loop]);
+        command.env("PG_PORT", postgresql.to_string()).env("REDIS_PORT", redis.to_string());
+        Self::serve(&mut command)
+    }
+
     /// Starts `agents_app.py` with another vendor's agent inside.
     ///
     /// # Errors

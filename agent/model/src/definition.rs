@@ -64,6 +64,8 @@ definitions! {
         "HTTP requests that are being served.";
     QUEUE: Application Histogram "pyapm.request.queue.duration" "s" []
         "How long requests had waited, by what a server in front wrote into X-Request-Start, before they were read.";
+    ACCEPT_QUEUE: Application Histogram "pyapm.request.accept_queue.duration" "s" []
+        "How long the first bytes of new connections had been on this host before a worker read them.";
     UPGRADED: Application Gauge "pyapm.upgraded.connections" "{connection}" []
         "Open connections that went over to another protocol after their first request (WebSocket).";
     TASK: Application Histogram "messaging.process.duration" "s" ["messaging.destination.name"]

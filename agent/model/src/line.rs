@@ -80,6 +80,11 @@ pub struct Transaction {
     /// not part of `duration_ns`. `None` when nothing was written, or nothing plausible.
     #[serde(default)]
     pub queue_ns: Option<u64>,
+    /// How long the first bytes of its connection had been here before its worker read them: while the connection waited
+    /// to be accepted, and after. Known of the first request on a connection over TCP, to the kernel's tick (1 to 10 ms);
+    /// not part of `duration_ns`.
+    #[serde(default)]
+    pub accept_queue_ns: Option<u64>,
     /// What looks like trouble in its calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
@@ -119,6 +124,53 @@ pub struct Waits {
     pub other_ns: u64,
     /// What it was cannot be told: its thread served others at the same time, or changed.
     pub unknown_ns: u64,
+    /// Of an event loop: the loop worked for somebody else, so the request could not go on, whatever it waited for.
+    #[serde(default)]
+    pub loop_busy_ns: u64,
+    /// Of an event loop that was idle while the request had no call open: it awaited a timer (`asyncio.sleep`), another
+    /// task, a thread of a pool, or its client.
+    #[serde(default)]
+    pub awaiting_ns: u64,
+}
+
+impl Waits {
+    /// Every part.
+    pub fn parts_mut(&mut self) -> [&mut u64; 12] {
+        let Self {
+            on_cpu_ns,
+            gil_ns,
+            lock_ns,
+            database_ns,
+            network_ns,
+            disk_ns,
+            sleep_ns,
+            runnable_ns,
+            other_ns,
+            unknown_ns,
+            loop_busy_ns,
+            awaiting_ns,
+        } = self;
+        [
+            on_cpu_ns,
+            gil_ns,
+            lock_ns,
+            database_ns,
+            network_ns,
+            disk_ns,
+            sleep_ns,
+            runnable_ns,
+            other_ns,
+            unknown_ns,
+            loop_busy_ns,
+            awaiting_ns,
+        ]
+    }
+
+    /// Sum of the parts.
+    #[must_use]
+    pub fn total_ns(mut self) -> u64 {
+        self.parts_mut().into_iter().fold(0, |sum, part| sum.saturating_add(*part))
+    }
 }
 
 /// Something in a transaction's calls that is worth a look.

@@ -3,7 +3,7 @@
 
 use super::table::{Found, RouteTable};
 use super::{django, flask, starlette};
-use crate::python::{BoundedMemory, Interpreter, Item, Memory, ObjectError, Objects, read_code};
+use crate::python::{BoundedMemory, Collector, Interpreter, Item, Memory, ObjectError, Objects, read_code};
 use pyapm_model::line::Frame;
 use smol_str::SmolStr;
 use std::cell::RefCell;
@@ -31,7 +31,7 @@ pub fn read_routes(memory: &dyn Memory, interpreter: &Interpreter) -> Option<Rou
     let bounded = BoundedMemory::new(memory, MAX_READS);
     let objects = Objects::new(&bounded, &interpreter.offsets, interpreter.version.minor)?;
     let main = objects.main_interpreter(interpreter.runtime_address).ok()?;
-    let reader = Reader { objects, main, bases: RefCell::default() };
+    let reader = Reader { objects, main, collector: interpreter.collector, bases: RefCell::default() };
     for read in [django::routes, flask::routes, starlette::routes] {
         match read(&reader) {
             Ok(found) if !found.is_empty() => return RouteTable::new(found),
@@ -47,6 +47,7 @@ pub(super) type Routes = Result<Vec<Found>, ObjectError>;
 pub(super) struct Reader<'a> {
     pub objects: Objects<'a>,
     pub main: u64,
+    pub collector: Option<Collector>,
     /// Of a class: its address and those of its bases.
     pub(super) bases: RefCell<HashMap<u64, Vec<u64>>>,
 }
@@ -87,7 +88,8 @@ impl Reader<'_> {
         }
         if found.is_empty() {
             // A factory made it, and only the server holds it.
-            found = self.objects.tracked(self.main, MAX_APPLICATIONS, |own| self.derives(own, class))?;
+            let derives = |own| self.derives(own, class);
+            found = self.objects.tracked(self.main, self.collector, MAX_APPLICATIONS, derives)?;
             found.retain(|object| self.objects.class_of(*object).is_ok_and(|own| self.derives(own, class)));
         }
         Ok(found)

@@ -49,6 +49,8 @@ pub fn settings(btf: &Btf) -> Result<Settings, BtfError> {
         tcp_write_seq: offset("tcp_sock", "write_seq")?,
         tcp_copied_seq: offset("tcp_sock", "copied_seq")?,
         loop_blocked_ms: 0,
+        tcp_last_received: offset("tcp_sock", "inet_conn.icsk_ack.lrcvtime")?,
+        tick_us: 0,
         padding: 0,
     })
 }

@@ -50,6 +50,8 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
                 peer: Endpoint::new(opened.family, opened.peer_address, opened.peer_port),
                 sequence: (header.flags & wire::opened::SEQUENCE != 0)
                     .then_some(Sequence { sent: opened.sent, received: opened.received }),
+                unread_ns: (header.flags & wire::opened::UNREAD != 0)
+                    .then_some(u64::from(opened.unread_us) * 1_000),
             }
         }
         kind::CONNECTION_CLOSED => {

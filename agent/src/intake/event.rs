@@ -49,6 +49,9 @@ pub enum Body<'a> {
         peer: Endpoint,
         /// `None` where there is no TCP.
         sequence: Option<Sequence>,
+        /// How long what the first call read had waited to be read; `None` where there is no TCP, and when it was written
+        /// to first.
+        unread_ns: Option<u64>,
     },
     ConnectionClosed {
         connection: ConnectionId,

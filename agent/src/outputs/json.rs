@@ -159,6 +159,7 @@ mod tests {
             handler: None,
             client_address: None,
             queue_ns: None,
+            accept_queue_ns: None,
             waits: None,
             warnings: Vec::new(),
             task: None,
@@ -201,7 +202,7 @@ mod tests {
                 r#""module":"builtins","chain":[],"cut":false,"tid":4243},"#,
                 r#""samples":[{"count":3,"state":"cpu","stack":[]}]"#,
             ),
-            r#","outcome":"complete","request_bytes":1,"response_bytes":2,"client.address":null,"waits":null,"handler":null,"queue_ns":null,"trace_source":null,"trace_sampled":null}"#,
+            r#","outcome":"complete","request_bytes":1,"response_bytes":2,"client.address":null,"waits":null,"handler":null,"queue_ns":null,"accept_queue_ns":null,"trace_source":null,"trace_sampled":null}"#,
         );
         starts_as(
             &Line::Worker(Worker { event: WorkerEvent::Started, pid: 4250 }),
@@ -240,6 +241,7 @@ mod tests {
             "client.address",
             "waits",
             "queue_ns",
+            "accept_queue_ns",
         ] {
             assert!(value.get(name).is_some_and(serde_json::Value::is_null), "{name}");
         }

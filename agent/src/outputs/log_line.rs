@@ -29,6 +29,8 @@ struct LogLine<'a> {
     client: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accept_queue_ms: Option<f64>,
     #[serde(rename = "process.pid")]
     pid: u32,
     #[serde(rename = "thread.id")]
@@ -69,6 +71,7 @@ pub fn log_line(application: &str, transaction: &Transaction) -> Result<String, 
         status: transaction.status,
         client: transaction.client_address.as_deref(),
         queue_ms: transaction.queue_ns.map(milliseconds),
+        accept_queue_ms: transaction.accept_queue_ns.map(milliseconds),
         pid: transaction.pid,
         tid: transaction.tid,
         db_calls: db().count(),

@@ -1,11 +1,19 @@
 //! The two clocks of the host: events carry the monotonic one, outputs show the wall's.
 
 use crate::transactions::Clock;
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getres, clock_gettime};
+use std::time::Duration;
 
 /// `CLOCK_MONOTONIC`, nanoseconds: the clock of every event.
 pub(super) fn monotonic_ns() -> u64 {
     read(ClockId::CLOCK_MONOTONIC)
+}
+
+/// How long a tick of the kernel's clock is, in microseconds: what its coarse clock goes by (kernel `kernel/time/hrtimer.c`,
+/// `hrtimer_get_res`; `kernel/time/posix-timers.c`, `posix_get_coarse_res`). 0 when it does not say.
+pub(super) fn tick_us() -> u32 {
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE);
+    tick.ok().and_then(|tick| u32::try_from(Duration::from(tick).as_micros()).ok()).unwrap_or(0)
 }
 
 /// `CLOCK_BOOTTIME`, nanoseconds: what start times of processes are counted by.

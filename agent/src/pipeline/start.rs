@@ -1,6 +1,7 @@
 //! From a pid to a running set of probes. Facts, then decision, then action; what can fail, fails here, and
 //! leaves nothing attached: everything attached goes with the [`Engine`] that was not returned.
 
+use super::clock;
 use super::engine::Engine;
 use crate::config::Collection;
 use crate::host::{Btf, BtfError, Facts, Obstacles, Plan, settings};
@@ -91,8 +92,9 @@ pub(super) fn load(
     loop_blocked_ms: u32,
 ) -> Result<Probes, StartError> {
     let plan = Plan::from_facts(&Facts::read())?;
+    let settings = settings(&Btf::running_kernel()?)?;
     let settings =
-        Settings { io_copies: plan.io_copies, loop_blocked_ms, ..settings(&Btf::running_kernel()?)? };
+        Settings { io_copies: plan.io_copies, loop_blocked_ms, tick_us: clock::tick_us(), ..settings };
     Ok(Probes::load(Setup { settings, ring_bytes, native, off_cpu })?)
 }
 
@@ -118,7 +120,7 @@ pub(super) fn target_of(
     Target {
         layout,
         exceptions: raising.map(|raising| raising.layout).unwrap_or_default(),
-        generation: super::clock::monotonic_ns(),
+        generation: clock::monotonic_ns(),
         pipes: pool_pipes(&ProcFs::new(), pid),
         ..Target::default()
     }

@@ -16,6 +16,7 @@ const OTHER: &str = "{other}";
 enum Of {
     HttpServer,
     Queue,
+    AcceptQueue,
     Task,
     DbClient,
     HttpClient,
@@ -23,13 +24,21 @@ enum Of {
 }
 
 impl Of {
-    const ALL: [Self; 6] =
-        [Self::HttpServer, Self::Queue, Self::Task, Self::DbClient, Self::HttpClient, Self::Messaging];
+    const ALL: [Self; 7] = [
+        Self::HttpServer,
+        Self::Queue,
+        Self::AcceptQueue,
+        Self::Task,
+        Self::DbClient,
+        Self::HttpClient,
+        Self::Messaging,
+    ];
 
     fn family(self) -> Family {
         match self {
             Self::HttpServer => definition::HTTP_SERVER,
             Self::Queue => definition::QUEUE,
+            Self::AcceptQueue => definition::ACCEPT_QUEUE,
             Self::Task => definition::TASK,
             Self::DbClient => definition::DB_CLIENT,
             Self::HttpClient => definition::HTTP_CLIENT,
@@ -99,6 +108,9 @@ impl Series {
         }
         if let Some(waited) = transaction.queue_ns {
             self.add(Of::Queue, Of::Queue, Vec::new, waited, None);
+        }
+        if let Some(waited) = transaction.accept_queue_ns {
+            self.add(Of::AcceptQueue, Of::AcceptQueue, Vec::new, waited, None);
         }
         let method = transaction.method.as_deref().unwrap_or("_OTHER");
         // The name is method and route; without a route of the framework's own it is what the path looks like.

@@ -34,6 +34,7 @@ fn transaction(name: &str, end_ns: u64, duration_ns: u64, status: u16) -> Transa
         handler: None,
         client_address: None,
         queue_ns: None,
+        accept_queue_ns: None,
         waits: None,
         warnings: Vec::new(),
         task: None,

@@ -28,6 +28,9 @@ use pyapm_model::line::Outcome;
 use pyapm_model::snapshot::{Active, Doing};
 use pyapm_model::stack::Stack;
 
+/// What is said to have waited longer was read wrongly: nobody's client is that patient.
+const LONGEST_UNREAD_NS: u64 = 300_000_000_000;
+
 /// The transactions of one application, over all its processes.
 #[derive(Debug)]
 pub struct Transactions {
@@ -135,6 +138,9 @@ impl Transactions {
     pub fn observe(&mut self, event: &Event<'_>, stack: Option<Stack>, out: &mut Output) {
         let thread = ThreadKey { pid: event.pid, tid: event.tid };
         let caller = |stack| Caller { time_ns: event.time_ns, thread, scope: event.scope, stack };
+        if self.finisher.waits {
+            self.shows(&caller(None), &event.body);
+        }
         match &event.body {
             Body::Io(io) => {
                 let caller = self.asker(caller(stack), io);
@@ -147,11 +153,12 @@ impl Transactions {
             },
             Body::StatementStep(step) => self.embedded_step(event.time_ns, event.pid, step),
             Body::Sample { stack: id, .. } => self.place_sample(&caller(stack), *id),
-            Body::ConnectionOpened { connection, fd, peer, local, sequence } => {
+            Body::ConnectionOpened { connection, fd, peer, local, sequence, unread_ns } => {
                 self.opened(event.time_ns, event.pid, *connection, *fd, *peer, out);
                 if let Some(connection) = self.connections.get_mut(connection) {
                     connection.local = Some(*local);
                     connection.sequence = *sequence;
+                    connection.unread_ns = unread_ns.filter(|unread_ns| *unread_ns <= LONGEST_UNREAD_NS);
                 }
             }
             Body::ConnectionClosed { connection } => {
@@ -339,6 +346,8 @@ impl Transactions {
             }
         }
         self.note_call(io.connection);
+        // Of the first request on it, and of no other.
+        let unread_ns = latest.is_none().then(|| self.unread_ns(io.connection)).flatten();
         let Some(connection) = self.connections.get_mut(&io.connection) else { return };
         match &mut connection.speaks {
             Speaks::Http(_) | Speaks::Tasks(_) => {
@@ -346,6 +355,9 @@ impl Transactions {
                 // Whoever moves the connection's bytes has its current request; those behind it are this
                 // thread's until another takes them up. To see the peer go says nothing of that kind.
                 for (index, exchange) in server.open_mut().enumerate() {
+                    if exchange.sequence == 0 && exchange.work.tid == 0 {
+                        exchange.work.unread_ns = unread_ns;
+                    }
                     if (index == 0 && io.moved > 0) || exchange.work.tid == 0 {
                         exchange.work.taken_by(thread.tid, index);
                     }
@@ -376,6 +388,15 @@ impl Transactions {
             Speaks::Client(_) => self.client(caller, io, lost),
             Speaks::Results(_) => self.results(caller, io, lost, out),
             _ => {}
+        }
+    }
+
+    /// How long the first bytes of a connection had waited to be read; of a TLS session, those that began its handshake.
+    fn unread_ns(&self, id: ConnectionId) -> Option<u64> {
+        let connection = self.connections.get(&id)?;
+        match &connection.tls {
+            Tls::Session(Session { carrier: Some(carrier), .. }) => self.connections.get(carrier)?.unread_ns,
+            _ => connection.unread_ns,
         }
     }
 

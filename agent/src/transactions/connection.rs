@@ -135,6 +135,8 @@ pub struct Connection {
     followed_from: u64,
     /// When its first call was seen; of a connection that is older than the attach, not when it was made.
     pub opened_ns: Option<u64>,
+    /// How long its first bytes had waited to be read, where that is known.
+    pub unread_ns: Option<u64>,
     /// How it came to be, until the call that it was made for has it.
     pub setup: Option<Setup>,
     pub speaks: Speaks,
@@ -165,6 +167,7 @@ impl Connection {
             sequence: None,
             followed_from: 0,
             opened_ns: None,
+            unread_ns: None,
             setup: None,
             speaks,
             tls: Tls::default(),

@@ -116,6 +116,7 @@ impl Finisher {
             response_bytes: exchange.response_bytes,
             client_address: peer.and_then(address),
             queue_ns: request.queued.and_then(|queued| queued.until(self.clock.wall_ns(since))),
+            accept_queue_ns: exchange.work.unread_ns,
             waits: self.waits.then(|| waits.finish(duration_ns)),
             task: task.map(|task| task_of(*task)),
         };

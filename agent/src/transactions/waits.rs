@@ -1,8 +1,13 @@
-//! Where the time of a request goes while one thread works on it alone: what that thread waits for is told by the
-//! kernel, each time it comes back to a CPU; the rest it was on one. Once a request shares its thread, or changes it, the
-//! rest is unknown.
+//! Where the time of a request goes. While one thread works on it alone: what that thread waits for is told by the
+//! kernel, each time it comes back to a CPU; the rest it was on one. Once a request changes its thread, the rest is
+//! unknown.
+//!
+//! On an event loop (`correlation/loop_time.rs`, `docs/decisions/0035-waits-on-an-event-loop.md`): while the loop waits
+//! for something to happen, the request waits for its calls, or for something else that it awaits. While the loop works,
+//! it works for the request, or the request could not go on whatever it waited for.
 
 use super::Transactions;
+use super::correlation::{LoopTime, Stretch};
 use super::spans::{Asking, Caller, OpenSpan};
 use super::work::Work;
 use crate::intake::{Left, OffCpu};
@@ -14,13 +19,15 @@ use pyapm_model::line::{SpanKind, Waits};
 pub struct OpenWaits {
     /// `on_cpu_ns` is 0 until the end.
     known: Waits,
+    /// What an event loop did for it.
+    worked: Waits,
     /// Some time may have passed unseen.
     pub doubtful: bool,
 }
 
 impl OpenWaits {
     /// Time off the CPU in this state, of which the last part was spent waiting for a CPU.
-    fn add(&mut self, left: &Left, calling: Option<SpanKind>, nanoseconds: u64, queued_ns: u64) {
+    pub(super) fn add(&mut self, left: &Left, calling: Option<SpanKind>, nanoseconds: u64, queued_ns: u64) {
         let queued = queued_ns.min(nanoseconds);
         self.known.runnable_ns += queued;
         *self.part(left, calling) += nanoseconds - queued;
@@ -46,26 +53,79 @@ impl OpenWaits {
         }
     }
 
+    /// An event loop has worked for it. What lies outside of it is none of its time.
+    pub(super) fn worked(&mut self, stretch: &Stretch, (started_ns, ended_ns): (u64, u64)) {
+        let within = stretch.ended_ns.min(ended_ns).saturating_sub(stretch.began_ns.max(started_ns));
+        if within == 0 {
+            return;
+        }
+        let outside = stretch.ended_ns.saturating_sub(stretch.began_ns) - within;
+        let mut parts = stretch.parts;
+        parts.on_cpu_ns = parts.on_cpu_ns.saturating_sub(outside);
+        for (sum, part) in self.worked.parts_mut().into_iter().zip(parts.parts_mut()) {
+            *sum += *part;
+        }
+    }
+
     /// All of a request's time.
     #[must_use]
     pub fn finish(self, duration_ns: u64) -> Waits {
         let mut waits = self.known;
-        let Waits { gil_ns, lock_ns, database_ns, network_ns, disk_ns, sleep_ns, .. } = waits;
-        let told = gil_ns + lock_ns + database_ns + network_ns + disk_ns + sleep_ns;
-        let told = told + waits.runnable_ns + waits.other_ns + waits.unknown_ns;
-        let rest = duration_ns.saturating_sub(told);
+        let rest = duration_ns.saturating_sub(waits.total_ns());
         if self.doubtful {
             waits.unknown_ns += rest;
         } else {
-            waits.on_cpu_ns = rest;
+            waits.on_cpu_ns += rest;
         }
         waits
     }
+
+    /// All of a request's time on an event loop, from when its first byte was read until its answer had been written.
+    /// What was doubtful of its thread says nothing: a loop's thread has other requests, too.
+    pub(super) fn on_a_loop(self, calls: &[OpenSpan], time: &LoopTime, between: (u64, u64)) -> Self {
+        let (started_ns, ended_ns) = between;
+        let idle_ns = time.idle_between(started_ns, ended_ns);
+        let in_calls = |wanted: fn(SpanKind) -> bool| {
+            let calls = calls.iter().filter(|call| wanted(kind(call)));
+            idle_within(time, calls.map(OpenSpan::open_between).collect(), between)
+        };
+        let database_ns = in_calls(|kind| kind == SpanKind::Db).min(idle_ns);
+        let all_calls_ns = in_calls(|_| true).min(idle_ns);
+        let mut waits = self.worked;
+        let busy_ns = ended_ns.saturating_sub(started_ns).saturating_sub(idle_ns);
+        let others_ns = busy_ns.saturating_sub(waits.total_ns());
+        if time.is_known_since(started_ns) {
+            waits.loop_busy_ns += others_ns;
+        } else {
+            waits.unknown_ns += others_ns;
+        }
+        waits.database_ns += database_ns;
+        waits.network_ns += all_calls_ns.saturating_sub(database_ns);
+        waits.awaiting_ns += idle_ns - all_calls_ns;
+        Self { known: waits, worked: Waits::default(), doubtful: false }
+    }
+}
+
+/// Idle time of a loop while at least one of several calls was open.
+fn idle_within(time: &LoopTime, mut calls: Vec<(u64, u64)>, (started_ns, ended_ns): (u64, u64)) -> u64 {
+    calls.sort_unstable();
+    let (mut sum_ns, mut until_ns) = (0, started_ns);
+    for (began_ns, over_ns) in calls {
+        let (from_ns, to_ns) = (began_ns.max(until_ns), over_ns.min(ended_ns));
+        if from_ns < to_ns {
+            sum_ns += time.idle_between(from_ns, to_ns);
+            until_ns = to_ns;
+        }
+    }
+    sum_ns
 }
 
 impl Transactions {
     /// A thread comes back to a CPU.
     pub(super) fn off_cpu(&mut self, caller: &Caller, away: &OffCpu) {
+        if self.loop_off_cpu(caller, away) {
+            return;
+        }
         let Some(owner) = self.by_thread(caller.thread) else {
             self.doubt_all(caller);
             return;
@@ -83,6 +143,22 @@ impl Transactions {
         waits.add(&away.left, calling, nanoseconds, away.queued_ns);
         // A loop has other work than this request's, too.
         waits.doubtful |= is_shared && reason(&away.left) == Reason::Events;
+    }
+
+    /// The same of a thread that turns an event loop; false if that is not known to be one.
+    fn loop_off_cpu(&mut self, caller: &Caller, away: &OffCpu) -> bool {
+        let (time_ns, tid) = (caller.time_ns, caller.thread.tid);
+        let Some(lineage) = self.lineages.get_mut(&caller.thread.pid) else { return false };
+        let is_loop = lineage.loop_time(tid).is_some();
+        let Some(duration_ns) = away.duration_ns else {
+            lineage.doubt_loop(time_ns, tid);
+            return is_loop;
+        };
+        let latest = self.threads.get(&caller.thread).and_then(|thread| thread.calling);
+        let calling = latest.and_then(|id| self.spans.get(id)).filter(|span| !span.closed).map(kind);
+        let worked = lineage.back(time_ns, tid, &away.left, calling, (duration_ns, away.queued_ns));
+        self.worked(worked);
+        is_loop
     }
 
     /// The latest call of a request that has not ended. The thread knows its own: a call may be given to its request
@@ -185,6 +261,7 @@ mod tests {
             runnable_ns: 515,
             other_ns: 13,
             unknown_ns: 40,
+            ..Waits::default()
         };
         assert_eq!(open.finish(2000), Waits { on_cpu_ns: 242, ..known });
         open.doubtful = true;

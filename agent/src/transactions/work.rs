@@ -23,6 +23,8 @@ pub struct Work {
     /// Of the latest sample that had one.
     pub last_frame: Option<Frame>,
     pub waits: OpenWaits,
+    /// How long the first bytes of its connection had waited to be read, of the first request on one.
+    pub unread_ns: Option<u64>,
     /// Where the call may be met that this request is; `None` where that cannot be known, or before it was looked for.
     pub call: Option<CallKey>,
     /// What it is, where it is a task.

@@ -108,6 +108,16 @@ found = {
     "modules": [["sys", id(vars(sys))], ["threading", id(vars(threading))], ["no_such_module", 0]],
     "ident": threading.get_ident(),
 }
+
+
+class Hidden:
+    pass
+
+
+# One of them is old by now, the other young; nothing leads to them but the other.
+first, second = Hidden(), Hidden()
+first.other, second.other = second, first
+found["tracked"] = [id(Hidden), sorted([id(first), id(second)])]
 FOREVER = threading.Lock()
 FOREVER.acquire()
 for name in ["worker one", "größer"]:

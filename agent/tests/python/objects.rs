@@ -12,6 +12,8 @@ struct Truth {
     attributes: Vec<(u64, Vec<(String, u64)>)>,
     tuples: Vec<(u64, Vec<u64>)>,
     lists: Vec<(u64, Vec<u64>)>,
+    /// A class, and its instances, all of which only the collector knows.
+    tracked: (u64, Vec<u64>),
     /// 0: there is none.
     modules: Vec<(String, u64)>,
     ident: u64,
@@ -53,6 +55,13 @@ fn check(interpreter: &Path) -> String {
     for (name, dict) in &truth.modules {
         let expected = if *dict == 0 { None } else { Some(*dict) };
         assert_eq!(objects.module_dict(main, name), Ok(expected), "{version} {name}");
+    }
+    // Before 3.9, and without the GIL, the collector has no such lists.
+    if version.minor >= 9 && found.offsets.free_threaded.is_none() {
+        let (class, instances) = &truth.tracked;
+        let mut tracked = objects.tracked(main, found.collector, 10, |own| own == *class).unwrap();
+        tracked.sort_unstable();
+        assert_eq!(tracked, *instances, "{version}");
     }
     let mut names: Vec<(u64, String)> = objects.thread_names(main).unwrap().into_iter().collect();
     names.sort();

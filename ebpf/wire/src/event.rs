@@ -86,6 +86,8 @@ pub type Bare = Header;
 pub mod opened {
     /// `sent` and `received` are known: the connection is TCP's.
     pub const SEQUENCE: u16 = 1;
+    /// `unread_us` is known.
+    pub const UNREAD: u16 = 2;
 }
 /// Not a socket. Families are small numbers (kernel `include/linux/socket.h`, `AF_MAX`).
 pub const FAMILY_PIPE: u16 = u16::MAX;
@@ -104,7 +106,10 @@ pub struct ConnectionOpened {
     pub local_port: u16,
     /// Host byte order; 0 for unix sockets.
     pub peer_port: u16,
-    pub padding: [u8; 6],
+    pub padding: u16,
+    /// How long ago the latest bytes had come in, when the first call read some, in microseconds and to the kernel's
+    /// tick: so long they had waited for somebody to read them.
+    pub unread_us: u32,
     /// TCP's sequence number of the byte at offset 0 of each direction, as `IO` counts them: the same number on both
     /// sides of the connection, whenever each was first seen.
     pub sent: u32,

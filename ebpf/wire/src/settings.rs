@@ -81,10 +81,14 @@ pub struct Settings {
     pub tcp_copied_seq: u32,
     /// From how many milliseconds on a turn of an event loop is told of.
     pub loop_blocked_ms: u32,
+    /// `tcp_sock.inet_conn.icsk_ack.lrcvtime` (u32): when the latest packet with data came, in ticks of the kernel's clock.
+    pub tcp_last_received: u32,
+    /// Length of such a tick; 0 when it is not known.
+    pub tick_us: u32,
     pub padding: u32,
 }
 
 /// Copies of the socket program that there are.
 pub const IO_COPIES: u32 = 3;
 
-const _: () = assert!(size_of::<Settings>() == 152);
+const _: () = assert!(size_of::<Settings>() == 160);

@@ -70,6 +70,9 @@ fn whole(state: &State, writer: &mut Writer, transaction: &Transaction, now_ns: 
     if let Some(queued) = transaction.queue_ns {
         writer.entry("queued", &format!("{} before its first byte was read", format::duration(queued)));
     }
+    if let Some(waited) = transaction.accept_queue_ns {
+        writer.entry("accept queue", &format!("{} until its connection was read", format::duration(waited)));
+    }
     if let Some(task) = &transaction.task {
         let queue = format::known(task.queue.as_deref(), format::clean);
         let retries = format::known(task.retries, |retries| retries.to_string());
@@ -115,6 +118,8 @@ fn waits_of(writer: &mut Writer, waits: &Waits, duration_ns: u64) {
         ("sleep", waits.sleep_ns),
         ("for a CPU", waits.runnable_ns),
         ("other", waits.other_ns),
+        ("loop busy", waits.loop_busy_ns),
+        ("awaiting", waits.awaiting_ns),
         ("unknown", waits.unknown_ns),
     ];
     writer.heading("Where its time went");
@@ -143,7 +148,7 @@ fn waits_of(writer: &mut Writer, waits: &Waits, duration_ns: u64) {
 
 /// What a part of the bar is drawn with, so that it is told apart without colour, too.
 fn mark(part: usize) -> &'static str {
-    const MARKS: [&str; 10] = ["█", "▓", "▒", "▆", "░", "▚", "▄", "=", "+", "?"];
+    const MARKS: [&str; 12] = ["█", "▓", "▒", "▆", "░", "▚", "▄", "=", "+", "#", "~", "?"];
     MARKS[part % MARKS.len()]
 }
 

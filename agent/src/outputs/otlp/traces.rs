@@ -51,6 +51,9 @@ fn root(transaction: &Transaction, weight: f64) -> Span {
     if let Some(waited) = transaction.queue_ns {
         attributes.ratio("pyapm.queue.duration", waited as f64 / 1e9); // In seconds.
     }
+    if let Some(waited) = transaction.accept_queue_ns {
+        attributes.ratio("pyapm.accept_queue.duration", waited as f64 / 1e9);
+    }
     attributes.number("process.pid", Some(transaction.pid));
     attributes.number("thread.id", Some(transaction.tid));
     if let Some(task) = &transaction.task {

@@ -115,6 +115,8 @@ fn parts(waits: &Waits) -> String {
         ("asleep", waits.sleep_ns),
         ("for a CPU", waits.runnable_ns),
         ("for something else", waits.other_ns),
+        ("event loop busy with others", waits.loop_busy_ns),
+        ("awaiting a timer, a task, a thread or the client", waits.awaiting_ns),
         ("unknown", waits.unknown_ns),
     ];
     let parts = all.iter().filter(|(_, ns)| *ns > 0);

@@ -13,6 +13,7 @@
 use super::ancestry::{Ancestry, Learnt, Number};
 use super::greenlets::Greenlets;
 use super::served::Served;
+use super::worked::Worked;
 use crate::intake::{ConnectionId, Context, Greenlet};
 use crate::transactions::spans::RequestId;
 use foldhash::{HashMap, HashMapExt};
@@ -98,8 +99,9 @@ enum Trust {
 /// See the module. `T` is what waits.
 #[derive(Debug)]
 pub struct Lineage<T> {
-    ancestry: Ancestry,
-    served: Served,
+    pub(super) ancestry: Ancestry,
+    pub(super) served: Served,
+    pub(super) worked: Worked,
     threads: HashMap<u32, Thread>,
     greenlets: Greenlets,
     trust: Trust,
@@ -120,6 +122,7 @@ impl<T> Default for Lineage<T> {
         Self {
             ancestry: Ancestry::default(),
             served: Served::default(),
+            worked: Worked::default(),
             threads: HashMap::new(),
             greenlets: Greenlets::default(),
             trust: Trust::default(),
@@ -131,11 +134,11 @@ impl<T> Default for Lineage<T> {
 }
 
 impl<T> Lineage<T> {
-    /// A thread has made a context.
-    pub fn made(&mut self, time_ns: u64, tid: u32, made: &Context) {
+    /// A thread has made a context; its number.
+    pub fn made(&mut self, time_ns: u64, tid: u32, made: &Context) -> Number {
         let parent = (!made.empty && made.parent != 0).then_some(made.parent);
         let number = self.ancestry.made(time_ns, made.context, parent);
-        let Some(parent) = parent else { return };
+        let Some(parent) = parent else { return number };
         let read = self.threads.get(&tid).and_then(|thread| thread.read);
         // Made where a request has just been read: in that very context, or in a fresh one entered from it.
         let guess = read.filter(|(_, context)| {
@@ -154,6 +157,7 @@ impl<T> Lineage<T> {
             node.guess = guess;
             node.owner = owner;
         }
+        number
     }
 
     /// A thread has made a greenlet.

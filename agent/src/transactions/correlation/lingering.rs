@@ -44,6 +44,10 @@ impl Lingering {
         Some(&mut self.answered.get_mut(&request)?.ended.exchange)
     }
 
+    pub fn ended(&mut self, request: RequestId) -> Option<&mut Ended<Work>> {
+        Some(&mut self.answered.get_mut(&request)?.ended)
+    }
+
     pub fn work(&mut self, request: RequestId) -> Option<&mut Work> {
         Some(&mut self.answered.get_mut(&request)?.ended.exchange.work)
     }

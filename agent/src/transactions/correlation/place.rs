@@ -37,7 +37,9 @@ impl Transactions {
     /// A context has been made.
     pub(in crate::transactions) fn context_made(&mut self, caller: &Caller, made: &Context) {
         let lineage = self.lineages.entry(caller.thread.pid).or_default();
-        lineage.made(caller.time_ns, caller.thread.tid, made);
+        let number = lineage.made(caller.time_ns, caller.thread.tid, made);
+        let worked = lineage.shows_by_copy(caller.time_ns, caller.thread.tid, number);
+        self.worked(worked);
     }
 
     /// A greenlet has been made.
@@ -403,6 +405,7 @@ impl Transactions {
             let request = RequestId { connection: id, sequence: ended.exchange.sequence };
             if let Some(lineage) = self.lineages.get_mut(&pid) {
                 lineage.ended(ended.exchange.started_ns, request);
+                lineage.ended_after(ended.ended_ns.saturating_sub(ended.exchange.started_ns));
                 if lineage.is_loop(ended.exchange.work.tid) && ended.exchange.work.task.is_none() {
                     self.lingering.keep(request, Answered { ended, pid, peer });
                     continue;
@@ -422,6 +425,12 @@ impl Transactions {
         let ids = std::mem::take(&mut ended.exchange.work.spans);
         let mut open = Vec::with_capacity(ids.len());
         open.extend(ids.into_iter().filter_map(|id| self.spans.take(id)));
+        let between = (ended.exchange.started_ns, ended.ended_ns);
+        let work = &mut ended.exchange.work;
+        let time = self.lineages.get(&pid).and_then(|lineage| lineage.loop_time(work.tid));
+        if let Some(time) = time.filter(|_| work.task.is_none()) {
+            work.waits = work.waits.on_a_loop(&open, time, between);
+        }
         let error = self.errors.that_ended(&ended);
         let errors = std::mem::take(&mut ended.exchange.work.errors);
         let finished = self.finisher.finish(ended, open, error, pid, peer, &mut self.counts);
@@ -443,6 +452,7 @@ impl Transactions {
         let pids: Vec<u32> = self.lineages.keys().chain(self.pools.keys()).copied().collect();
         for pid in pids {
             self.settle(pid, now_ns);
+            self.settle_worked(pid, now_ns);
         }
         loop {
             let spans = &self.spans;
@@ -467,12 +477,13 @@ impl Transactions {
     /// A process has ended: nothing more will be told.
     pub(in crate::transactions) fn forget_lineage(&mut self, pid: u32, out: &mut Output) {
         self.settle(pid, u64::MAX);
-        self.lineages.remove(&pid);
+        self.settle_worked(pid, u64::MAX);
         if let Some(pool) = self.pools.remove(&pid) {
             self.take_verdicts(pool.close());
         }
         for answered in self.lingering.take_all(Some(pid)) {
             self.give_out(answered.ended, answered.pid, answered.peer, out);
         }
+        self.lineages.remove(&pid);
     }
 }

@@ -83,6 +83,12 @@ impl Client {
         self.open.push_back((tag, span));
     }
 
+    /// The call that is answered next; `None` where calls are answered in any order.
+    #[must_use]
+    pub fn oldest(&self) -> Option<SpanId> {
+        self.open.front().filter(|(tag, _)| *tag == 0).and_then(|(_, span)| *span)
+    }
+
     fn position(&self, tag: u64) -> Option<usize> {
         self.open.iter().position(|(open, _)| *open == tag)
     }

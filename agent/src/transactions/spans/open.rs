@@ -146,6 +146,15 @@ impl OpenSpan {
         }
     }
 
+    /// When the call began, and when it was over; without an end, if no answer has come. An HTTP call begins with the
+    /// connection that is made for it; a database is asked only once it has let one in.
+    #[must_use]
+    pub fn open_between(&self) -> (u64, u64) {
+        let setup = self.setup.filter(|_| matches!(self.asking, Asking::Http { .. }));
+        let began_ns = setup.map_or(self.started_ns, |setup| setup.began_ns().min(self.started_ns));
+        (began_ns, if self.is_waiting() { u64::MAX } else { self.last_io_ns })
+    }
+
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         !self.closed && self.answer == Answer::None

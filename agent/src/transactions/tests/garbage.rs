@@ -92,6 +92,7 @@ fn no_sequence_of_events_panics() {
                     local: Endpoint::Unix,
                     peer: Endpoint::Other(9),
                     sequence: None,
+                    unread_ns: None,
                 },
                 2..=4 => Body::Statement(statement),
                 5 => Body::Sample { stack: None, status: StackStatus::NoFrame, holds_gil: false },

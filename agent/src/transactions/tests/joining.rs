@@ -44,12 +44,14 @@ impl Both {
         let (local, peer) = (end(client, 40_000), end([127, 0, 0, 1], 8000));
         let of = |sent, received| Some(Sequence { sent, received });
         let (connection, fd) = (ConnectionId(TO_B), 5);
-        let opened = Body::ConnectionOpened { connection, fd, local, peer, sequence: of(base, 9) };
+        let opened =
+            Body::ConnectionOpened { connection, fd, local, peer, sequence: of(base, 9), unread_ns: None };
         both.a.event(opened, None);
         both.joining.address(local);
         let connection = ConnectionId(FROM_A);
         let sequence = of(9, base.wrapping_add(passed));
-        let opened = Body::ConnectionOpened { connection, fd, local: peer, peer: local, sequence };
+        let opened =
+            Body::ConnectionOpened { connection, fd, local: peer, peer: local, sequence, unread_ns: None };
         both.b.event(opened, None);
         both.a.transactions.finisher.ids = super::super::ids::Ids::new(77);
         both
@@ -146,7 +148,7 @@ fn who_comes_from_elsewhere_is_not_waited_for() {
     let connection = ConnectionId(30);
     let (local, peer) = (end([10, 0, 0, 1], 8000), end([10, 0, 0, 9], 40_000));
     let sequence = Some(Sequence { sent: 1, received: u32::MAX - 40 });
-    both.b.event(Body::ConnectionOpened { connection, fd: 6, local, peer, sequence }, None);
+    both.b.event(Body::ConnectionOpened { connection, fd: 6, local, peer, sequence, unread_ns: None }, None);
     both.b.read(30, ASK);
     both.b.write(30, ANSWER);
     let (_, leaf) = both.due(both.b.now_ns).remove(0);

@@ -114,7 +114,10 @@ fn descriptor_used_again_without_a_close() {
     player.step();
     let local = crate::intake::Endpoint::Unix;
     let connection = crate::intake::ConnectionId(77);
-    player.event(Body::ConnectionOpened { connection, fd: 11, local, peer: local, sequence: None }, None);
+    player.event(
+        Body::ConnectionOpened { connection, fd: 11, local, peer: local, sequence: None, unread_ns: None },
+        None,
+    );
     assert_eq!(player.only().outcome, Incomplete);
     player.read(77, GET);
     player.write(77, OK5);

@@ -11,6 +11,7 @@ mod spans;
 mod tasks;
 mod tls;
 mod uwsgi;
+mod waits;
 
 use super::sql::Mode;
 use super::{Clock, Limits, Output, Settings, Transactions};
@@ -37,6 +38,8 @@ pub struct Player {
     pub positions: HashMap<(u64, bool), u64>,
     /// Of the call to come.
     pub stack: Option<Stack>,
+    /// Of all events to come.
+    pub scope: Scope,
 }
 
 impl Player {
@@ -55,11 +58,12 @@ impl Player {
             tid: PID,
             positions: HashMap::new(),
             stack: None,
+            scope: Scope::default(),
         }
     }
 
     pub fn event(&mut self, body: Body<'_>, stack: Option<Stack>) {
-        let event = Event { time_ns: self.now_ns, pid: PID, tid: self.tid, scope: Scope::default(), body };
+        let event = Event { time_ns: self.now_ns, pid: PID, tid: self.tid, scope: self.scope, body };
         self.transactions.observe(&event, stack, &mut self.out);
     }
 
@@ -76,7 +80,10 @@ impl Player {
         let local = Endpoint::Inet { address: [127, 0, 0, 1].into(), port: 8000 };
         let fd = u32::try_from(connection).unwrap() + 10;
         let connection = ConnectionId(connection);
-        self.event(Body::ConnectionOpened { connection, fd, local, peer, sequence: None }, None);
+        self.event(
+            Body::ConnectionOpened { connection, fd, local, peer, sequence: None, unread_ns: None },
+            None,
+        );
     }
 
     pub fn close(&mut self, connection: u64) {
