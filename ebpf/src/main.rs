@@ -23,6 +23,8 @@ mod emit;
 #[cfg(target_arch = "bpf")]
 mod exceptions;
 #[cfg(target_arch = "bpf")]
+mod given_up;
+#[cfg(target_arch = "bpf")]
 mod handed;
 #[cfg(target_arch = "bpf")]
 mod identity;

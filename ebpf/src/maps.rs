@@ -11,7 +11,7 @@ use pyapm_wire::event::{
     Io, LoopTurns, NATIVE_CAPTURE, Native, STATEMENT_CAPTURE, Sleeper, SqliteLayout, Stack, Statement,
 };
 use pyapm_wire::exception::PLACES;
-use pyapm_wire::python::{CODE_BYTES, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES};
+use pyapm_wire::python::{CODE_BYTES, DEATH_SLOTS, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES};
 use pyapm_wire::settings::{IO_COPIES, Settings};
 use pyapm_wire::target::{MAX_SLEEPERS, MAX_TARGETS, Target};
 
@@ -35,6 +35,16 @@ pub(crate) static HINTS: Array<Hint> = Array::with_max_entries(HINT_SLOTS, MMAPA
 /// Stacks whose frames have been sent. Only the kernel writes. LRU: a forgotten stack is sent again.
 #[map]
 pub(crate) static STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// How many code objects the processes of a slot have given up since the start. Only the kernel writes, and nothing ever
+/// goes back to what it was.
+#[map]
+pub(crate) static CODE_DEATHS: Array<u64> = Array::with_max_entries(DEATH_SLOTS, 0);
+
+/// Whole stacks by what is seen of them without a look at their code objects; see `stack::take`. Only the kernel writes.
+/// LRU: a forgotten one is looked at again.
+#[map]
+pub(crate) static MET_STACKS: LruHashMap<u64, MetStack> = LruHashMap::with_max_entries(16_384, 0);
 
 /// See `pyapm_wire::count`: a row of slots for each CPU.
 #[map]
@@ -244,6 +254,16 @@ pub(crate) struct Connection {
     pub manner: u32,
 }
 
+/// A stack that was walked with all that belongs to it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct MetStack {
+    /// Its id.
+    pub stack: u64,
+    /// What `CODE_DEATHS` had counted before the walk.
+    pub deaths: u64,
+}
+
 /// `ROOM` bytes of payload, head and tail together.
 #[repr(C)]
 pub(crate) struct IoScratch<const ROOM: usize> {
@@ -358,6 +378,11 @@ pub(crate) struct Walk {
     pub has_bytecode: u64,
     pub has_entry: u64,
     pub has_copies: u64,
+    /// All ones or 0: code objects are told from others that take their address. Without, frames have no `identity`.
+    pub has_identity: u64,
+    /// Key of `MET_STACKS` for what this walk sees, and what `CODE_DEATHS` counted before it; both 0 when neither matters.
+    pub met: u64,
+    pub deaths: u64,
     /// Frames of the interpreter's own before the first Python frame.
     pub top_entries: u64,
     /// How it has ended, of `status`, once it has.

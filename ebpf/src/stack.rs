@@ -4,13 +4,16 @@
 use crate::bytecode::copy_of_bytecode;
 use crate::emit;
 use crate::lifecycle::header;
-use crate::maps::{STACKS, StackScratch, WINDOW, WINDOW_PLACES, Walk, setting};
+use crate::maps::{
+    CODE_DEATHS, MET_STACKS, MetStack, STACKS, StackScratch, WINDOW, WINDOW_PLACES, Walk, setting,
+};
 use crate::memory::{copy_user, kernel, opaque, user};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
 use pyapm_wire::python::{
-    ABSENT, CODE_BYTES, CONTENTS_HASH, ENTRIES, FRAME_BYTES, Frame, IDENTITY_BYTES, IDENTITY_WORDS, Layout,
+    ABSENT, CODE_BYTES, CONTENTS_HASH, DEATH_SLOTS, ENTRIES, FRAME_BYTES, Frame, IDENTITY_BYTES, IDENTITY_WORDS, Layout,
     MAX_FRAMES, gil, route, status,
 };
 use pyapm_wire::target::Target;
@@ -44,10 +47,79 @@ pub(crate) mod outcome {
 }
 
 /// Walks, and sends the frames if this stack has not been sent before; `steps` as for [`walk`].
+///
+/// Most of what a walk costs is the look at each code object, which lies on pages that the kernel seldom touches. Where
+/// all code objects that are given up are told, there are two walks. The first looks at frames alone. If a stack of the
+/// same frames (code objects and instructions) was walked whole before, and no code object of this process has been given
+/// up since, then they are the same code objects: they were alive then because they ran, and are since. Else the second
+/// looks at everything. The thread is in this program all the while, so its own frames keep theirs alive.
 #[inline(always)]
 pub(crate) fn take(target: &Target, scratch: *mut StackScratch, steps: impl Fn() -> u64) -> Walked {
-    let status = walk(&target.layout, scratch, steps);
-    finish(target, scratch, status)
+    let mut status = status::NO_FRAME;
+    for look in 0..2_u32 {
+        if look == 0 && target.layout.deaths_told == 0 {
+            continue;
+        }
+        begin(scratch, look);
+        status = walk_on(&target.layout, scratch, &steps);
+        if look == 0
+            && let Some(walked) = met(target, scratch, status)
+        {
+            return walked;
+        }
+    }
+    let walked = finish(target, scratch, status);
+    remember(scratch, walked);
+    walked
+}
+
+/// Gets ready for a walk: the first of two, or one that looks at everything.
+#[inline(always)]
+fn begin(scratch: *mut StackScratch, look: u32) {
+    // SAFETY: `scratch` is valid.
+    let walk = unsafe { &mut (*scratch).walk };
+    if look == 0 {
+        walk.has_identity = 0;
+        walk.deaths = deaths();
+    } else {
+        walk.has_identity = u64::MAX;
+    }
+}
+
+/// What [`CODE_DEATHS`] counts for the current process. Read before its frames are.
+#[inline(always)]
+fn deaths() -> u64 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: the slot is one aligned word.
+    CODE_DEATHS.get_ptr(tgid % DEATH_SLOTS).map_or(0, |slot| unsafe { slot.read_volatile() })
+}
+
+/// A stack that has just been walked without its code objects, if it is known and its frames were sent.
+#[inline(always)]
+fn met(target: &Target, scratch: *mut StackScratch, status: u16) -> Option<Walked> {
+    // SAFETY: `scratch` is valid.
+    let walk = unsafe { &mut (*scratch).walk };
+    walk.met = 0;
+    if status != status::COMPLETE || walk.frames == 0 {
+        return None;
+    }
+    let key = walk.hash ^ target.generation;
+    walk.met = key;
+    // SAFETY: entries are written whole.
+    let known = *(unsafe { MET_STACKS.get(key) }?);
+    let is_same = known.deaths == walk.deaths && STACKS.get_ptr(known.stack).is_some();
+    is_same.then_some(Walked { stack: known.stack, status })
+}
+
+/// Has a stack known again by [`met`].
+#[inline(always)]
+fn remember(scratch: *const StackScratch, walked: Walked) {
+    // SAFETY: `scratch` is valid.
+    let walk = unsafe { &(*scratch).walk };
+    if walk.met != 0 && walked.status == status::COMPLETE {
+        let known = MetStack { stack: walked.stack, deaths: walk.deaths };
+        let _full_means_walked_again = MET_STACKS.insert(walk.met, known, 0);
+    }
 }
 
 /// Counts what is missing, and sends the frames if need be.
@@ -109,6 +181,12 @@ pub(crate) fn identify(target: &Target, walk: *const Walk, status: u16) -> Walke
 /// space itself. The verifier walks through that once, not for each call and not for each way that leads here.
 #[inline(always)]
 pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch, steps: impl Fn() -> u64) -> u16 {
+    begin(scratch, 1);
+    walk_on(layout, scratch, &steps)
+}
+
+#[inline(always)]
+fn walk_on(layout: &Layout, scratch: *mut StackScratch, steps: &impl Fn() -> u64) -> u16 {
     // SAFETY: `scratch` is valid, here and below.
     unsafe {
         (*scratch).walk.frames = 0;
@@ -244,8 +322,14 @@ pub(crate) fn step(
     // Without owners, each Python call is one of C.
     // SAFETY: as above.
     let entered = (entry & unsafe { (*walk).has_entry }) | (1 & !unsafe { (*walk).has_owner });
-    let Some(identity) = identity(layout, code, walk) else {
-        return Step::End(status::UNREADABLE);
+    // SAFETY: as above.
+    let identity = if unsafe { (*walk).has_identity } == 0 {
+        0
+    } else {
+        let Some(identity) = identity(layout, code, walk) else {
+            return Step::End(status::UNREADABLE);
+        };
+        identity
     };
     let code = code & !ENTRIES | entered;
     // Once more, and by a mask: what Linux 5.10 knew of it is lost when it was kept on the stack meanwhile.

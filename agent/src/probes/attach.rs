@@ -57,6 +57,7 @@ const OFF_CPU_TIMES: &str = "sched_switch_times";
 const OFF_CPU_STACKS: &str = "sched_switch";
 
 const QUEUED_PROGRAM: &str = "write_queued";
+const CODE_DEATHS_PROGRAM: &str = "code_given_up";
 
 /// Programs at the two ends of a loop's waiting, and the calls that they wait by.
 const LOOP_PROGRAMS: [(&str, &str); 2] = [("loop_waits", "sys_enter"), ("loop_turns", "sys_exit")];
@@ -342,6 +343,18 @@ impl Probes {
             })
     }
 
+    /// Code objects that are given up at this place, in every process that maps the file.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program or the attachment.
+    pub fn attach_code_deaths(&mut self, site: &UprobeSite) -> Result<(), ProbeError> {
+        let program: &mut UProbe = self.program(CODE_DEATHS_PROGRAM)?;
+        if program.fd().is_err() {
+            program.load().map_err(refused(CODE_DEATHS_PROGRAM))?;
+        }
+        self.attach_uprobe(CODE_DEATHS_PROGRAM, site)
+    }
+
     /// Has the kernel verify every program without attaching any.
     ///
     /// # Errors
@@ -366,7 +379,7 @@ impl Probes {
             let program: &mut RawTracePoint = self.program(name)?;
             program.load().map_err(refused(name))?;
         }
-        for name in CONTEXT_PROGRAMS.into_iter().chain([QUEUED_PROGRAM]) {
+        for name in CONTEXT_PROGRAMS.into_iter().chain([QUEUED_PROGRAM, CODE_DEATHS_PROGRAM]) {
             let program: &mut UProbe = self.program(name)?;
             program.load().map_err(refused(name))?;
         }
