@@ -165,7 +165,7 @@ fn run(context: &TracePointContext, copy: u32) -> u32 {
         return 0;
     };
     // SAFETY: map values stay valid while the program runs.
-    tls::carried_by(thread, unsafe { (*entry).id });
+    tls::carried_by(target, thread, unsafe { (*entry).id });
     moved(target, entry, result, 0, scratch, || socket_steps(u64::from(copy)));
     0
 }

@@ -11,7 +11,9 @@ use pyapm_wire::event::{
     Io, LoopTurns, NATIVE_CAPTURE, Native, STATEMENT_CAPTURE, Sleeper, SqliteLayout, Stack, Statement,
 };
 use pyapm_wire::exception::PLACES;
-use pyapm_wire::python::{CODE_BYTES, DEATH_SLOTS, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES};
+use pyapm_wire::python::{
+    CODE_BYTES, DEATH_SLOTS, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES,
+};
 use pyapm_wire::settings::{IO_COPIES, Settings};
 use pyapm_wire::target::{MAX_SLEEPERS, MAX_TARGETS, Target};
 
@@ -195,7 +197,7 @@ static SETTINGS: Settings = Settings {
     tcp_write_seq: 0,
     tcp_copied_seq: 0,
     loop_blocked_ms: 0,
-    padding: 0,
+    code_deaths: 0,
 };
 
 /// One setting, read so that the compiler does not take the zeroes above for the value.
@@ -368,6 +370,8 @@ const _: () = assert!(WINDOW_PLACES.is_power_of_two());
 #[repr(C)]
 pub(crate) struct Walk {
     pub cursor: u64,
+    /// Where it began.
+    pub first: u64,
     /// Frames so far.
     pub frames: u64,
     pub hash: u64,

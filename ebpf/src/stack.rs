@@ -13,8 +13,8 @@ use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
 use pyapm_wire::python::{
-    ABSENT, CODE_BYTES, CONTENTS_HASH, DEATH_SLOTS, ENTRIES, FRAME_BYTES, Frame, IDENTITY_BYTES, IDENTITY_WORDS, Layout,
-    MAX_FRAMES, gil, route, status,
+    ABSENT, CODE_BYTES, CONTENTS_HASH, DEATH_SLOTS, ENTRIES, FRAME_BYTES, Frame, IDENTITY_BYTES,
+    IDENTITY_WORDS, Layout, MAX_FRAMES, gil, route, status,
 };
 use pyapm_wire::target::Target;
 
@@ -55,35 +55,27 @@ pub(crate) mod outcome {
 /// looks at everything. The thread is in this program all the while, so its own frames keep theirs alive.
 #[inline(always)]
 pub(crate) fn take(target: &Target, scratch: *mut StackScratch, steps: impl Fn() -> u64) -> Walked {
-    let mut status = status::NO_FRAME;
-    for look in 0..2_u32 {
-        if look == 0 && target.layout.deaths_told == 0 {
-            continue;
+    let begun = begin(&target.layout, scratch);
+    // The verifier knows the setting, and leaves this out where it is 0.
+    if setting!(code_deaths) != 0 && begun.is_ok() && target.layout.deaths_told != 0 {
+        // SAFETY: `scratch` is valid.
+        unsafe {
+            (*scratch).walk.deaths = deaths();
+            (*scratch).walk.has_identity = 0;
         }
-        begin(scratch, look);
-        status = walk_on(&target.layout, scratch, &steps);
-        if look == 0
-            && let Some(walked) = met(target, scratch, status)
-        {
+        let status = go_on(scratch, &steps);
+        if let Some(walked) = met(target, scratch, status) {
             return walked;
         }
+        to_the_first(scratch);
     }
+    let status = match begun {
+        Ok(()) => go_on(scratch, &steps),
+        Err(status) => status,
+    };
     let walked = finish(target, scratch, status);
     remember(scratch, walked);
     walked
-}
-
-/// Gets ready for a walk: the first of two, or one that looks at everything.
-#[inline(always)]
-fn begin(scratch: *mut StackScratch, look: u32) {
-    // SAFETY: `scratch` is valid.
-    let walk = unsafe { &mut (*scratch).walk };
-    if look == 0 {
-        walk.has_identity = 0;
-        walk.deaths = deaths();
-    } else {
-        walk.has_identity = u64::MAX;
-    }
 }
 
 /// What [`CODE_DEATHS`] counts for the current process. Read before its frames are.
@@ -99,7 +91,6 @@ fn deaths() -> u64 {
 fn met(target: &Target, scratch: *mut StackScratch, status: u16) -> Option<Walked> {
     // SAFETY: `scratch` is valid.
     let walk = unsafe { &mut (*scratch).walk };
-    walk.met = 0;
     if status != status::COMPLETE || walk.frames == 0 {
         return None;
     }
@@ -181,41 +172,59 @@ pub(crate) fn identify(target: &Target, walk: *const Walk, status: u16) -> Walke
 /// space itself. The verifier walks through that once, not for each call and not for each way that leads here.
 #[inline(always)]
 pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch, steps: impl Fn() -> u64) -> u16 {
-    begin(scratch, 1);
-    walk_on(layout, scratch, &steps)
+    match begin(layout, scratch) {
+        Ok(()) => go_on(scratch, &steps),
+        Err(status) => status,
+    }
 }
 
+/// Gets ready for a walk from the innermost frame that looks at everything; no stack is to be remembered. What is wrong
+/// when there is none.
 #[inline(always)]
-fn walk_on(layout: &Layout, scratch: *mut StackScratch, steps: &impl Fn() -> u64) -> u16 {
+fn begin(layout: &Layout, scratch: *mut StackScratch) -> Result<(), u16> {
     // SAFETY: `scratch` is valid, here and below.
-    unsafe {
-        (*scratch).walk.frames = 0;
-        (*scratch).walk.tstate = 0;
-    }
-    let tstate = match thread_state(layout) {
-        Ok(tstate) => tstate,
-        Err(status) => return status,
-    };
-    // SAFETY: as above.
-    unsafe { (*scratch).walk.tstate = tstate };
-    let Some(first) = first_frame(layout, tstate) else { return status::UNREADABLE };
-    // SAFETY: as above.
     let walk = unsafe { &raw mut (*scratch).walk };
     unsafe {
-        (*walk).cursor = first;
-        (*walk).hash = HASH_START;
+        (*walk).frames = 0;
+        (*walk).tstate = 0;
+        (*walk).met = 0;
+    }
+    let tstate = thread_state(layout)?;
+    // SAFETY: as above.
+    unsafe { (*walk).tstate = tstate };
+    let first = first_frame(layout, tstate).ok_or(status::UNREADABLE)?;
+    // SAFETY: as above.
+    unsafe {
+        (*walk).first = first;
         (*walk).has_owner = all_ones_unless_absent(layout.frame_owner);
         (*walk).has_bytecode = all_ones_unless_absent(layout.code_bytecode);
-        (*walk).top_entries = 0;
         (*walk).has_entry = all_ones_unless_absent(layout.frame_entry);
         (*walk).has_copies = all_ones_unless_absent(layout.frame_copy);
         (*walk).window_bytes = 0;
     }
+    to_the_first(scratch);
+    Ok(())
+}
+
+/// Has a walk begin at its first frame, and look at everything.
+#[inline(always)]
+fn to_the_first(scratch: *mut StackScratch) {
+    // SAFETY: `scratch` is valid.
+    let walk = unsafe { &mut (*scratch).walk };
+    walk.cursor = walk.first;
+    walk.frames = 0;
+    walk.hash = HASH_START;
+    walk.top_entries = 0;
+    walk.has_identity = u64::MAX;
+}
+
+#[inline(always)]
+fn go_on(scratch: *mut StackScratch, steps: &impl Fn() -> u64) -> u16 {
     for _ in 0..CALLS {
         match steps() {
             outcome::MORE => {}
-            // SAFETY: as above.
-            outcome::END => return unsafe { (*walk).status } as u16,
+            // SAFETY: `scratch` is valid.
+            outcome::END => return unsafe { (*scratch).walk.status } as u16,
             _ => return status::UNREADABLE,
         }
     }

@@ -49,7 +49,7 @@ pub fn settings(btf: &Btf) -> Result<Settings, BtfError> {
         tcp_write_seq: offset("tcp_sock", "write_seq")?,
         tcp_copied_seq: offset("tcp_sock", "copied_seq")?,
         loop_blocked_ms: 0,
-        padding: 0,
+        code_deaths: 0,
     })
 }
 

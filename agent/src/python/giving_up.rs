@@ -28,8 +28,7 @@ pub(super) fn site(
     // Both ways from an address to the file must agree.
     let expected = code.offset + (function - code.start);
     let found = image.file_offset(function.wrapping_sub(bias))?;
-    (found == expected)
-        .then(|| UprobeSite { path: image.path().to_owned(), file_offset: site.file_offset })
+    (found == expected).then(|| UprobeSite { path: image.path().to_owned(), file_offset: site.file_offset })
 }
 
 fn mapping_of(address: u64, mappings: &[Mapping]) -> Option<&Mapping> {

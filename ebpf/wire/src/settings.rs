@@ -81,7 +81,8 @@ pub struct Settings {
     pub tcp_copied_seq: u32,
     /// From how many milliseconds on a turn of an event loop is told of.
     pub loop_blocked_ms: u32,
-    pub padding: u32,
+    /// 1 where no program on a uprobe is ever skipped, so that [`crate::python::Layout::deaths_told`] may be 1; else 0.
+    pub code_deaths: u32,
 }
 
 /// Copies of the socket program that there are.
