@@ -9,14 +9,22 @@ use std::process::Command;
 
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
-/// The programs of the kernel half, as their functions are called, and what each is for.
-const PROGRAMS: [(&str, &str); 9] = [
+/// The programs of the kernel half, and what each is for. Those of other families (TLS, SQLite, sessions of gevent and so on) stand
+/// by their names alone.
+const PROGRAMS: [(&str, &str); 16] = [
     ("syscall_exit", "a read, write or close of any process on the host"),
-    ("syscall_exit_se", "the same, second copy"),
-    ("syscall_exit_th", "the same, third copy"),
+    ("syscall_exit_second", "the same, second copy"),
+    ("syscall_exit_third", "the same, third copy"),
     ("mysql_query", "a statement, with its Python stack"),
-    ("exception_passe", "a frame that an exception reaches, in processes that are watched"),
+    ("exception_passes", "a frame that an exception reaches, in processes that are watched"),
+    ("code_given_up", "the end of a code object"),
+    ("sched_switch_times", "a switch from one thread to another on the host"),
     ("cpu_sample", "a sample, with its Python stack"),
+    ("loop_waits", "the start of an `epoll_wait` of any process on the host"),
+    ("loop_turns", "its end"),
+    ("connect_begins", "the start of a `connect` of any process on the host"),
+    ("connect_goes_on", "its end, and each `getsockopt`"),
+    ("context_copied", "a new context"),
     ("process_fork", "a fork or new thread"),
     ("process_exec", "an exec"),
     ("process_exit", "the end of a thread"),
@@ -47,48 +55,83 @@ impl Drop for Counting {
 }
 
 /// Hits and nanoseconds of one program.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Runs {
-    #[serde(default)]
     run_cnt: u64,
-    #[serde(default)]
     run_time_ns: u64,
 }
 
 #[derive(Debug, Deserialize)]
 struct Loaded {
+    id: u32,
     #[serde(default)]
     name: String,
-    #[serde(flatten)]
-    runs: Runs,
 }
 
-/// All programs of ours that are loaded now, by name.
+/// All programs that this process holds, by name: another pyapm may run beside it.
 ///
 /// # Errors
-/// When `bpftool` is not there or says what is not understood.
-pub fn read() -> Result<BTreeMap<String, Runs>> {
+/// When `bpftool` is not there or says what is not understood, or the process has gone.
+pub fn read(pid: u32) -> Result<BTreeMap<String, Runs>> {
     let output = Command::new("bpftool")
         .args(["--json", "prog", "show"])
         .output()
         .context("could not start `bpftool`; `cargo xtask setup` installs it")?;
     let loaded: Vec<Loaded> = serde_json::from_slice(&output.stdout).context("`bpftool` printed no JSON")?;
-    let ours = loaded.into_iter().filter(|one| PROGRAMS.iter().any(|(name, _)| *name == one.name));
-    Ok(ours.map(|one| (one.name, one.runs)).collect())
+    let folder = format!("/proc/{pid}/fdinfo");
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("could not read `{folder}`"))? {
+        // Descriptors come and go.
+        let Ok(text) = std::fs::read_to_string(entry?.path()) else { continue };
+        let Some((id, runs)) = held(&text) else { continue };
+        if let Some(one) = loaded.iter().find(|one| one.id == id) {
+            found.insert(full_name(&one.name).to_owned(), runs);
+        }
+    }
+    Ok(found)
 }
 
-/// The table between two readings.
+/// Number and counts of the program behind a descriptor (kernel `kernel/bpf/syscall.c`, `bpf_prog_show_fdinfo`).
+fn held(fdinfo: &str) -> Option<(u32, Runs)> {
+    let value = |key: &str| -> Option<u64> {
+        fdinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?.trim().parse().ok()
+    };
+    // Descriptors of links have a number, too, but no counts.
+    let runs = Runs { run_cnt: value("run_cnt")?, run_time_ns: value("run_time_ns")? };
+    Some((u32::try_from(value("prog_id")?).ok()?, runs))
+}
+
+/// The kernel keeps 15 bytes of a name; `bpftool` completes some.
+fn full_name(name: &str) -> &str {
+    let cut = |full: &str| full.get(..KEPT_OF_NAMES).is_some_and(|start| start == name);
+    PROGRAMS.iter().map(|(full, _)| *full).find(|full| cut(full)).unwrap_or(name)
+}
+
+/// `BPF_OBJ_NAME_LEN` of the kernel's `include/uapi/linux/bpf.h`, without the zero at the end.
+const KEPT_OF_NAMES: usize = 15;
+
+/// The table between two readings: of every program that ran, and of all of them together.
 #[must_use]
 pub fn table(before: &BTreeMap<String, Runs>, after: &BTreeMap<String, Runs>, requests: f64) -> String {
-    let mut text = String::from("| probe | fires at | hits per request | ns per hit |\n|---|---|---|---|\n");
-    for (name, what) in PROGRAMS {
+    let mut text = String::from(
+        "| probe | fires at | hits per request | ns per hit | us per request |\n|---|---|---|---|---|\n",
+    );
+    let known = PROGRAMS.iter().map(|(name, _)| *name);
+    let others =
+        after.keys().map(String::as_str).filter(|name| PROGRAMS.iter().all(|(known, _)| known != name));
+    let mut sum = 0;
+    for name in known.chain(others) {
         let Some(now) = after.get(name) else { continue };
         let then = before.get(name).copied().unwrap_or_default();
         let hits = now.run_cnt.saturating_sub(then.run_cnt);
         let time = now.run_time_ns.saturating_sub(then.run_time_ns);
-        let each = time.checked_div(hits).map_or_else(|| "-".to_owned(), |each| each.to_string());
-        let _infallible = writeln!(text, "| `{name}` | {what} | {:.2} | {each} |", hits as f64 / requests);
+        let Some(each) = time.checked_div(hits) else { continue };
+        sum += time;
+        let what = PROGRAMS.iter().find(|(known, _)| *known == name).map_or("", |(_, what)| what);
+        let (hits, took) = (hits as f64 / requests, time as f64 / 1000.0 / requests);
+        let _infallible = writeln!(text, "| `{name}` | {what} | {hits:.2} | {each} | {took:.2} |");
     }
+    let _infallible = writeln!(text, "| all | | | | {:.2} |", sum as f64 / 1000.0 / requests);
     text
 }
 
@@ -99,14 +142,36 @@ mod tests {
     #[test]
     fn between_two_readings() {
         let reading = |run_cnt, run_time_ns| {
-            BTreeMap::from([("mysql_query".to_owned(), Runs { run_cnt, run_time_ns })])
+            BTreeMap::from([
+                ("mysql_query".to_owned(), Runs { run_cnt, run_time_ns }),
+                ("tls_read".to_owned(), Runs { run_cnt: 7, run_time_ns }),
+            ])
         };
         let text = table(&reading(10, 1000), &reading(30, 5000), 10.0);
+        // What did not run is left out.
         assert!(
-            text.ends_with("| `mysql_query` | a statement, with its Python stack | 2.00 | 200 |\n"),
+            text.ends_with(
+                "| `mysql_query` | a statement, with its Python stack | 2.00 | 200 | 0.40 |\n| all | | | | 0.40 |\n"
+            ),
             "{text}"
         );
-        let idle = table(&reading(10, 1000), &reading(10, 1000), 10.0);
-        assert!(idle.contains("| 0.00 | - |"), "{idle}");
+        let from_start = table(&BTreeMap::new(), &reading(10, 7000), 10.0);
+        assert!(from_start.contains("| `tls_read` |  | 0.70 | 1000 | 0.70 |"), "{from_start}");
+    }
+
+    #[test]
+    fn descriptors_of_programs() {
+        let text = "pos:\t0\nprog_type:\t2\nprog_id:\t42\nrun_time_ns:\t900\nrun_cnt:\t3\n";
+        assert_eq!(held(text), Some((42, Runs { run_cnt: 3, run_time_ns: 900 })));
+        assert_eq!(held("pos:\t0\nlink_type:\tperf\nprog_id:\t42\n"), None);
+        assert_eq!(held(""), None);
+    }
+
+    #[test]
+    fn names_that_the_kernel_cut() {
+        assert_eq!(full_name("exception_passe"), "exception_passes");
+        assert_eq!(full_name("syscall_exit_se"), "syscall_exit_second");
+        assert_eq!(full_name("syscall_exit"), "syscall_exit");
+        assert_eq!(full_name("tls_read"), "tls_read");
     }
 }
