@@ -1,5 +1,6 @@
 //! Attaches the programs, family by family. Only families that some target needs are attached.
 
+use super::exceptions::PROGRAM as EXCEPTION_PROGRAM;
 use super::load::{OffCpu, ProbeError, Probes};
 use super::resolver;
 use super::sqlite::SqliteProgram;
@@ -58,6 +59,7 @@ const OFF_CPU_STACKS: &str = "sched_switch";
 
 const QUEUED_PROGRAM: &str = "write_queued";
 const CODE_DEATHS_PROGRAM: &str = "code_given_up";
+const SAMPLE_PROGRAM: &str = "cpu_sample";
 
 /// Programs at the two ends of a loop's waiting, and the calls that they wait by.
 const LOOP_PROGRAMS: [(&str, &str); 2] = [("loop_waits", "sys_enter"), ("loop_turns", "sys_exit")];
@@ -78,7 +80,7 @@ impl Probes {
     /// When the kernel refuses a program or an attachment.
     pub fn attach_lifecycle(&mut self) -> Result<(), ProbeError> {
         for (program, category, name) in LIFECYCLE {
-            self.load_tracepoint(program)?;
+            self.load_program(program)?;
             self.tracepoint(program, category, name)?;
         }
         Ok(())
@@ -90,10 +92,16 @@ impl Probes {
     /// As [`Self::attach_lifecycle`].
     pub fn attach_announcements(&mut self) -> Result<(), ProbeError> {
         for (program, category, name) in ANNOUNCEMENTS {
-            self.load_tracepoint(program)?;
+            self.load_program(program)?;
             self.tracepoint(program, category, name)?;
         }
         Ok(())
+    }
+
+    /// Has the kernel verify at the same time what every application needs, before the first one is watched.
+    pub fn verify_what_is_always_needed(&mut self) {
+        let heavy: Vec<&str> = self.heavy_programs().collect();
+        self.verify(&heavy);
     }
 
     /// Bytes on sockets.
@@ -103,7 +111,7 @@ impl Probes {
     pub fn attach_io(&mut self) -> Result<(), ProbeError> {
         // Programs of one tracepoint run in the order in which they were attached.
         for program in self.io_programs() {
-            self.load_tracepoint(program)?;
+            self.load_program(program)?;
             for call in IO_CALLS {
                 self.tracepoint(program, "syscalls", &format!("sys_exit_{call}"))?;
             }
@@ -117,7 +125,7 @@ impl Probes {
     /// As [`Self::attach_lifecycle`].
     pub fn attach_connects(&mut self) -> Result<(), ProbeError> {
         for (program, calls) in CONNECT_PROGRAMS {
-            self.load_tracepoint(program)?;
+            self.load_program(program)?;
             for call in calls {
                 self.tracepoint(program, "syscalls", call)?;
             }
@@ -130,14 +138,12 @@ impl Probes {
     /// # Errors
     /// As [`Self::attach_lifecycle`].
     pub fn attach_sampling(&mut self, rate_hz: u32) -> Result<(), ProbeError> {
-        const PROGRAM: &str = "cpu_sample";
+        const PROGRAM: &str = SAMPLE_PROGRAM;
         let failed = |what: String| {
             move |source| ProbeError::Attach { program: PROGRAM, what, source: Box::new(source) }
         };
+        self.load_program(PROGRAM)?;
         let program: &mut PerfEvent = self.program(PROGRAM)?;
-        if program.fd().is_err() {
-            program.load().map_err(refused(PROGRAM))?;
-        }
         let cpus =
             online_cpus().map_err(|(what, source)| ProbeError::Cpus { what: what.to_owned(), source })?;
         let mut links = Vec::new();
@@ -161,7 +167,7 @@ impl Probes {
     /// # Errors
     /// As [`Self::attach_lifecycle`]. There are no samples then.
     pub fn resample(&mut self, rate_hz: u32) -> Result<(), ProbeError> {
-        const PROGRAM: &str = "cpu_sample";
+        const PROGRAM: &str = SAMPLE_PROGRAM;
         if self.clocks.is_empty() {
             return Ok(());
         }
@@ -184,8 +190,8 @@ impl Probes {
             OffCpu::Times => OFF_CPU_TIMES,
             OffCpu::Stacks => OFF_CPU_STACKS,
         };
+        self.load_program(name)?;
         let program: &mut RawTracePoint = self.program(name)?;
-        program.load().map_err(refused(name))?;
         program.attach("sched_switch").map(|_kept_by_the_program| ()).map_err(|source| ProbeError::Attach {
             program: name,
             what: "the raw tracepoint `sched_switch`".to_owned(),
@@ -199,7 +205,7 @@ impl Probes {
     /// As [`Self::attach_lifecycle`].
     pub fn attach_loops(&mut self) -> Result<(), ProbeError> {
         for (program, side) in LOOP_PROGRAMS {
-            self.load_tracepoint(program)?;
+            self.load_program(program)?;
             for call in LOOP_CALLS {
                 self.tracepoint(program, "syscalls", &format!("{side}_{call}"))?;
             }
@@ -212,8 +218,7 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses the program.
     pub fn load_mysql(&mut self) -> Result<(), ProbeError> {
-        let program: &mut UProbe = self.program("mysql_query")?;
-        program.load().map_err(refused("mysql_query"))
+        self.load_program("mysql_query")
     }
 
     /// Statements of the MySQL client library at this place, in every process that maps the file: workers
@@ -230,11 +235,7 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses one.
     pub fn load_tls(&mut self) -> Result<(), ProbeError> {
-        for program in TlsProgram::ALL.map(TlsProgram::name) {
-            let loaded: &mut UProbe = self.program(program)?;
-            loaded.load().map_err(refused(program))?;
-        }
-        Ok(())
+        TlsProgram::ALL.into_iter().try_for_each(|program| self.load_program(program.name()))
     }
 
     /// One probe of a TLS library or of its callers, in every process that maps the file.
@@ -250,11 +251,7 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses one.
     pub fn load_sqlite(&mut self) -> Result<(), ProbeError> {
-        for program in SqliteProgram::ALL.map(SqliteProgram::name) {
-            let loaded: &mut UProbe = self.program(program)?;
-            loaded.load().map_err(refused(program))?;
-        }
-        Ok(())
+        SqliteProgram::ALL.into_iter().try_for_each(|program| self.load_program(program.name()))
     }
 
     /// One probe of SQLite or of its callers, in every process that maps the file.
@@ -283,13 +280,7 @@ impl Probes {
     }
 
     fn load_resolver(&mut self) -> Result<(), ProbeError> {
-        for name in [resolver::BEGINS, resolver::ENDS] {
-            let program: &mut UProbe = self.program(name)?;
-            if program.fd().is_err() {
-                program.load().map_err(refused(name))?;
-            }
-        }
-        Ok(())
+        [resolver::BEGINS, resolver::ENDS].into_iter().try_for_each(|program| self.load_program(program))
     }
 
     fn attach_uprobe(&mut self, name: &'static str, site: &UprobeSite) -> Result<(), ProbeError> {
@@ -310,18 +301,8 @@ impl Probes {
     /// When the kernel refuses the program or the attachment.
     pub fn attach_contexts(&mut self, site: &UprobeSite, empty: bool) -> Result<(), ProbeError> {
         let name = if empty { CONTEXT_PROGRAMS[1] } else { CONTEXT_PROGRAMS[0] };
-        let program: &mut UProbe = self.program(name)?;
-        if program.fd().is_err() {
-            program.load().map_err(refused(name))?;
-        }
-        program
-            .attach(site.file_offset, &site.path, UProbeScope::AllProcesses)
-            .map(|_kept_by_the_program| ())
-            .map_err(|source| ProbeError::Attach {
-                program: name,
-                what: format!("`{}` at {:#x}", site.path.display(), site.file_offset),
-                source: Box::new(source),
-            })
+        self.load_program(name)?;
+        self.attach_uprobe(name, site)
     }
 
     /// Writes that uvloop puts off, told at this place (`PySet_Add`), in every process that maps the file.
@@ -329,18 +310,8 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses the program or the attachment.
     pub fn attach_queued(&mut self, site: &UprobeSite) -> Result<(), ProbeError> {
-        let program: &mut UProbe = self.program(QUEUED_PROGRAM)?;
-        if program.fd().is_err() {
-            program.load().map_err(refused(QUEUED_PROGRAM))?;
-        }
-        program
-            .attach(site.file_offset, &site.path, UProbeScope::AllProcesses)
-            .map(|_kept_by_the_program| ())
-            .map_err(|source| ProbeError::Attach {
-                program: QUEUED_PROGRAM,
-                what: format!("`{}` at {:#x}", site.path.display(), site.file_offset),
-                source: Box::new(source),
-            })
+        self.load_program(QUEUED_PROGRAM)?;
+        self.attach_uprobe(QUEUED_PROGRAM, site)
     }
 
     /// Code objects that are given up at this place, in every process that maps the file.
@@ -348,10 +319,7 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses the program or the attachment.
     pub fn attach_code_deaths(&mut self, site: &UprobeSite) -> Result<(), ProbeError> {
-        let program: &mut UProbe = self.program(CODE_DEATHS_PROGRAM)?;
-        if program.fd().is_err() {
-            program.load().map_err(refused(CODE_DEATHS_PROGRAM))?;
-        }
+        self.load_program(CODE_DEATHS_PROGRAM)?;
         self.attach_uprobe(CODE_DEATHS_PROGRAM, site)
     }
 
@@ -360,29 +328,20 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses one.
     pub fn load_all(&mut self) -> Result<(), ProbeError> {
+        let heavy: Vec<&str> = self.heavy_programs().chain([OFF_CPU_TIMES, OFF_CPU_STACKS]).collect();
+        self.verify(&heavy);
         for (name, ..) in LIFECYCLE.into_iter().chain(ANNOUNCEMENTS) {
-            self.load_tracepoint(name)?;
+            self.load_program(name)?;
         }
-        for program in self.io_programs() {
-            self.load_tracepoint(program)?;
-        }
-        for (program, _) in LOOP_PROGRAMS {
-            self.load_tracepoint(program)?;
-        }
-        for (program, _) in CONNECT_PROGRAMS {
-            self.load_tracepoint(program)?;
+        let calls = CONNECT_PROGRAMS.map(|(program, _)| program).into_iter();
+        let loops = LOOP_PROGRAMS.map(|(program, _)| program).into_iter();
+        let others =
+            CONTEXT_PROGRAMS.into_iter().chain([QUEUED_PROGRAM, SAMPLE_PROGRAM, CODE_DEATHS_PROGRAM]);
+        let all = self.io_programs().iter().copied().chain(calls).chain(loops).chain(others);
+        for program in all.chain([OFF_CPU_TIMES, OFF_CPU_STACKS]) {
+            self.load_program(program)?;
         }
         self.load_resolver()?;
-        let program: &mut PerfEvent = self.program("cpu_sample")?;
-        program.load().map_err(refused("cpu_sample"))?;
-        for name in [OFF_CPU_TIMES, OFF_CPU_STACKS] {
-            let program: &mut RawTracePoint = self.program(name)?;
-            program.load().map_err(refused(name))?;
-        }
-        for name in CONTEXT_PROGRAMS.into_iter().chain([QUEUED_PROGRAM, CODE_DEATHS_PROGRAM]) {
-            let program: &mut UProbe = self.program(name)?;
-            program.load().map_err(refused(name))?;
-        }
         self.load_mysql()?;
         self.load_tls()?;
         self.load_sqlite()?;
@@ -393,9 +352,14 @@ impl Probes {
         IO_PROGRAMS.get(..self.io_copies as usize).unwrap_or(&IO_PROGRAMS)
     }
 
-    fn load_tracepoint(&mut self, name: &'static str) -> Result<(), ProbeError> {
-        let program: &mut TracePoint = self.program(name)?;
-        program.load().map_err(refused(name))
+    /// Those whose verification takes long, of what every application that is watched needs.
+    fn heavy_programs(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let off_cpu = match self.off_cpu {
+            OffCpu::None => None,
+            OffCpu::Times => Some(OFF_CPU_TIMES),
+            OffCpu::Stacks => Some(OFF_CPU_STACKS),
+        };
+        self.io_programs().iter().copied().chain([SAMPLE_PROGRAM, EXCEPTION_PROGRAM]).chain(off_cpu)
     }
 
     fn tracepoint(&mut self, name: &'static str, category: &str, event: &str) -> Result<(), ProbeError> {

@@ -6,7 +6,7 @@ use super::load::{ProbeError, Probes};
 use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeLinkId, UProbeScope};
 
-const PROGRAM: &str = "exception_passes";
+pub(super) const PROGRAM: &str = "exception_passes";
 
 /// What is attached, until it is given to [`Probes::detach_exceptions`] or everything goes.
 #[derive(Debug)]
@@ -18,8 +18,7 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses the program.
     pub fn load_exceptions(&mut self) -> Result<(), ProbeError> {
-        let program: &mut UProbe = self.program(PROGRAM)?;
-        program.load().map_err(refused(PROGRAM))
+        self.load_program(PROGRAM)
     }
 
     /// # Errors

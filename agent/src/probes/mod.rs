@@ -15,6 +15,7 @@ mod tables;
 mod tls;
 mod tracefs;
 mod tracepoint;
+mod verify;
 
 pub use attach::UprobeSite;
 pub use exceptions::ExceptionProbe;

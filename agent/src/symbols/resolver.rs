@@ -242,11 +242,10 @@ impl Symbols {
 
     /// Keeps the named frames of a stack id.
     pub fn announce(&mut self, pid: u32, stack: StackId, frames: Stack) {
-        // The frames, whose names are the code objects', and the text that is kept of it when it is written.
-        let weight = |frame: &Frame| size_of::<Frame>() + 40 + frame.function.len() + frame.file.len();
-        let bytes: usize = frames.iter().map(weight).sum();
+        // The names are the code objects'. The text is kept of those that are written again, which are few.
+        let bytes = 64 + frames.len() * size_of::<Frame>();
         let process = self.process(pid).incarnation;
-        self.stacks.insert((process, stack), frames, 64 + bytes);
+        self.stacks.insert((process, stack), frames, bytes);
     }
 
     /// The frames of a stack id that was announced and not forgotten since.

@@ -2,6 +2,7 @@
 //! the kernel itself counts them (`kernel.bpf_stats_enabled`). The trap or tracepoint around it is not in it.
 
 use anyhow::{Context, Result};
+use harness::bpf::Held;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -55,10 +56,20 @@ impl Drop for Counting {
 }
 
 /// Hits and nanoseconds of one program.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 pub struct Runs {
+    #[serde(default)]
     run_cnt: u64,
+    #[serde(default)]
     run_time_ns: u64,
+}
+
+impl Runs {
+    /// Part of one core that was spent in these runs: those of `self` are since `before`, `seconds` apart.
+    #[must_use]
+    pub fn cores_since(self, before: Self, seconds: f64) -> f64 {
+        self.run_time_ns.saturating_sub(before.run_time_ns) as f64 / 1e9 / seconds
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,39 +77,39 @@ struct Loaded {
     id: u32,
     #[serde(default)]
     name: String,
+    #[serde(flatten)]
+    runs: Runs,
 }
 
-/// All programs that this process holds, by name: another pyapm may run beside it.
+/// The programs that one process holds, together.
 ///
 /// # Errors
-/// When `bpftool` is not there or says what is not understood, or the process has gone.
+/// When the process is gone, or as [`read`].
+pub fn held_by(pid: u32) -> Result<Runs> {
+    let held = Held::by(pid)?;
+    let ours = loaded()?.into_iter().filter(|one| held.programs.contains(&one.id));
+    Ok(ours.fold(Runs::default(), |sum, one| Runs {
+        run_cnt: sum.run_cnt + one.runs.run_cnt,
+        run_time_ns: sum.run_time_ns + one.runs.run_time_ns,
+    }))
+}
+
+/// All programs that one process holds, by name: another pyapm may run beside it.
+///
+/// # Errors
+/// When the process is gone, or `bpftool` is not there or says what is not understood.
 pub fn read(pid: u32) -> Result<BTreeMap<String, Runs>> {
+    let held = Held::by(pid)?;
+    let ours = loaded()?.into_iter().filter(|one| held.programs.contains(&one.id));
+    Ok(ours.map(|one| (full_name(&one.name).to_owned(), one.runs)).collect())
+}
+
+fn loaded() -> Result<Vec<Loaded>> {
     let output = Command::new("bpftool")
         .args(["--json", "prog", "show"])
         .output()
         .context("could not start `bpftool`; `cargo xtask setup` installs it")?;
-    let loaded: Vec<Loaded> = serde_json::from_slice(&output.stdout).context("`bpftool` printed no JSON")?;
-    let folder = format!("/proc/{pid}/fdinfo");
-    let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(&folder).with_context(|| format!("could not read `{folder}`"))? {
-        // Descriptors come and go.
-        let Ok(text) = std::fs::read_to_string(entry?.path()) else { continue };
-        let Some((id, runs)) = held(&text) else { continue };
-        if let Some(one) = loaded.iter().find(|one| one.id == id) {
-            found.insert(full_name(&one.name).to_owned(), runs);
-        }
-    }
-    Ok(found)
-}
-
-/// Number and counts of the program behind a descriptor (kernel `kernel/bpf/syscall.c`, `bpf_prog_show_fdinfo`).
-fn held(fdinfo: &str) -> Option<(u32, Runs)> {
-    let value = |key: &str| -> Option<u64> {
-        fdinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?.trim().parse().ok()
-    };
-    // Descriptors of links have a number, too, but no counts.
-    let runs = Runs { run_cnt: value("run_cnt")?, run_time_ns: value("run_time_ns")? };
-    Some((u32::try_from(value("prog_id")?).ok()?, runs))
+    serde_json::from_slice(&output.stdout).context("`bpftool` printed no JSON")
 }
 
 /// The kernel keeps 15 bytes of a name; `bpftool` completes some.
@@ -140,6 +151,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn part_of_a_core() {
+        let runs = |run_time_ns| Runs { run_cnt: 1, run_time_ns };
+        assert!((runs(60_000_000).cores_since(runs(20_000_000), 2.0) - 0.02).abs() < 1e-9);
+    }
+
+    #[test]
     fn between_two_readings() {
         let reading = |run_cnt, run_time_ns| {
             BTreeMap::from([
@@ -157,14 +174,6 @@ mod tests {
         );
         let from_start = table(&BTreeMap::new(), &reading(10, 7000), 10.0);
         assert!(from_start.contains("| `tls_read` |  | 0.70 | 1000 | 0.70 |"), "{from_start}");
-    }
-
-    #[test]
-    fn descriptors_of_programs() {
-        let text = "pos:\t0\nprog_type:\t2\nprog_id:\t42\nrun_time_ns:\t900\nrun_cnt:\t3\n";
-        assert_eq!(held(text), Some((42, Runs { run_cnt: 3, run_time_ns: 900 })));
-        assert_eq!(held("pos:\t0\nlink_type:\tperf\nprog_id:\t42\n"), None);
-        assert_eq!(held(""), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::contenders::{ALL, Contender, FILE, Order, WHOLE};
 use super::figures::{self, median};
 use super::overhead::machine;
+use super::probes::{self, Counting};
 use crate::demo::interrupt;
 use crate::setup::command::{Part, run as set_up};
 use crate::setup::python;
@@ -54,6 +55,8 @@ struct Turns {
     slowdown: Vec<f64>,
     /// Cores that the profiler kept busy.
     cores: Vec<f64>,
+    /// Part of a core in its programs in the kernel, which run in the program's own time.
+    programs: Vec<f64>,
     /// Why it has no figures.
     failure: Option<String>,
 }
@@ -72,16 +75,20 @@ pub fn run(size: &Size) -> Result<()> {
     let interpreter = interpreter.context("no static Python 3.15")?;
     let mut table = String::from("| threads | depth | rate |");
     for contender in WHOLE {
-        write!(table, " {}: slowdown | its CPU |", contender.name())?;
+        write!(table, " {}: slowdown |", contender.name())?;
+        if contender == Contender::Pyapm {
+            table.push_str(" in its program |");
+        }
+        table.push_str(" its CPU |");
     }
-    write!(table, "\n|---|---|---|{}\n", "---|---|".repeat(WHOLE.len()))?;
+    write!(table, "\n|---|---|---|---|{}\n", "---|---|".repeat(WHOLE.len()))?;
     for &threads in &size.threads {
         for &depth in &size.depths {
             for &rate in &size.rates {
                 let turns = burden(&interpreter, threads, depth, rate, size)?;
                 write!(table, "| {threads} | {depth} | {rate} Hz |")?;
-                for turns in turns {
-                    table.push_str(&cells(&turns));
+                for (contender, turns) in WHOLE.iter().zip(turns) {
+                    table.push_str(&cells(*contender, &turns));
                 }
                 table.push('\n');
             }
@@ -91,7 +98,9 @@ pub fn run(size: &Size) -> Result<()> {
     let joined = |numbers: &[u32]| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     let section = format!(
         "Slowdown of a program of which one thread computes and the others wait, all equally deep, and cores that the \
-         profiler kept busy: medians of {} turns of {} s, each between two as long without a profiler; {interpreter}.\n\n{table}\n\
+         profiler kept busy: medians of {} turns of {} s, each between two as long without a profiler; {interpreter}. The \
+         slowdown is by the clock, so it has the noise of the machine in it (some percent); \"in its program\" is the part of a core \
+         that pyapm's program takes out of the other's time, as the kernel counts it.\n\n{table}\n\
          {impossible}\n{}.\n\nMeasured by `cargo xtask bench profiler --rounds {} --seconds {} --rates {} --threads {} \
          --depths {}`.\n",
         size.rounds,
@@ -110,10 +119,14 @@ pub fn run(size: &Size) -> Result<()> {
         .context("could not write `docs/overhead.md`")
 }
 
-fn cells(turns: &Turns) -> String {
+fn cells(contender: Contender, turns: &Turns) -> String {
+    let program = match contender {
+        Contender::Pyapm => format!(" {:.2} % |", 100.0 * median(&turns.programs)),
+        _ => String::new(),
+    };
     match &turns.failure {
         Some(why) => format!(" {why} | |"),
-        None => format!(" {:.1} % | {:.2} |", 100.0 * median(&turns.slowdown), median(&turns.cores)),
+        None => format!(" {:.1} % |{program} {:.2} |", 100.0 * median(&turns.slowdown), median(&turns.cores)),
     }
 }
 
@@ -137,21 +150,34 @@ fn burden(interpreter: &Interpreter, threads: u32, depth: u32, rate: u32, size: 
             let between = before;
             before = speed(script.folder(), length)?;
             match attempt {
-                Ok((speed, cores)) => {
-                    turns.slowdown.push(1.0 - speed / f64::midpoint(between, before));
-                    turns.cores.push(cores);
+                Ok(turn) => {
+                    turns.slowdown.push(1.0 - turn.speed / f64::midpoint(between, before));
+                    turns.cores.push(turn.cores);
+                    turns.programs.push(turn.programs);
                 }
                 Err(error) if *contender == Contender::Pyapm => return Err(error),
                 Err(error) => turns.failure = Some(format!("did not run: {}", line(&error))),
             }
-            eprintln!("{threads} threads, {depth} deep, {rate} Hz, {}:{}", contender.name(), cells(turns));
+            eprintln!(
+                "{threads} threads, {depth} deep, {rate} Hz, {}:{}",
+                contender.name(),
+                cells(*contender, turns)
+            );
         }
     }
     Ok(all)
 }
 
-/// The program's speed and the profiler's cores while it records.
-fn attached(contender: Contender, script: &Script, rate_hz: u32, length: Duration) -> Result<(f64, f64)> {
+/// A turn of one profiler.
+struct Turn {
+    /// Rounds of the program a second.
+    speed: f64,
+    cores: f64,
+    programs: f64,
+}
+
+/// The program's speed and what the profiler takes while it records.
+fn attached(contender: Contender, script: &Script, rate_hz: u32, length: Duration) -> Result<Turn> {
     // It must not end by itself before its turn does.
     let seconds = u32::try_from(length.as_secs())? + 120;
     let order = Order { pid: script.pid(), rate_hz, seconds, folder: script.folder() };
@@ -163,11 +189,17 @@ fn attached(contender: Contender, script: &Script, rate_hz: u32, length: Duratio
     })?;
     std::thread::sleep(SETTLES);
     profiler.check_alive()?;
+    let _counting = Counting::start()?;
     let (began, before) = (Instant::now(), Usage::of(profiler.pid())?);
+    let runs_before = probes::held_by(profiler.pid())?;
+    let counted = Instant::now();
     let speed = speed(script.folder(), length)?;
+    let runs = probes::held_by(profiler.pid())?;
+    let programs = runs.cores_since(runs_before, counted.elapsed().as_secs_f64());
     let after = Usage::of(profiler.pid())?;
     profiler.check_alive()?;
-    Ok((speed, (after.cpu_seconds - before.cpu_seconds) / began.elapsed().as_secs_f64()))
+    let cores = (after.cpu_seconds - before.cpu_seconds) / began.elapsed().as_secs_f64();
+    Ok(Turn { speed, cores, programs })
 }
 
 /// Rounds a second of the program over this time.

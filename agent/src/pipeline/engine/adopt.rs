@@ -16,9 +16,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Has starts and listeners of the whole host announced from now on.
+    /// Has starts and listeners of the whole host announced from now on. The first application that is found must not
+    /// answer for a second while the kernel verifies what it will need.
     pub(in crate::pipeline) fn announce(&mut self) -> Result<(), StartError> {
         if let Some(probes) = &mut self.probes {
+            probes.verify_what_is_always_needed();
             probes.attach_announcements()?;
         }
         Ok(())
@@ -100,6 +102,9 @@ impl Engine {
     }
 
     fn watch_all(&mut self, application: &Application) -> Result<Application, StartError> {
+        if let Some(probes) = self.probes.as_mut().filter(|_| !self.attached) {
+            probes.verify_what_is_always_needed();
+        }
         // A statement that is seen at all is then seen from the first request on.
         self.follow_libraries_of(application);
         // Once a process is watched, its children are added by the kernel itself. Those that were forked
