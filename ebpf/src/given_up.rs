@@ -1,6 +1,6 @@
 //! Code objects that are given up: a uprobe on what CPython calls for it, `PyCode_Type.tp_dealloc`, before it does
 //! anything. Another code object may take the address of one from then on, so stacks that were walked before are not
-//! known any more by their addresses alone; see `stack::take`.
+//! known any more by their addresses alone; see `met::take`.
 
 use crate::maps::{CODE_DEATHS, TARGETS};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;

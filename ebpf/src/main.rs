@@ -39,6 +39,8 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod memory;
 #[cfg(target_arch = "bpf")]
+mod met;
+#[cfg(target_arch = "bpf")]
 mod native;
 #[cfg(target_arch = "bpf")]
 mod offcpu;

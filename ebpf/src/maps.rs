@@ -43,7 +43,7 @@ pub(crate) static STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_
 #[map]
 pub(crate) static CODE_DEATHS: Array<u64> = Array::with_max_entries(DEATH_SLOTS, 0);
 
-/// Whole stacks by what is seen of them without a look at their code objects; see `stack::take`. Only the kernel writes.
+/// Whole stacks by what is seen of them without a look at their code objects; see `met::take`. Only the kernel writes.
 /// LRU: a forgotten one is looked at again.
 #[map]
 pub(crate) static MET_STACKS: LruHashMap<u64, MetStack> = LruHashMap::with_max_entries(16_384, 0);

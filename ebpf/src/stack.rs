@@ -4,17 +4,14 @@
 use crate::bytecode::copy_of_bytecode;
 use crate::emit;
 use crate::lifecycle::header;
-use crate::maps::{
-    CODE_DEATHS, MET_STACKS, MetStack, STACKS, StackScratch, WINDOW, WINDOW_PLACES, Walk, setting,
-};
+use crate::maps::{STACKS, StackScratch, WINDOW, WINDOW_PLACES, Walk, setting};
 use crate::memory::{copy_user, kernel, opaque, user};
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
 use pyapm_wire::python::{
-    ABSENT, CODE_BYTES, CONTENTS_HASH, DEATH_SLOTS, ENTRIES, FRAME_BYTES, Frame, IDENTITY_BYTES,
-    IDENTITY_WORDS, Layout, MAX_FRAMES, gil, route, status,
+    ABSENT, CODE_BYTES, CONTENTS_HASH, ENTRIES, FRAME_BYTES, Frame, IDENTITY_BYTES, IDENTITY_WORDS, Layout,
+    MAX_FRAMES, gil, route, status,
 };
 use pyapm_wire::target::Target;
 
@@ -44,73 +41,6 @@ pub(crate) mod outcome {
     /// The walk has ended, with [`super::Walk::status`].
     pub(crate) const END: u64 = 1;
     pub(crate) const FAILED: u64 = 2;
-}
-
-/// Walks, and sends the frames if this stack has not been sent before; `steps` as for [`walk`].
-///
-/// Most of what a walk costs is the look at each code object, which lies on pages that the kernel seldom touches. Where
-/// all code objects that are given up are told, there are two walks. The first looks at frames alone. If a stack of the
-/// same frames (code objects and instructions) was walked whole before, and no code object of this process has been given
-/// up since, then they are the same code objects: they were alive then because they ran, and are since. Else the second
-/// looks at everything. The thread is in this program all the while, so its own frames keep theirs alive.
-#[inline(always)]
-pub(crate) fn take(target: &Target, scratch: *mut StackScratch, steps: impl Fn() -> u64) -> Walked {
-    let begun = begin(&target.layout, scratch);
-    // The verifier knows the setting, and leaves this out where it is 0.
-    if setting!(code_deaths) != 0 && begun.is_ok() && target.layout.deaths_told != 0 {
-        // SAFETY: `scratch` is valid.
-        unsafe {
-            (*scratch).walk.deaths = deaths();
-            (*scratch).walk.has_identity = 0;
-        }
-        let status = go_on(scratch, &steps);
-        if let Some(walked) = met(target, scratch, status) {
-            return walked;
-        }
-        to_the_first(scratch);
-    }
-    let status = match begun {
-        Ok(()) => go_on(scratch, &steps),
-        Err(status) => status,
-    };
-    let walked = finish(target, scratch, status);
-    remember(scratch, walked);
-    walked
-}
-
-/// What [`CODE_DEATHS`] counts for the current process. Read before its frames are.
-#[inline(always)]
-fn deaths() -> u64 {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    // SAFETY: the slot is one aligned word.
-    CODE_DEATHS.get_ptr(tgid % DEATH_SLOTS).map_or(0, |slot| unsafe { slot.read_volatile() })
-}
-
-/// A stack that has just been walked without its code objects, if it is known and its frames were sent.
-#[inline(always)]
-fn met(target: &Target, scratch: *mut StackScratch, status: u16) -> Option<Walked> {
-    // SAFETY: `scratch` is valid.
-    let walk = unsafe { &mut (*scratch).walk };
-    if status != status::COMPLETE || walk.frames == 0 {
-        return None;
-    }
-    let key = walk.hash ^ target.generation;
-    walk.met = key;
-    // SAFETY: entries are written whole.
-    let known = *(unsafe { MET_STACKS.get(key) }?);
-    let is_same = known.deaths == walk.deaths && STACKS.get_ptr(known.stack).is_some();
-    is_same.then_some(Walked { stack: known.stack, status })
-}
-
-/// Has a stack known again by [`met`].
-#[inline(always)]
-fn remember(scratch: *const StackScratch, walked: Walked) {
-    // SAFETY: `scratch` is valid.
-    let walk = unsafe { &(*scratch).walk };
-    if walk.met != 0 && walked.status == status::COMPLETE {
-        let known = MetStack { stack: walked.stack, deaths: walk.deaths };
-        let _full_means_walked_again = MET_STACKS.insert(walk.met, known, 0);
-    }
 }
 
 /// Counts what is missing, and sends the frames if need be.
@@ -181,7 +111,7 @@ pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch, steps: impl Fn()
 /// Gets ready for a walk from the innermost frame that looks at everything; no stack is to be remembered. What is wrong
 /// when there is none.
 #[inline(always)]
-fn begin(layout: &Layout, scratch: *mut StackScratch) -> Result<(), u16> {
+pub(crate) fn begin(layout: &Layout, scratch: *mut StackScratch) -> Result<(), u16> {
     // SAFETY: `scratch` is valid, here and below.
     let walk = unsafe { &raw mut (*scratch).walk };
     unsafe {
@@ -208,7 +138,7 @@ fn begin(layout: &Layout, scratch: *mut StackScratch) -> Result<(), u16> {
 
 /// Has a walk begin at its first frame, and look at everything.
 #[inline(always)]
-fn to_the_first(scratch: *mut StackScratch) {
+pub(crate) fn to_the_first(scratch: *mut StackScratch) {
     // SAFETY: `scratch` is valid.
     let walk = unsafe { &mut (*scratch).walk };
     walk.cursor = walk.first;
@@ -219,7 +149,7 @@ fn to_the_first(scratch: *mut StackScratch) {
 }
 
 #[inline(always)]
-fn go_on(scratch: *mut StackScratch, steps: &impl Fn() -> u64) -> u16 {
+pub(crate) fn go_on(scratch: *mut StackScratch, steps: &impl Fn() -> u64) -> u16 {
     for _ in 0..CALLS {
         match steps() {
             outcome::MORE => {}
