@@ -25,6 +25,8 @@ mod exceptions;
 #[cfg(target_arch = "bpf")]
 mod given_up;
 #[cfg(target_arch = "bpf")]
+mod greenlets;
+#[cfg(target_arch = "bpf")]
 mod handed;
 #[cfg(target_arch = "bpf")]
 mod identity;

@@ -3,10 +3,10 @@
 //! No CPython version is known here; offsets come with the target. Processes that serve one request a thread pay
 //! one test.
 
-use crate::emit;
 use crate::maps::{StackScratch, Walk};
 use crate::memory::{copy_user, opaque, user};
 use crate::stack::{field, first_frame, thread_state};
+use crate::{emit, greenlets};
 use pyapm_wire::count;
 use pyapm_wire::python::{ABSENT, FRAME_BYTES};
 use pyapm_wire::scope::{Contexts, Scope, flag};
@@ -32,6 +32,11 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Scope {
     let mut scope = Scope { context: 0, task: 0, flags: 0, padding: 0 };
     if contexts.on == 0 {
         scope.flags = contexts.always & flag::HANDS_ON;
+        return scope;
+    }
+    if let Some(running) = greenlets::running(target) {
+        scope.task = running;
+        scope.flags = flag::READ | flag::GREENLETS | contexts.always;
         return scope;
     }
     let Ok(tstate) = thread_state(&target.layout) else { return scope };

@@ -434,18 +434,21 @@ impl Gil {
     }
 }
 
+/// Where the current thread's thread-local storage begins, by which the C library finds everything of a thread.
+#[inline(always)]
+pub(crate) fn fs_base() -> Option<u64> {
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task() };
+    kernel::<u64>(task + setting!(task_fsbase)).filter(|base| *base != 0)
+}
+
 /// The current thread's `PyThreadState`, by a route that stays valid while the GIL is released.
 #[inline(always)]
 pub(crate) fn thread_state(layout: &Layout) -> Result<u64, u16> {
     if layout.route == route::NONE {
         return Err(status::NO_LAYOUT);
     }
-    // SAFETY: the helper has no preconditions.
-    let task = unsafe { bpf_get_current_task() };
-    let fsbase = kernel::<u64>(task + setting!(task_fsbase)).ok_or(status::NO_THREAD_STATE)?;
-    if fsbase == 0 {
-        return Err(status::NO_THREAD_STATE);
-    }
+    let fsbase = fs_base().ok_or(status::NO_THREAD_STATE)?;
     let first = layout.first as u64;
     let second = layout.second as u64;
     let tstate = match layout.route {

@@ -18,13 +18,15 @@ pub enum Runner {
     Environment(Python),
     /// A build of Python, with those servers that are Python alone.
     Build(Interpreter),
+    /// A build of Python, with gevent alone.
+    Greenlets(Interpreter),
 }
 
 impl std::fmt::Display for Runner {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Environment(python) => formatter.write_str(&python.name),
-            Self::Build(interpreter) => interpreter.fmt(formatter),
+            Self::Build(interpreter) | Self::Greenlets(interpreter) => interpreter.fmt(formatter),
         }
     }
 }
@@ -36,6 +38,17 @@ impl Runner {
         Ok(Self::Environment(Python::named(name)?))
     }
 
+    /// The distribution's Python 3.`minor`, with gevent.
+    ///
+    /// # Errors
+    /// When it is not here.
+    pub fn greenlets(minor: u8) -> Result<Self> {
+        let of_distribution =
+            |build: &Interpreter| build.minor == minor && !build.shared && build.root().is_some();
+        let found = Interpreter::all()?.into_iter().find(of_distribution);
+        Ok(Self::Greenlets(found.with_context(|| format!("no Python 3.{minor} of the distribution"))?))
+    }
+
     fn command(&self, scratch: &Path) -> Result<Command> {
         match self {
             Self::Environment(python) => {
@@ -43,8 +56,12 @@ impl Runner {
                 command.arg("-B").arg(workloads().join("pythons/loops.py")).arg(scratch);
                 Ok(command)
             }
-            Self::Build(interpreter) => {
-                let site = environments().join("site-loops");
+            Self::Build(interpreter) | Self::Greenlets(interpreter) => {
+                let site = match self {
+                    Self::Greenlets(_) => format!("site-gevent-3.{}", interpreter.minor),
+                    _ => "site-loops".to_owned(),
+                };
+                let site = environments().join(site);
                 ensure!(site.is_dir(), "no `{}`; try `cargo xtask setup --only python`", site.display());
                 // Its root sees nothing but the scratch folder.
                 let copied = Command::new("cp").arg("-r").arg(&site).arg(scratch.join("site")).status()?;

@@ -2,13 +2,14 @@
 //! counted as such; it can never panic.
 
 use super::event::{
-    Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Io, Left, Library, LookedUp,
-    Native, OffCpu, Sequence, StackId, StackPart, StackStatus, Statement, StatementStep, Step,
+    Body, ConnectionId, Context, Direction, Endpoint, Event, ExceptionId, Gap, Greenlet, Io, Left, Library,
+    LookedUp, Native, OffCpu, Sequence, StackId, StackPart, StackStatus, Statement, StatementStep, Step,
 };
 use super::exception;
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
 use pyapm_wire::exception::Passed;
+use pyapm_wire::greenlet as made;
 use pyapm_wire::python::{ENTRIES, Frame, INNER_FRAMES, status};
 use pyapm_wire::scope::Scope;
 
@@ -88,6 +89,14 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
                 parent: made.parent,
                 grandparent: made.grandparent,
                 empty: made.header.flags & wire::context::EMPTY != 0,
+            })
+        }
+        kind::GREENLET => {
+            let (greenlet, _) = split::<made::Greenlet>(record)?;
+            Body::Greenlet(Greenlet {
+                greenlet: greenlet.greenlet,
+                maker: greenlet.maker,
+                is_thread: greenlet.header.flags & made::flag::THREAD != 0,
             })
         }
         kind::WRITE_QUEUED => {
@@ -284,6 +293,17 @@ mod tests {
 
     fn bytes_of<T: Pod>(value: &T, rest: &[u8]) -> Vec<u8> {
         [bytemuck::bytes_of(value), rest].concat()
+    }
+
+    #[test]
+    fn greenlets_that_stand_for_threads() {
+        for (flags, is_thread) in [(0, false), (made::flag::THREAD, true)] {
+            let header = wire::Header { flags, ..header(kind::GREENLET) };
+            let record = bytes_of(&made::Greenlet { header, greenlet: 0xa0, maker: 0xb0 }, b"");
+            let event = decode(&record).unwrap();
+            assert_eq!(event.body, Body::Greenlet(Greenlet { greenlet: 0xa0, maker: 0xb0, is_thread }));
+            assert_eq!(decode(&record[..39]).unwrap_err(), DecodeError::Short(39));
+        }
     }
 
     #[test]

@@ -75,6 +75,7 @@ pub enum Body<'a> {
         started_ns: u64,
     },
     Context(Context),
+    Greenlet(Greenlet),
     /// Directly before the sample that it belongs to.
     Native(Native<'a>),
     /// An exception has left the frame that raised it, or belongs to one that has.
@@ -242,6 +243,17 @@ pub struct Context {
     /// The one that was current before `parent` was entered.
     pub grandparent: u64,
     pub empty: bool,
+}
+
+/// The thread makes a greenlet: whatever was known of its address was of another one. Addresses in the target, good for
+/// comparing only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Greenlet {
+    pub greenlet: u64,
+    /// The greenlet that runs; 0 when that is the thread's first one, or not known.
+    pub maker: u64,
+    /// It stands for a thread.
+    pub is_thread: bool,
 }
 
 /// A database client library was asked to run a statement; it has not been sent yet.

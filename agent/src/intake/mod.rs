@@ -13,8 +13,8 @@ mod ring;
 
 pub use decode::{DecodeError, decode, left};
 pub use event::{
-    Body, ConnectionId, Content, Context, Direction, Endpoint, Event, Exception, ExceptionId, Gap, Io, Left,
-    Library, LookedUp, Native, OffCpu, Relation, Sequence, StackId, StackPart, StackStatus, Statement,
-    StatementStep, Step, Value,
+    Body, ConnectionId, Content, Context, Direction, Endpoint, Event, Exception, ExceptionId, Gap, Greenlet,
+    Io, Left, Library, LookedUp, Native, OffCpu, Relation, Sequence, StackId, StackPart, StackStatus,
+    Statement, StatementStep, Step, Value,
 };
 pub use ring::{Delivered, Reader};

@@ -3,10 +3,12 @@
 //! map it. Processes without an event loop are left as they are.
 
 use crate::binaries::Image;
-use crate::probes::{Probes, Tables, UprobeSite, find_site};
-use crate::python::{Births, ContextCode, Interpreter, Objects, ProcessMemory, contexts};
+use crate::probes::{Probes, Tables, UprobeSite, find_site, find_site_at};
+use crate::python::{
+    Births, ContextCode, GreenletCode, GreenletsUnknown, Interpreter, Objects, ProcessMemory, contexts,
+};
 use pyapm_model::line::Frame;
-use pyapm_wire::scope::Contexts;
+use pyapm_wire::scope::{Contexts, Greenlets};
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
 
@@ -19,6 +21,8 @@ pub(super) struct EventLoops {
     probed: HashSet<(u64, u64)>,
     /// Of these, those in which writes that uvloop puts off are seen.
     queues: HashSet<(u64, u64)>,
+    /// Files of greenlet libraries in which new greenlets are seen.
+    greenlets: HashSet<(u64, u64)>,
     seen: HashMap<u32, Seen>,
     /// Turns of loops are told.
     attached: bool,
@@ -92,7 +96,13 @@ impl EventLoops {
         }
         let switching = objects.switching(main)?;
         let work = if switching.asyncio { objects.work(main) } else { None };
-        let Some(contexts) = contexts(&interpreter.contexts, &interpreter.offsets, minor, switching, work)
+        let greenlets = if switching.greenlets {
+            self.greenlets(probes, pid, objects.greenlets(pid, main))
+        } else {
+            None
+        };
+        let Some(contexts) =
+            contexts(&interpreter.contexts, &interpreter.offsets, minor, switching, work, greenlets)
         else {
             return Ok(());
         };
@@ -116,6 +126,39 @@ impl EventLoops {
             tracing::info!(pid, ?switching, handed_on = contexts.work_code != 0, "event loop followed");
         }
         self.seen.insert(pid, Seen { modules, contexts });
+        Ok(())
+    }
+
+    /// How greenlets are told apart, once new ones are seen: an address is another greenlet's after it was made anew.
+    fn greenlets(
+        &mut self,
+        probes: &mut Probes,
+        pid: u32,
+        found: Result<GreenletCode, GreenletsUnknown>,
+    ) -> Option<Greenlets> {
+        let seen = found.map_err(anyhow::Error::from).and_then(|code| {
+            self.probe_greenlets(probes, &code)?;
+            Ok(code.greenlets)
+        });
+        match seen {
+            Ok(greenlets) => Some(greenlets),
+            Err(error) => {
+                tracing::info!(pid, "greenlets are not told apart by themselves: {error:#}");
+                None
+            }
+        }
+    }
+
+    fn probe_greenlets(&mut self, probes: &mut Probes, code: &GreenletCode) -> anyhow::Result<()> {
+        let status = std::fs::metadata(&code.image)?;
+        let file = (status.dev(), status.ino());
+        if self.greenlets.contains(&file) {
+            return Ok(());
+        }
+        let site = find_site_at(&Image::open(&code.image)?, "tp_init", code.init)?;
+        probes.attach_greenlets(&UprobeSite { path: code.image.clone(), file_offset: site.file_offset })?;
+        self.greenlets.insert(file);
+        tracing::info!(path = %code.image.display(), emulated = site.emulated, "new greenlets are seen");
         Ok(())
     }
 

@@ -59,6 +59,8 @@ const OFF_CPU_STACKS: &str = "sched_switch";
 
 const QUEUED_PROGRAM: &str = "write_queued";
 const CODE_DEATHS_PROGRAM: &str = "code_given_up";
+/// New greenlets.
+const GREENLET_PROGRAM: &str = "greenlet_made";
 const SAMPLE_PROGRAM: &str = "cpu_sample";
 
 /// Programs at the two ends of a loop's waiting, and the calls that they wait by.
@@ -323,6 +325,15 @@ impl Probes {
         self.attach_uprobe(CODE_DEATHS_PROGRAM, site)
     }
 
+    /// New greenlets, told at this place (the library's `tp_init`), in every process that maps the file.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program or the attachment.
+    pub fn attach_greenlets(&mut self, site: &UprobeSite) -> Result<(), ProbeError> {
+        self.load_program(GREENLET_PROGRAM)?;
+        self.attach_uprobe(GREENLET_PROGRAM, site)
+    }
+
     /// Has the kernel verify every program without attaching any.
     ///
     /// # Errors
@@ -335,8 +346,12 @@ impl Probes {
         }
         let calls = CONNECT_PROGRAMS.map(|(program, _)| program).into_iter();
         let loops = LOOP_PROGRAMS.map(|(program, _)| program).into_iter();
-        let others =
-            CONTEXT_PROGRAMS.into_iter().chain([QUEUED_PROGRAM, SAMPLE_PROGRAM, CODE_DEATHS_PROGRAM]);
+        let others = CONTEXT_PROGRAMS.into_iter().chain([
+            QUEUED_PROGRAM,
+            GREENLET_PROGRAM,
+            SAMPLE_PROGRAM,
+            CODE_DEATHS_PROGRAM,
+        ]);
         let all = self.io_programs().iter().copied().chain(calls).chain(loops).chain(others);
         for program in all.chain([OFF_CPU_TIMES, OFF_CPU_STACKS]) {
             self.load_program(program)?;

@@ -23,7 +23,7 @@ pub use load::{OffCpu, ProbeError, Probes, Ring, Setup};
 pub use logs::Logs;
 pub use raise_site::{Passes, RaiseOffsets, RaiseSite, find as find_raise_site};
 pub use resolver::ResolverSites;
-pub use site::{Site, SiteError, at as site_at, find as find_site};
+pub use site::{Site, SiteError, at as site_at, find as find_site, find_at as find_site_at};
 pub use sqlite::{SqliteFile, SqlitePlan, SqliteProbe, SqliteProgram, sqlite_plan};
 pub use tables::{Counts, Tables};
 pub use tls::{TlsFile, TlsFunction, TlsPlan, TlsProbe, TlsProgram, TlsWay, tls_plan};

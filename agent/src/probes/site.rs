@@ -45,6 +45,15 @@ pub fn at(image: &Image, address: u64) -> Option<Site> {
     Some(Site { file_offset: start + offset, emulated: true })
 }
 
+/// As [`find`], for a function at this address of the file, of which only the first argument is needed. `function` is
+/// what errors call it.
+///
+/// # Errors
+/// When the address lies in no part of the file.
+pub fn find_at(image: &Image, function: &str, address: u64) -> Result<Site, SiteError> {
+    find_in(image, function, Symbol { address, size: 0 }, &[Register::RDI])
+}
+
 /// As [`find`], for a function at a known place, of whose arguments only those in `kept` are needed.
 pub(super) fn find_in(
     image: &Image,

@@ -168,6 +168,7 @@ impl Transactions {
             Body::LookedUp(told) => self.looked_up(&caller(None), told),
             Body::HandedBack => self.handed_back(&caller(None)),
             Body::Context(made) => self.context_made(&caller(stack), made),
+            Body::Greenlet(made) => self.greenlet_made(&caller(None), made),
             Body::Fork { .. }
             | Body::Stack { .. }
             | Body::StackPart(_)

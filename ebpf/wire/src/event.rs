@@ -44,6 +44,8 @@ pub mod kind {
     pub const CONNECTED: u16 = 53;
     /// See [`super::LookedUp`].
     pub const LOOKED_UP: u16 = 54;
+    /// See [`crate::greenlet::Greenlet`].
+    pub const GREENLET: u16 = 56;
 }
 
 /// Common start of every record.

@@ -7,6 +7,7 @@ pub mod connection;
 pub mod count;
 pub mod event;
 pub mod exception;
+pub mod greenlet;
 pub mod python;
 pub mod scope;
 pub mod settings;

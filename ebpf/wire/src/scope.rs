@@ -11,8 +11,8 @@ pub struct Scope {
     /// `tstate->context`: the current `PyContext`; with [`flag::HANDED_ON`], the one that the work was asked for
     /// in. 0 when there is none or it was not read.
     pub context: u64,
-    /// What else is switched with the request: the running task, or the greenlet's first piece of data stack. 0
-    /// when unknown.
+    /// What else is switched with the request: the running task, or with [`flag::GREENLETS`] the running greenlet, by its
+    /// object or, where that cannot be found, by its first piece of data stack. 0 when unknown.
     pub task: u64,
     /// Of [`flag`].
     pub flags: u32,
@@ -37,7 +37,9 @@ pub mod flag {
     pub const BIRTHS: u32 = 64;
     /// What a coroutine writes may be put off until none runs (uvloop before 0.23).
     pub const DEFERS: u32 = 128;
-    /// Greenlets serve the requests of this process; [`super::Scope::task`] tells them apart, where it can.
+    /// A greenlet runs on the thread, or may run; [`super::Scope::task`] tells it from others, where it can, and no more than
+    /// that is known of the scope. Not set where the thread's first greenlet is known to run: then it is a thread like any
+    /// other.
     pub const GREENLETS: u32 = 256;
     /// One thread of this process may read the requests that others answer (waitress). Set without [`READ`] as well:
     /// nothing needs to be read for it.
@@ -53,6 +55,8 @@ pub struct Contexts {
     pub context_type: u64,
     /// Address of the code object of `concurrent.futures.thread._WorkItem.run`; 0 when it is not known.
     pub work_code: u64,
+    /// How the running greenlet is found.
+    pub greenlets: Greenlets,
     /// 1: read scopes, and report contexts that are made. 0: this process serves one request a thread.
     pub on: u32,
     /// In the thread state: `context`.
@@ -77,6 +81,22 @@ pub struct Contexts {
     pub work: Work,
     /// Bits of [`flag`] that hold for the process.
     pub always: u32,
+}
+
+/// From the running thread to its running greenlet: the dynamic thread vector has the block of the greenlet library's
+/// thread-local variables; one of them leads to what it keeps of the thread, which begins with the thread's first greenlet and
+/// the running one (greenlet 2.0 to 3.5, `TThreadState.hpp`, `class ThreadState`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable, PartialEq, Eq)]
+pub struct Greenlets {
+    /// Address of the class of a thread's first greenlet, `PyGreenlet_Type`.
+    pub class: u64,
+    /// Code objects of the functions that make greenlets which stand for threads; 0 for none.
+    pub thread_codes: [u64; 2],
+    /// In the dynamic thread vector: the library's entry. [`ABSENT`] where the running greenlet is not found this way.
+    pub vector: u32,
+    /// In the library's block: the pointer to what it keeps of the thread; 0 or 1 before a greenlet was used there.
+    pub state: u32,
 }
 
 /// `self` of `_WorkItem.run` -> `future` -> `_done_callbacks` -> first -> its cell `destination` -> the asyncio
@@ -109,6 +129,7 @@ impl Default for Contexts {
         Self {
             context_type: 0,
             work_code: 0,
+            greenlets: Greenlets::default(),
             on: 0,
             tstate_context: ABSENT,
             running_loop: ABSENT,
@@ -126,6 +147,13 @@ impl Default for Contexts {
     }
 }
 
+impl Default for Greenlets {
+    fn default() -> Self {
+        Self { class: 0, thread_codes: [0; 2], vector: ABSENT, state: 0 }
+    }
+}
+
 const _: () = assert!(size_of::<Scope>() == 24);
 const _: () = assert!(size_of::<Work>() == 40);
-const _: () = assert!(size_of::<Contexts>() == 104);
+const _: () = assert!(size_of::<Greenlets>() == 32);
+const _: () = assert!(size_of::<Contexts>() == 136);

@@ -41,4 +41,4 @@ pub const MAX_TARGETS: u32 = 4096;
 /// Threads of targets whose time off the CPU can be followed at once.
 pub const MAX_SLEEPERS: u32 = 32_768;
 
-const _: () = assert!(size_of::<Target>() == 344);
+const _: () = assert!(size_of::<Target>() == 376);

@@ -40,7 +40,7 @@ fn seen_under(interpreter: &Interpreter) -> Result<()> {
     let copies = found.contexts.copies.clone().context("no place for copies")?;
     let empty = found.contexts.empty.clone().context("no place for empty contexts")?;
     let switching = Switching { asyncio: true, ..Switching::default() };
-    let contexts = contexts(&found.contexts, &found.offsets, found.version.minor, switching, None)
+    let contexts = contexts(&found.contexts, &found.offsets, found.version.minor, switching, None, None)
         .context("no layout")?;
     let target = Target { layout: found.layout, generation: 1, contexts, ..Target::default() };
     tables.watch(pid, target, false)?;

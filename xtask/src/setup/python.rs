@@ -1,6 +1,7 @@
 //! Virtual environments for the workloads, one per build of Python that is worth telling apart: a shared
-//! libpython, Debian's static executable, and 3.13; and a folder of packages that are Python alone, for builds that
-//! have nothing else. It installs no interpreter but the distribution's.
+//! libpython, Debian's static executable, and 3.13; and folders of packages, for builds that have nothing else: one of
+//! those that are Python alone, and one of gevent for each version that is tested with it. It installs no interpreter but the
+//! distribution's.
 
 use crate::bpf::sources::hash_bytes;
 use crate::workspace;
@@ -35,9 +36,26 @@ const LOOPS: &str = "requirements-loops.txt";
 const AGENTS: &str = "requirements-agents.txt";
 const QUEUES: &str = "requirements-queues.txt";
 const OLD: &str = "requirements-loops-old.txt";
-/// Installed into [`SITE`], without an environment.
-const PURE: &str = "requirements-loops-pure.txt";
-const SITE: &str = "site-loops";
+/// Packages in a folder, without an environment.
+struct Site {
+    name: &'static str,
+    /// Below `tests/workloads`.
+    requirements: &'static str,
+    /// `3.9`: the Python that the folder is for, where there is more in it than Python.
+    version: Option<&'static str>,
+}
+
+const GEVENT: &str = "requirements-gevent.txt";
+const GEVENT_OLD: &str = "requirements-gevent-3.9.txt";
+
+const SITES: [Site; 4] = [
+    Site { name: "site-loops", requirements: "requirements-loops-pure.txt", version: None },
+    Site { name: "site-gevent-3.9", requirements: GEVENT_OLD, version: Some("3.9") },
+    Site { name: "site-gevent-3.11", requirements: GEVENT, version: Some("3.11") },
+    Site { name: "site-gevent-3.13", requirements: GEVENT, version: Some("3.13") },
+];
+/// What wheels for another Python than the one that installs them may need of the machine: glibc, as old as it gets.
+const PLATFORMS: [&str; 3] = ["manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64"];
 
 const BUILDS: [Build; 9] = [
     Build { name: "venv-3.11", version: "3.11", places: Places::Pyenv, requirements: SHOP, required: false },
@@ -141,7 +159,7 @@ pub fn install() -> Result<()> {
         };
         environment(&folder().join(build.name), &interpreter, &requirements, &text)?;
     }
-    site(&folder().join(SITE))?;
+    SITES.iter().try_for_each(Site::install)?;
     receiver()
 }
 
@@ -152,27 +170,30 @@ fn required(name: &str) -> Result<(PathBuf, Vec<u8>)> {
     Ok((path, text))
 }
 
-/// Packages in a folder, for any Python that is told of it.
-fn site(folder: &Path) -> Result<()> {
-    let (requirements, text) = required(PURE)?;
-    let stamp = folder.join("requirements.sha256");
-    let wanted = hash_bytes(&text);
-    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(());
+impl Site {
+    fn install(&self) -> Result<()> {
+        let folder = folder().join(self.name);
+        let (requirements, text) = required(self.requirements)?;
+        let stamp = folder.join("requirements.sha256");
+        let wanted = hash_bytes(&text);
+        if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+            return Ok(());
+        }
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)
+                .with_context(|| format!("could not remove `{}`", folder.display()))?;
+        }
+        let mut pip = Command::new(self::folder().join("venv-debian-3.11/bin/python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+        if let Some(version) = self.version {
+            pip.args(["--only-binary", ":all:", "--python-version", version]);
+            PLATFORMS.iter().for_each(|platform| {
+                pip.args(["--platform", platform]);
+            });
+        }
+        workspace::run(pip.arg("--target").arg(&folder).arg("--requirement").arg(requirements))?;
+        std::fs::write(&stamp, wanted).with_context(|| format!("could not write `{}`", stamp.display()))
     }
-    if folder.exists() {
-        std::fs::remove_dir_all(folder)
-            .with_context(|| format!("could not remove `{}`", folder.display()))?;
-    }
-    let pip = self::folder().join("venv-debian-3.11/bin/python");
-    workspace::run(
-        Command::new(pip)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"])
-            .arg(folder)
-            .arg("--requirement")
-            .arg(requirements),
-    )?;
-    std::fs::write(&stamp, wanted).with_context(|| format!("could not write `{}`", stamp.display()))
 }
 
 /// The environment of the OTLP receiver, which is no workload: pyapm never looks at it.

@@ -453,6 +453,7 @@ impl Taker<'_> {
             | Body::Statement(_)
             | Body::StatementStep(_)
             | Body::Context(_)
+            | Body::Greenlet(_)
             | Body::StackPart(_)
             | Body::Exception(_)
             | Body::ExceptionPassed { .. }

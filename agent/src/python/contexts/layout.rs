@@ -6,7 +6,7 @@ use crate::python::objects::{Managed, Objects};
 use crate::python::offsets::{LONGER_HEAD, ObjectOffsets};
 use crate::python::strings::ObjectError;
 use pyapm_wire::python::ABSENT;
-use pyapm_wire::scope::{Contexts, Work, flag};
+use pyapm_wire::scope::{Contexts, Greenlets, Work, flag};
 use std::path::PathBuf;
 
 /// `PyContext.ctx_prev` and `ctx_entered`: `Include/internal/pycore_context.h` of CPython 3.8 to 3.15.
@@ -183,7 +183,7 @@ const FUNCTION_CODE: u64 = 48;
 /// sorted: `_set_state`, `dest_loop`, `destination` come first in every version.
 const DESTINATION: u32 = 2;
 
-/// What the kernel half is told.
+/// What the kernel half is told. `greenlets` is how the running one is found, where that is known.
 #[must_use]
 pub fn contexts(
     code: &ContextCode,
@@ -191,6 +191,7 @@ pub fn contexts(
     minor: u8,
     switching: Switching,
     work: Option<(u64, Work)>,
+    greenlets: Option<Greenlets>,
 ) -> Option<Contexts> {
     let thread = thread_offsets(minor)?;
     let longer_head = if offsets.free_threaded.is_some() { LONGER_HEAD } else { 0 };
@@ -202,7 +203,8 @@ pub fn contexts(
         tstate_context: thread.context,
         running_loop: thread.running_loop,
         running_task: thread.running_task,
-        data_stack: if switching.greenlets { thread.data_stack } else { ABSENT },
+        data_stack: if switching.greenlets && greenlets.is_none() { thread.data_stack } else { ABSENT },
+        greenlets: greenlets.unwrap_or_default(),
         previous: PREVIOUS + longer_head,
         entered: ENTERED + longer_head,
         entered_by_previous: u32::from(minor >= 14),
@@ -213,7 +215,8 @@ pub fn contexts(
         always: [
             (code.copies.is_some(), flag::BIRTHS),
             (switching.defers, flag::DEFERS),
-            (switching.greenlets, flag::GREENLETS),
+            // Where the running one is found, it says so itself.
+            (switching.greenlets && greenlets.is_none(), flag::GREENLETS),
             (switching.hands_on, flag::HANDS_ON),
         ]
         .into_iter()

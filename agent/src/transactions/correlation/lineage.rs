@@ -11,8 +11,9 @@
 //! has shown it wrong.
 
 use super::ancestry::{Ancestry, Learnt, Number};
+use super::greenlets::Greenlets;
 use super::served::Served;
-use crate::intake::{ConnectionId, Context};
+use crate::intake::{ConnectionId, Context, Greenlet};
 use crate::transactions::spans::RequestId;
 use foldhash::{HashMap, HashMapExt};
 use pyapm_wire::scope::{Scope, flag};
@@ -24,8 +25,6 @@ const MAX_WAITING: usize = 4_096;
 const LONGEST_WAIT_NS: u64 = 10_000_000_000;
 /// Threads that are remembered.
 const MAX_THREADS: usize = 4_096;
-/// Greenlets that serve a connection.
-const MAX_GREENLETS: usize = 65_536;
 
 /// Whose something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +82,8 @@ struct Thread {
     manner: Manner,
     /// The request that was read last, in which context; `None` once something else has been read.
     read: Option<(RequestId, u64)>,
+    /// Greenlets read requests here: what its first one does is none of theirs.
+    has_greenlets: bool,
 }
 
 /// How far guesses are believed.
@@ -100,7 +101,7 @@ pub struct Lineage<T> {
     ancestry: Ancestry,
     served: Served,
     threads: HashMap<u32, Thread>,
-    greenlets: HashMap<(u32, u64), ConnectionId>,
+    greenlets: Greenlets,
     trust: Trust,
     /// Whether every request has a context of its own.
     one_each: Trust,
@@ -120,7 +121,7 @@ impl<T> Default for Lineage<T> {
             ancestry: Ancestry::default(),
             served: Served::default(),
             threads: HashMap::new(),
-            greenlets: HashMap::new(),
+            greenlets: Greenlets::default(),
             trust: Trust::default(),
             one_each: Trust::default(),
             waiting: VecDeque::new(),
@@ -155,20 +156,31 @@ impl<T> Lineage<T> {
         }
     }
 
+    /// A thread has made a greenlet.
+    pub fn greenlet_made(&mut self, time_ns: u64, tid: u32, made: &Greenlet) {
+        let new = (tid, made.greenlet);
+        if made.is_thread || made.maker == 0 {
+            self.greenlets.forget(new);
+        } else {
+            self.greenlets.made(time_ns, new, (tid, made.maker), &self.served);
+        }
+    }
+
     /// Bytes of a served connection were read; `request` is the one that they are of, when that is one alone.
     pub fn read(&mut self, tid: u32, scope: &Scope, connection: ConnectionId, request: Option<RequestId>) {
         let Some(thread) = self.thread(tid) else { return };
+        if scope.flags & flag::GREENLETS != 0 {
+            thread.has_greenlets = true;
+            if scope.task != 0 {
+                self.greenlets.read((tid, scope.task), connection, &self.served);
+            }
+            return;
+        }
         let in_coroutine = scope.flags & flag::COROUTINE != 0;
         if in_coroutine || scope.flags & flag::LOOP != 0 {
             thread.manner = Manner::Loop;
         }
         thread.read = request.filter(|_| !in_coroutine).map(|request| (request, scope.context));
-        if scope.flags & flag::GREENLETS != 0 && scope.task != 0 {
-            if self.greenlets.len() >= MAX_GREENLETS {
-                self.greenlets.clear();
-            }
-            self.greenlets.insert((tid, scope.task), connection);
-        }
         if scope.context != 0 && scope.flags & flag::BIRTHS != 0 {
             let context = self.ancestry.at(scope.context);
             self.ancestry.read_in(context, connection);
@@ -293,18 +305,22 @@ impl<T> Lineage<T> {
     pub fn closed(&mut self, connection: ConnectionId) {
         self.served.closed(connection);
         self.ancestry.forget_name(name_of(connection));
-        self.greenlets.retain(|_, served| *served != connection);
     }
 
     /// Whose is what this thread does now? `by_thread` is what the thread itself says, if it serves one request at
     /// a time.
     pub fn whose(&mut self, time_ns: u64, tid: u32, scope: &Scope, by_thread: Option<RequestId>) -> Whose {
         if scope.flags & flag::GREENLETS != 0 {
-            let connection = self.greenlets.get(&(tid, scope.task)).filter(|_| scope.task != 0);
-            let request = connection.and_then(|connection| self.served.request_at(*connection, time_ns));
+            let known = scope.task != 0;
+            let request =
+                known.then(|| self.greenlets.request(time_ns, (tid, scope.task), &self.served)).flatten();
             return request.map_or(Whose::Nobodys(Reason::NoContext), Whose::Request);
         }
-        let manner = self.threads.get(&tid).map(|thread| thread.manner);
+        let thread = self.threads.get(&tid);
+        if thread.is_some_and(|thread| thread.has_greenlets) {
+            return Whose::Nobodys(Reason::OutsideCoroutines);
+        }
+        let manner = thread.map(|thread| thread.manner);
         if manner == Some(Manner::OneAtATime) {
             return Whose::Threads;
         }

@@ -3,12 +3,14 @@
 //! - [`place`]: puts spans and samples where they belong.
 //! - [`thread`]: one request a thread at a time.
 //! - [`lineage`]: many requests on one thread (asyncio, uvloop, greenlets).
+//! - [`greenlets`]: the greenlets of one process, and who made which.
 //! - [`handed`]: requests that one thread reads and others answer (waitress).
 //! - [`ancestry`]: the contexts of one process, and what was made from what.
 //! - [`served`]: its requests, and when each was the one being worked on.
 //! - [`lingering`]: requests that have been answered and are not given out yet.
 
 mod ancestry;
+mod greenlets;
 mod handed;
 mod lineage;
 mod lingering;

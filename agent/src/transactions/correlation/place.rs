@@ -4,7 +4,7 @@ use super::handed::Pool;
 use super::lineage::{Lineage, Reason, Whose};
 use super::lingering::Answered;
 use crate::intake::Endpoint;
-use crate::intake::{ConnectionId, Context, Direction, ExceptionId, Io, StackId};
+use crate::intake::{ConnectionId, Context, Direction, ExceptionId, Greenlet, Io, StackId};
 use crate::transactions::connection::Speaks;
 use crate::transactions::http::Ended;
 use crate::transactions::spans::{Asking, Caller, OpenSpan, RequestId, SpanId};
@@ -38,6 +38,12 @@ impl Transactions {
     pub(in crate::transactions) fn context_made(&mut self, caller: &Caller, made: &Context) {
         let lineage = self.lineages.entry(caller.thread.pid).or_default();
         lineage.made(caller.time_ns, caller.thread.tid, made);
+    }
+
+    /// A greenlet has been made.
+    pub(in crate::transactions) fn greenlet_made(&mut self, caller: &Caller, made: &Greenlet) {
+        let lineage = self.lineages.entry(caller.thread.pid).or_default();
+        lineage.greenlet_made(caller.time_ns, caller.thread.tid, made);
     }
 
     /// A write was put off.

@@ -77,6 +77,12 @@ impl Served {
         }
     }
 
+    /// A request of this connection has not ended.
+    #[must_use]
+    pub fn is_open(&self, connection: ConnectionId) -> bool {
+        self.connections.get(&connection).is_some_and(|turns| turns.iter().any(|turn| !turn.ended))
+    }
+
     /// A later request of its connection had begun by this time.
     #[must_use]
     pub fn is_followed(&self, request: RequestId, time_ns: u64) -> bool {

@@ -1,7 +1,7 @@
 //! The rules of [`super::lineage`], one by one, on events made up for each.
 
 use super::lineage::{Lineage, Reason, Whose};
-use crate::intake::{ConnectionId, Context};
+use crate::intake::{ConnectionId, Context, Greenlet};
 use crate::transactions::spans::RequestId;
 use pyapm_wire::scope::{Scope, flag};
 
@@ -387,6 +387,29 @@ fn greenlets_serve_their_connection() {
     assert_eq!(play.ask(LOOP, &greenlet(0xc3)), Whose::Nobodys(Reason::NoContext));
     play.lineage.closed(first.connection);
     assert_eq!(play.ask(LOOP, &greenlet(0xc1)), Whose::Nobodys(Reason::NoContext));
+}
+
+/// Of a request's greenlet, of threads, and of nobody known.
+#[test]
+fn greenlets_work_for_whom_they_were_made() {
+    let mut play = Play::new();
+    let scope = |task, flags| Scope { context: 0, task, flags: flags | flag::READ, padding: 0 };
+    let greenlet = |task| scope(task, flag::GREENLETS);
+    let first = play.read(1, 0);
+    play.lineage.read(LOOP, &greenlet(0xc0), first.connection, Some(first));
+    for (greenlet, maker, is_thread) in
+        [(0xd0, 0xc0, false), (0xd8, 0xc0, true), (0xe0, 0xd8, false), (0xe8, 0, false)]
+    {
+        let time_ns = play.step();
+        play.lineage.greenlet_made(time_ns, LOOP, &Greenlet { greenlet, maker, is_thread });
+    }
+    assert_eq!(play.ask(LOOP, &greenlet(0xd0)), Whose::Request(first));
+    for unknown in [0xd8, 0xe0, 0xe8, 0] {
+        assert_eq!(play.ask(LOOP, &greenlet(unknown)), Whose::Nobodys(Reason::NoContext), "{unknown:#x}");
+    }
+    // The thread's first greenlet is none of those that serve there; another thread has nothing to do with them.
+    assert_eq!(play.ask(LOOP, &scope(0, 0)), Whose::Nobodys(Reason::OutsideCoroutines));
+    assert_eq!(play.ask(POOL, &scope(0, 0)), Whose::Nobodys(Reason::NoContext));
 }
 
 #[test]
