@@ -8,6 +8,7 @@ use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{BLANK, StatementScratch, TARGETS, THREAD_SCRATCH};
 use crate::memory::{copy_user, opaque};
+use crate::met;
 use crate::scope;
 use crate::stack::{self, outcome};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -34,7 +35,7 @@ fn mysql_query(context: ProbeContext) -> u32 {
     // The statement began now, not after the walk.
     let mut header = header(kind::STATEMENT, 0);
     // SAFETY: `scratch` is this thread's own entry.
-    let walked = stack::take(target, unsafe { &raw mut (*scratch).stack }, || statement_steps());
+    let walked = met::take(target, unsafe { &raw mut (*scratch).stack }, || statement_steps());
     // SAFETY: as above.
     let scope = scope::take(target, unsafe { &raw mut (*scratch).stack });
     let mut captured = opaque(length);

@@ -112,7 +112,7 @@ fn reached(context: &ProbeContext, tgid: u32, target: &Target) -> Option<()> {
             Some(known) => *known,
             None => {
                 // Its beginning was not sent. What lies at this address now is not what was followed there.
-                let _absent_is_fine = PASSING.remove(here);
+                forget(here);
                 return None;
             }
         }
@@ -148,6 +148,14 @@ fn reached(context: &ProbeContext, tgid: u32, target: &Target) -> Option<()> {
     None
 }
 
+/// Follows this traceback no longer. Hardly any is followed when this is asked, and looking takes no lock.
+#[inline(always)]
+fn forget(here: TracebackKey) {
+    if PASSING.get_ptr(here).is_some() {
+        let _gone_is_fine = PASSING.remove(here);
+    }
+}
+
 /// What is told of an exception because of where it was raised.
 #[derive(Clone, Copy, Default)]
 struct Admitted {
@@ -168,7 +176,7 @@ fn leaves(
 ) -> Option<Admitted> {
     for class in layout.control_flow {
         if raised.class == class {
-            let _absent_is_fine = PASSING.remove(here);
+            forget(here);
             return None;
         }
     }
@@ -179,7 +187,7 @@ fn leaves(
     let admitted = admit(place);
     if admitted.is_none() {
         emit::add(count::EXCEPTIONS_SUPPRESSED, 1);
-        let _absent_is_fine = PASSING.remove(here);
+        forget(here);
     }
     admitted
 }
@@ -245,7 +253,7 @@ fn send_chain(
     for level in 0..MAX_CHAIN {
         let Some(mut entry) = emit::reserve::<Exception>() else {
             if level == 0 {
-                let _absent_is_fine = PASSING.remove(here);
+                forget(here);
             }
             return None;
         };

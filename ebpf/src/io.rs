@@ -19,7 +19,7 @@ use crate::maps::{Connection, HANDLED, HINTS, IO_SCRATCH, IoScratch, TARGETS, se
 use crate::memory::{copy_user, opaque, user};
 use crate::registers::Arguments;
 use crate::stack::{self, outcome};
-use crate::{handed, scope, tls};
+use crate::{handed, met, scope, tls};
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::tracepoint;
@@ -165,7 +165,7 @@ fn run(context: &TracePointContext, copy: u32) -> u32 {
         return 0;
     };
     // SAFETY: map values stay valid while the program runs.
-    tls::carried_by(thread, unsafe { (*entry).id });
+    tls::carried_by(target, thread, unsafe { (*entry).id });
     moved(target, entry, result, 0, scratch, || socket_steps(u64::from(copy)));
     0
 }
@@ -289,7 +289,7 @@ pub(crate) fn moved<const ROOM: usize>(
     if outbound && entry.manner != manner::REQUESTS && call.no_stacks == 0 {
         // What a client sends: Python code is on its way through a driver just now.
         // SAFETY: `scratch` is valid, and this copy's own.
-        let walked = stack::take(target, unsafe { &raw mut (*scratch).stack }, steps);
+        let walked = met::take(target, unsafe { &raw mut (*scratch).stack }, steps);
         record.stack = walked.stack;
         record.stack_status = walked.status;
     }

@@ -23,6 +23,8 @@ mod emit;
 #[cfg(target_arch = "bpf")]
 mod exceptions;
 #[cfg(target_arch = "bpf")]
+mod given_up;
+#[cfg(target_arch = "bpf")]
 mod greenlets;
 #[cfg(target_arch = "bpf")]
 mod handed;
@@ -38,6 +40,8 @@ mod loops;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod memory;
+#[cfg(target_arch = "bpf")]
+mod met;
 #[cfg(target_arch = "bpf")]
 mod native;
 #[cfg(target_arch = "bpf")]

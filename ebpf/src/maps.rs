@@ -11,7 +11,9 @@ use pyapm_wire::event::{
     Io, LoopTurns, NATIVE_CAPTURE, Native, STATEMENT_CAPTURE, Sleeper, SqliteLayout, Stack, Statement,
 };
 use pyapm_wire::exception::PLACES;
-use pyapm_wire::python::{CODE_BYTES, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES};
+use pyapm_wire::python::{
+    CODE_BYTES, DEATH_SLOTS, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES,
+};
 use pyapm_wire::settings::{IO_COPIES, Settings};
 use pyapm_wire::target::{MAX_SLEEPERS, MAX_TARGETS, Target};
 use pyapm_wire::task::{MAX_PROCESSES, TaskBegun, TaskSites};
@@ -36,6 +38,16 @@ pub(crate) static HINTS: Array<Hint> = Array::with_max_entries(HINT_SLOTS, MMAPA
 /// Stacks whose frames have been sent. Only the kernel writes. LRU: a forgotten stack is sent again.
 #[map]
 pub(crate) static STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// How many code objects the processes of a slot have given up since the start. Only the kernel writes, and nothing ever
+/// goes back to what it was.
+#[map]
+pub(crate) static CODE_DEATHS: Array<u64> = Array::with_max_entries(DEATH_SLOTS, 0);
+
+/// Whole stacks by what is seen of them without a look at their code objects; see `met::take`. Only the kernel writes.
+/// LRU: a forgotten one is looked at again.
+#[map]
+pub(crate) static MET_STACKS: LruHashMap<u64, MetStack> = LruHashMap::with_max_entries(16_384, 0);
 
 /// See `pyapm_wire::count`: a row of slots for each CPU.
 #[map]
@@ -196,7 +208,7 @@ static SETTINGS: Settings = Settings {
     loop_blocked_ms: 0,
     tcp_last_received: 0,
     tick_us: 0,
-    padding: 0,
+    code_deaths: 0,
 };
 
 /// One setting, read so that the compiler does not take the zeroes above for the value.
@@ -253,6 +265,16 @@ pub(crate) struct Connection {
     pub is_stream: u32,
     /// One of the constants in `connection::manner`.
     pub manner: u32,
+}
+
+/// A stack that was walked with all that belongs to it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct MetStack {
+    /// Its id.
+    pub stack: u64,
+    /// What `CODE_DEATHS` had counted before the walk.
+    pub deaths: u64,
 }
 
 /// `ROOM` bytes of payload, head and tail together.
@@ -366,6 +388,8 @@ const _: () = assert!(WINDOW_PLACES.is_power_of_two());
 #[repr(C)]
 pub(crate) struct Walk {
     pub cursor: u64,
+    /// Where it began.
+    pub first: u64,
     /// Frames so far.
     pub frames: u64,
     pub hash: u64,
@@ -376,6 +400,11 @@ pub(crate) struct Walk {
     pub has_bytecode: u64,
     pub has_entry: u64,
     pub has_copies: u64,
+    /// All ones or 0: code objects are told from others that take their address. Without, frames have no `identity`.
+    pub has_identity: u64,
+    /// Key of `MET_STACKS` for what this walk sees, and what `CODE_DEATHS` counted before it; both 0 when neither matters.
+    pub met: u64,
+    pub deaths: u64,
     /// Frames of the interpreter's own before the first Python frame.
     pub top_entries: u64,
     /// How it has ended, of `status`, once it has.

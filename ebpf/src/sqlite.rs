@@ -16,7 +16,7 @@ use crate::maps::{
     SQLITE_CALLS, SQLITE_LAYOUTS, SQLITE_RUNNING, SqliteCall, SqliteKey, SqliteRun, StatementScratch, TARGETS,
 };
 use crate::memory::{opaque, user};
-use crate::{scope, stack};
+use crate::{met, scope};
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user_str};
@@ -277,7 +277,7 @@ fn tell(thread: u64, target: &Target, handle: u64, since_ns: u64, text: u64, len
         header.time_ns = since_ns;
     }
     // SAFETY: `scratch` is this thread's own entry.
-    let walked = stack::take(target, unsafe { &raw mut (*scratch).stack }, || statement_steps());
+    let walked = met::take(target, unsafe { &raw mut (*scratch).stack }, || statement_steps());
     // SAFETY: as above.
     let scope = scope::take(target, unsafe { &raw mut (*scratch).stack });
     // SAFETY: as above; the helper writes at most the size of `text`, and ends it with a zero.

@@ -43,13 +43,6 @@ pub(crate) mod outcome {
     pub(crate) const FAILED: u64 = 2;
 }
 
-/// Walks, and sends the frames if this stack has not been sent before; `steps` as for [`walk`].
-#[inline(always)]
-pub(crate) fn take(target: &Target, scratch: *mut StackScratch, steps: impl Fn() -> u64) -> Walked {
-    let status = walk(&target.layout, scratch, steps);
-    finish(target, scratch, status)
-}
-
 /// Counts what is missing, and sends the frames if need be.
 #[inline(always)]
 pub(crate) fn finish(target: &Target, scratch: *mut StackScratch, status: u16) -> Walked {
@@ -109,35 +102,59 @@ pub(crate) fn identify(target: &Target, walk: *const Walk, status: u16) -> Walke
 /// space itself. The verifier walks through that once, not for each call and not for each way that leads here.
 #[inline(always)]
 pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch, steps: impl Fn() -> u64) -> u16 {
-    // SAFETY: `scratch` is valid, here and below.
-    unsafe {
-        (*scratch).walk.frames = 0;
-        (*scratch).walk.tstate = 0;
+    match begin(layout, scratch) {
+        Ok(()) => go_on(scratch, &steps),
+        Err(status) => status,
     }
-    let tstate = match thread_state(layout) {
-        Ok(tstate) => tstate,
-        Err(status) => return status,
-    };
-    // SAFETY: as above.
-    unsafe { (*scratch).walk.tstate = tstate };
-    let Some(first) = first_frame(layout, tstate) else { return status::UNREADABLE };
-    // SAFETY: as above.
+}
+
+/// Gets ready for a walk from the innermost frame that looks at everything; no stack is to be remembered. What is wrong
+/// when there is none.
+#[inline(always)]
+pub(crate) fn begin(layout: &Layout, scratch: *mut StackScratch) -> Result<(), u16> {
+    // SAFETY: `scratch` is valid, here and below.
     let walk = unsafe { &raw mut (*scratch).walk };
     unsafe {
-        (*walk).cursor = first;
-        (*walk).hash = HASH_START;
+        (*walk).frames = 0;
+        (*walk).tstate = 0;
+        (*walk).met = 0;
+    }
+    let tstate = thread_state(layout)?;
+    // SAFETY: as above.
+    unsafe { (*walk).tstate = tstate };
+    let first = first_frame(layout, tstate).ok_or(status::UNREADABLE)?;
+    // SAFETY: as above.
+    unsafe {
+        (*walk).first = first;
         (*walk).has_owner = all_ones_unless_absent(layout.frame_owner);
         (*walk).has_bytecode = all_ones_unless_absent(layout.code_bytecode);
-        (*walk).top_entries = 0;
         (*walk).has_entry = all_ones_unless_absent(layout.frame_entry);
         (*walk).has_copies = all_ones_unless_absent(layout.frame_copy);
         (*walk).window_bytes = 0;
     }
+    to_the_first(scratch);
+    Ok(())
+}
+
+/// Has a walk begin at its first frame, and look at everything.
+#[inline(always)]
+pub(crate) fn to_the_first(scratch: *mut StackScratch) {
+    // SAFETY: `scratch` is valid.
+    let walk = unsafe { &mut (*scratch).walk };
+    walk.cursor = walk.first;
+    walk.frames = 0;
+    walk.hash = HASH_START;
+    walk.top_entries = 0;
+    walk.has_identity = u64::MAX;
+}
+
+#[inline(always)]
+pub(crate) fn go_on(scratch: *mut StackScratch, steps: &impl Fn() -> u64) -> u16 {
     for _ in 0..CALLS {
         match steps() {
             outcome::MORE => {}
-            // SAFETY: as above.
-            outcome::END => return unsafe { (*walk).status } as u16,
+            // SAFETY: `scratch` is valid.
+            outcome::END => return unsafe { (*scratch).walk.status } as u16,
             _ => return status::UNREADABLE,
         }
     }
@@ -244,8 +261,14 @@ pub(crate) fn step(
     // Without owners, each Python call is one of C.
     // SAFETY: as above.
     let entered = (entry & unsafe { (*walk).has_entry }) | (1 & !unsafe { (*walk).has_owner });
-    let Some(identity) = identity(layout, code, walk) else {
-        return Step::End(status::UNREADABLE);
+    // SAFETY: as above.
+    let identity = if unsafe { (*walk).has_identity } == 0 {
+        0
+    } else {
+        let Some(identity) = identity(layout, code, walk) else {
+            return Step::End(status::UNREADABLE);
+        };
+        identity
     };
     let code = code & !ENTRIES | entered;
     // Once more, and by a mask: what Linux 5.10 knew of it is lost when it was kept on the stack meanwhile.

@@ -60,8 +60,13 @@ fn tls_write_ex(context: ProbeContext) -> u32 {
 #[inline(always)]
 fn enter(context: &ProbeContext, outbound: bool, count: u64) {
     let thread = bpf_get_current_pid_tgid();
-    if TARGETS.get_ptr((thread >> 32) as u32).is_none() {
-        return;
+    let Some(target) = TARGETS.get_ptr_mut((thread >> 32) as u32) else { return };
+    // SAFETY: map values stay valid while the program runs; one aligned word. Userspace that writes the entry anew at this
+    // moment may take it back until the next call.
+    unsafe {
+        if (*target).tls == 0 {
+            (*target).tls = 1;
+        }
     }
     let (Some(handle), Some(buffer), Some(size)) =
         (context.arg::<u64>(0), context.arg::<u64>(1), context.arg::<u64>(2))
@@ -86,7 +91,10 @@ fn enter(context: &ProbeContext, outbound: bool, count: u64) {
 
 /// Bytes moved on a connection just now: if that was inside a call into a TLS library, they were its own.
 #[inline(always)]
-pub(crate) fn carried_by(thread: u64, connection: u64) {
+pub(crate) fn carried_by(target: &Target, thread: u64, connection: u64) {
+    if target.tls == 0 {
+        return;
+    }
     if let Some(call) = TLS_CALLS.get_ptr_mut(thread) {
         // SAFETY: the entry is this thread's own.
         unsafe {

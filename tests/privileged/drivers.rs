@@ -283,7 +283,10 @@ fn calls_on_connections_that_are_older_than_the_attach() {
     let attach = Pyapm::attach(drivers.master(), &[]).unwrap();
     let paths: Vec<String> = PAGES.iter().map(|(path, ..)| format!("/{path}")).collect();
     drivers.ask(&paths.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    let addresses = String::from_utf8(drivers.get("/sqlite3-made").unwrap()).unwrap();
+    assert!(addresses.trim().parse::<usize>().unwrap() < 8, "no address was taken again: {addresses}");
     let report = attach.stop().unwrap();
+    assert_made(&spans_of(&report, "sqlite3-made", |_| false));
     for page in PAGES {
         assert_page(&report, page.0, page, is_preparation);
     }
@@ -330,6 +333,20 @@ fn calls_on_connections_that_are_older_than_the_attach() {
     assert_eq!((warning.kind, warning.count), (WarningKind::RepeatedCalls, 7));
     let site = site_in("drivers.py", "call: psycopg select").unwrap();
     assert_eq!(warning.call_site.as_ref().and_then(|frame| frame.line), Some(site.line));
+}
+
+/// Each statement was asked by the function of its number, if that could be named while it lived, and by no other.
+fn assert_made(spans: &[&Span]) {
+    let mut named = 0;
+    assert_eq!(spans.len(), 8, "{spans:#?}");
+    for (number, span) in spans.iter().enumerate() {
+        assert_eq!(span.db_query.as_deref(), Some(&*format!("SELECT ? AS made_{number}")), "{span:#?}");
+        let own = format!("asks_{number}");
+        let asked: Vec<_> = span.stack.iter().filter(|frame| frame.function.starts_with("asks_")).collect();
+        assert!(asked.iter().all(|frame| *frame.function == *own), "{span:#?}");
+        named += asked.len();
+    }
+    assert!(named > 0, "{spans:#?}");
 }
 
 /// What a driver says when it connects has a line of its own in `drivers.py`, in a function named for it.

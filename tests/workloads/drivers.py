@@ -308,6 +308,20 @@ def sqlite3_counted_connect():
     return connection
 
 
+def sqlite3_made(connection):
+    """Asks from functions that are made, live for a while and are given up, each where the one before was as a rule.
+    Answers with how many addresses their code objects had."""
+    addresses = set()
+    for number in range(8):
+        text = f"def asks_{number}(cursor):\n cursor.execute('SELECT 1 AS made_{number}')\n later(0.1)\n"
+        names = {"later": importlib.import_module("time").sleep}
+        exec(compile(text, "made", "exec"), names)
+        addresses.add(id(names[f"asks_{number}"].__code__))
+        names[f"asks_{number}"](connection.cursor())
+        names.clear()
+    return f"{len(addresses)}\n".encode()
+
+
 def memcached(client):
     client.set("user:42:name", b"secret", noreply=False)  # call: memcached set
     assert client.get("user:42:name") == b"secret"  # call: memcached get
@@ -371,6 +385,7 @@ PATHS = {
     "http2": (http2_connect, http2),
     "http2-tls": (lambda: http2_connect(True), http2),
     "sqlite3": (sqlite3_connect, sqlite3),
+    "sqlite3-made": (sqlite3_connect, sqlite3_made),
     "django": (django_connect, django),
     "mongodb": (mongodb_connect, mongodb),
     "kafka": (kafka_connect, kafka),

@@ -51,7 +51,7 @@ pub fn settings(btf: &Btf) -> Result<Settings, BtfError> {
         loop_blocked_ms: 0,
         tcp_last_received: offset("tcp_sock", "inet_conn.icsk_ack.lrcvtime")?,
         tick_us: 0,
-        padding: 0,
+        code_deaths: 0,
     })
 }
 

@@ -11,6 +11,10 @@ pub const MINIMUM_KERNEL: (u32, u32) = (5, 10);
 /// the CPU already. Seen on Debian's 7.2: up to 8 calls skipped in a test of 20 requests; none on 5.10 to 6.18.
 const PREEMPTED_KERNEL: (u32, u32) = (7, 0);
 
+/// From here on the kernel runs programs on uprobes whatever else runs on the CPU; before, it skipped one while another
+/// program, or a map's system call, was under way there (kernel `kernel/trace/trace_uprobe.c`, `__uprobe_perf_func`).
+const UPROBES_ALWAYS_RUN: (u32, u32) = (6, 0);
+
 /// A group of programs that are attached together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Family {
@@ -79,6 +83,8 @@ pub struct Plan {
     pub families: Vec<Family>,
     /// Copies of the socket program: more than one where programs on system calls can be preempted.
     pub io_copies: u32,
+    /// No program on a uprobe is ever skipped: what is concluded from one not having run is true.
+    pub uprobes_always_run: bool,
 }
 
 impl Plan {
@@ -97,7 +103,8 @@ impl Plan {
             // An unknown version is taken for a new one: copies cost time, missing ones cost data.
             let preempted = facts.kernel_version.is_none_or(|version| version >= PREEMPTED_KERNEL);
             let io_copies = if preempted { IO_COPIES } else { 1 };
-            Ok(Self { families: FAMILIES.to_vec(), io_copies })
+            let always_run = facts.kernel_version.is_some_and(|version| version >= UPROBES_ALWAYS_RUN);
+            Ok(Self { families: FAMILIES.to_vec(), io_copies, uprobes_always_run: always_run })
         } else {
             Err(Obstacles(obstacles))
         }

@@ -20,10 +20,12 @@ pub(super) use announced::Announcement;
 pub(super) use instance::{Instance, Said};
 
 use super::clock;
+use super::code_deaths::CodeDeaths;
 use super::drivers::Drivers;
 use super::exceptions::ExceptionProbes;
 use super::loops::EventLoops;
 use super::tasks::TaskWorkers;
+use crate::host::{Facts, Plan};
 use crate::intake::{Body, Event, Reader, StackId};
 use crate::probes::{Logs, Probes, Tables};
 use crate::python::{Inspector, Interpreter, ProcessMemory};
@@ -84,6 +86,7 @@ pub(super) struct Engine {
     loops: EventLoops,
     task_workers: TaskWorkers,
     exceptions: ExceptionProbes,
+    code_deaths: CodeDeaths,
     joining: Joining,
     /// When event loops were looked at last.
     looked_ns: u64,
@@ -119,6 +122,7 @@ impl Engine {
     ) -> Result<Self, crate::probes::ProbeError> {
         let waits = probes.follows_waits();
         let blocked_ns = probes.loop_blocked_ns();
+        let always_run = Plan::from_facts(&Facts::read()).is_ok_and(|plan| plan.uprobes_always_run);
         Ok(Self {
             instances: BTreeMap::new(),
             next: 0,
@@ -142,6 +146,7 @@ impl Engine {
             loops: EventLoops::default(),
             task_workers: TaskWorkers::default(),
             exceptions: ExceptionProbes::default(),
+            code_deaths: CodeDeaths::new(always_run),
             joining: Joining::default(),
             looked_ns: 0,
             blocked_ns,

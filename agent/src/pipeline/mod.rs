@@ -16,6 +16,7 @@
 mod agents;
 mod attach;
 mod clock;
+mod code_deaths;
 mod drivers;
 mod dump;
 mod engine;

@@ -92,9 +92,13 @@ pub(super) fn load(
     loop_blocked_ms: u32,
 ) -> Result<Probes, StartError> {
     let plan = Plan::from_facts(&Facts::read())?;
-    let settings = settings(&Btf::running_kernel()?)?;
-    let settings =
-        Settings { io_copies: plan.io_copies, loop_blocked_ms, tick_us: clock::tick_us(), ..settings };
+    let settings = Settings {
+        io_copies: plan.io_copies,
+        loop_blocked_ms,
+        tick_us: clock::tick_us(),
+        code_deaths: plan.uprobes_always_run.into(),
+        ..settings(&Btf::running_kernel()?)?
+    };
     Ok(Probes::load(Setup { settings, ring_bytes, native, off_cpu })?)
 }
 
@@ -103,7 +107,8 @@ pub(super) fn load(
 /// # Errors
 /// What the kernel said.
 pub fn try_load() -> anyhow::Result<()> {
-    let settings = Settings { io_copies: IO_COPIES, ..settings(&Btf::running_kernel()?)? };
+    let code_deaths = Plan::from_facts(&Facts::read())?.uprobes_always_run.into();
+    let settings = Settings { io_copies: IO_COPIES, code_deaths, ..settings(&Btf::running_kernel()?)? };
     let setup = Setup { settings, ring_bytes: 1 << 16, native: true, off_cpu: OffCpu::Stacks };
     Probes::load(setup)?.load_all()?;
     Ok(())

@@ -58,6 +58,7 @@ const OFF_CPU_TIMES: &str = "sched_switch_times";
 const OFF_CPU_STACKS: &str = "sched_switch";
 
 const QUEUED_PROGRAM: &str = "write_queued";
+const CODE_DEATHS_PROGRAM: &str = "code_given_up";
 /// New greenlets.
 const GREENLET_PROGRAM: &str = "greenlet_made";
 const SAMPLE_PROGRAM: &str = "cpu_sample";
@@ -317,6 +318,15 @@ impl Probes {
         self.attach_uprobe(QUEUED_PROGRAM, site)
     }
 
+    /// Code objects that are given up at this place, in every process that maps the file.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program or the attachment.
+    pub fn attach_code_deaths(&mut self, site: &UprobeSite) -> Result<(), ProbeError> {
+        self.load_program(CODE_DEATHS_PROGRAM)?;
+        self.attach_uprobe(CODE_DEATHS_PROGRAM, site)
+    }
+
     /// New greenlets, told at this place (the library's `tp_init`), in every process that maps the file.
     ///
     /// # Errors
@@ -338,7 +348,12 @@ impl Probes {
         }
         let calls = CONNECT_PROGRAMS.map(|(program, _)| program).into_iter();
         let loops = LOOP_PROGRAMS.map(|(program, _)| program).into_iter();
-        let others = CONTEXT_PROGRAMS.into_iter().chain([QUEUED_PROGRAM, GREENLET_PROGRAM, SAMPLE_PROGRAM]);
+        let others = CONTEXT_PROGRAMS.into_iter().chain([
+            QUEUED_PROGRAM,
+            GREENLET_PROGRAM,
+            SAMPLE_PROGRAM,
+            CODE_DEATHS_PROGRAM,
+        ]);
         let all = self.io_programs().iter().copied().chain(calls).chain(loops).chain(others);
         for program in all.chain([OFF_CPU_TIMES, OFF_CPU_STACKS]) {
             self.load_program(program)?;

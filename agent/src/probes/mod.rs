@@ -24,7 +24,7 @@ pub use load::{OffCpu, ProbeError, Probes, Ring, Setup};
 pub use logs::Logs;
 pub use raise_site::{Passes, RaiseOffsets, RaiseSite, find as find_raise_site};
 pub use resolver::ResolverSites;
-pub use site::{Site, SiteError, find as find_site, find_at as find_site_at};
+pub use site::{Site, SiteError, at as site_at, find as find_site, find_at as find_site_at};
 pub use sqlite::{SqliteFile, SqlitePlan, SqliteProbe, SqliteProgram, sqlite_plan};
 pub use tables::{Counts, Tables};
 pub use tasks::TaskProbe;

@@ -36,6 +36,15 @@ pub fn find(image: &Image, function: &str) -> Result<Site, SiteError> {
     find_in(image, function, symbol, &ARGUMENTS)
 }
 
+/// The first instruction of the function at this address of the file that the kernel emulates, before anything but
+/// straight-line code has run; `None` where there is none.
+#[must_use]
+pub fn at(image: &Image, address: u64) -> Option<Site> {
+    let start = image.file_offset(address)?;
+    let offset = emulated_offset(&image.bytes(address, 64), &[])?;
+    Some(Site { file_offset: start + offset, emulated: true })
+}
+
 /// As [`find`], for a function at this address of the file, of which only the first argument is needed. `function` is
 /// what errors call it.
 ///

@@ -13,6 +13,7 @@ mod dwarf;
 mod error;
 mod exception;
 mod gil;
+mod giving_up;
 #[cfg(test)]
 mod hostile;
 mod identity;

@@ -4,6 +4,7 @@
 use super::collector::Collector;
 use super::contexts::ContextCode;
 use super::error::PythonError;
+use super::giving_up;
 use super::identity::IdentityPlaces;
 use super::jit::{JIT_NOTE, may_be_compiled};
 use super::locate::{Embedding, Images, Located};
@@ -16,6 +17,7 @@ use super::stack::read_stack;
 use super::threads::{ThreadState, thread_states};
 use super::version::{Version, detect};
 use crate::binaries::{Mapping, mappings};
+use crate::probes::UprobeSite;
 use pyapm_wire::python::{ABSENT, FRAME_BYTES, Layout, route as wire};
 use std::io;
 use std::path::PathBuf;
@@ -57,6 +59,8 @@ pub struct Interpreter {
     pub collector: Option<Collector>,
     /// How its exceptions are seen; `None` where that is not known.
     pub raising: Option<Raising>,
+    /// Where it gives up code objects; `None` where that is not known.
+    pub code_deaths: Option<UprobeSite>,
     /// How a thread's state is found, in words.
     pub thread_state_route: String,
     /// Where it makes contexts.
@@ -144,6 +148,9 @@ fn understand(
         let raising = Raising::of(&memory, &located.image, located.bias, &offsets, version.minor);
         (raising, ContextCode::of(&located.image, located.bias))
     };
+    let code_deaths = (!free_threaded)
+        .then(|| giving_up::site(&memory, &located.image, located.bias, runtime_address, mappings))
+        .flatten();
     Ok(Interpreter {
         version,
         file,
@@ -154,6 +161,7 @@ fn understand(
         offsets_source,
         collector,
         raising,
+        code_deaths,
         thread_state_route,
         contexts,
         notes,
@@ -385,7 +393,7 @@ fn layout(offsets: &ObjectOffsets, minor: u8, runtime_address: u64, route: Route
         gil_head: if offsets.free_threaded.is_some() { FREE_THREADED_GIL_HEAD } else { 0 },
         frame_copy: local.map_or(ABSENT, |local| local.frame_index),
         code_copies: local.map_or(ABSENT, |local| local.code_copies),
-        padding: 0,
+        deaths_told: 0,
     }
 }
 

@@ -303,6 +303,7 @@ mod tests {
             offsets_source: OffsetsSource::Table,
             collector: None,
             raising: None,
+            code_deaths: None,
             thread_state_route: String::new(),
             contexts: crate::python::ContextCode::default(),
             notes: Vec::new(),

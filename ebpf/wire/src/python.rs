@@ -77,7 +77,9 @@ pub struct Layout {
     pub frame_copy: u32,
     /// In the code object: a pointer to the number of copies, behind which are pointers to them.
     pub code_copies: u32,
-    pub padding: u32,
+    /// 1 where each code object that is given up is told at once (the program `code_given_up`), so that stacks which
+    /// were walked before are known again without another look at their code objects.
+    pub deaths_told: u32,
 }
 
 /// `struct _gil_runtime_state`, the global interpreter lock (CPython `Include/internal/pycore_gil.h`, the same in 3.8
@@ -91,6 +93,10 @@ pub mod gil {
     pub const WAITERS: u64 = 32;
     pub const SIZE: u64 = 208;
 }
+
+/// Slots in which the kernel half counts how many code objects were given up; processes whose ids differ by a multiple
+/// of this share one. A power of two.
+pub const DEATH_SLOTS: u32 = 1024;
 
 /// Most of a frame that is read.
 pub const FRAME_BYTES: usize = 128;

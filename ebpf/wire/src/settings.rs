@@ -85,7 +85,8 @@ pub struct Settings {
     pub tcp_last_received: u32,
     /// Length of such a tick; 0 when it is not known.
     pub tick_us: u32,
-    pub padding: u32,
+    /// 1 where no program on a uprobe is ever skipped, so that [`crate::python::Layout::deaths_told`] may be 1; else 0.
+    pub code_deaths: u32,
 }
 
 /// Copies of the socket program that there are.

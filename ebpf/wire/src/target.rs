@@ -29,6 +29,10 @@ pub struct Target {
     /// One of [`pipes`].
     pub pipes: u32,
     pub contexts: Contexts,
+    /// 1 once a thread of the process, or of the one that it was forked from, has called a TLS library; the kernel half sets
+    /// it.
+    pub tls: u32,
+    pub padding: u32,
 }
 
 /// Processes that can be targets at once.
@@ -37,4 +41,4 @@ pub const MAX_TARGETS: u32 = 4096;
 /// Threads of targets whose time off the CPU can be followed at once.
 pub const MAX_SLEEPERS: u32 = 32_768;
 
-const _: () = assert!(size_of::<Target>() == 368);
+const _: () = assert!(size_of::<Target>() == 376);

@@ -1,6 +1,7 @@
 //! What the calls of each driver cost: the pages of `drivers.py` and `async_drivers.py`, each under load from one connection,
 //! in turns without and with pyapm attached. The order within a pair changes from pair to pair.
 
+use super::capacity::{self, Capacity};
 use super::figures::{self, Run, median};
 use super::overhead::machine;
 use crate::demo::interrupt;
@@ -71,9 +72,9 @@ pub struct Size {
 
 /// One page of one application.
 #[derive(Debug)]
-struct Page {
+pub(super) struct Page {
     application: &'static str,
-    name: &'static str,
+    pub(super) name: &'static str,
     /// Spans of one request; what preparations take is among them.
     spans: usize,
     /// Requests per second.
@@ -87,6 +88,7 @@ struct Daemon {
     cpu_seconds: f64,
     seen: u64,
     lost: u64,
+    capacity: Capacity,
 }
 
 /// Measures, prints the section to stdout and puts it into `docs/overhead.md`.
@@ -152,7 +154,7 @@ fn application_turns(
     for pair in 0..size.pairs {
         for attached in [pair % 2 == 1, pair % 2 == 0] {
             if attached {
-                let attach = Attached::start(drivers.master())?;
+                let attach = Attached::start(drivers.master(), &[])?;
                 let before = Usage::of(attach.pyapm.pid())?;
                 turn(&drivers, &mut pages, size.seconds, |page, rate| page.with.push(rate))?;
                 daemon.cpu_seconds += Usage::of(attach.pyapm.pid())?.cpu_seconds - before.cpu_seconds;
@@ -165,6 +167,7 @@ fn application_turns(
         }
         eprintln!("{application}: pair {pair} of {}", size.pairs);
     }
+    daemon.capacity.add(capacity::measure(&drivers, &mut pages, size.seconds)?);
     Ok(pages)
 }
 
@@ -184,7 +187,7 @@ fn spans_of(drivers: &Drivers, names: &[&str]) -> Result<BTreeMap<String, usize>
         .collect())
 }
 
-fn turn(
+pub(super) fn turn(
     drivers: &Drivers,
     pages: &mut [Page],
     seconds: u32,
@@ -212,7 +215,7 @@ fn turn(
 }
 
 /// A pyapm whose lines are read and forgotten but for the last: looking at them would be a cost of the bench.
-struct Attached {
+pub(super) struct Attached {
     pyapm: Guard,
     reader: std::thread::JoinHandle<Vec<u8>>,
     #[expect(dead_code, reason = "held for its drop: the folder with stderr goes with the process")]
@@ -220,10 +223,10 @@ struct Attached {
 }
 
 impl Attached {
-    fn start(pid: u32) -> Result<Self> {
+    pub(super) fn start(pid: u32, arguments: &[&str]) -> Result<Self> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let mut command = Command::new(place::binary()?);
-        command.args(["attach", "--pid", &pid.to_string(), "--format", "json"]);
+        command.args(["attach", "--pid", &pid.to_string(), "--format", "json"]).args(arguments);
         let mut pyapm = Guard::start(&mut command, &folder.path().join("stderr"), Some(Stdio::piped()))?;
         let mut stdout = pyapm.take_stdout().context("no pipe from pyapm")?;
         let read = Arc::new(AtomicU64::new(0));
@@ -245,8 +248,21 @@ impl Attached {
         Ok(Self { pyapm, reader, folder })
     }
 
-    fn stop(mut self) -> Result<Summary> {
-        self.pyapm.signal(Signal::SIGINT)?;
+    pub(super) fn pid(&self) -> u32 {
+        self.pyapm.pid()
+    }
+
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        self.pyapm.signal(signal)
+    }
+
+    fn stop(self) -> Result<Summary> {
+        self.signal(Signal::SIGINT)?;
+        self.finish()
+    }
+
+    /// The last line of one that has been told to end.
+    pub(super) fn finish(mut self) -> Result<Summary> {
         let status = self.pyapm.wait()?;
         let Ok(tail) = self.reader.join() else { bail!("the thread that read pyapm's lines panicked") };
         let last = tail.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -277,9 +293,14 @@ fn section(pages: &[Page], daemon: &Daemon, command: &str, machine: &str) -> Str
     let _never_fails = write!(
         text,
         "\nMedians of the turns; one connection, one worker. The last column is the time that a request takes more, by its calls: what the request itself costs is \
-         in it.\nThe daemon took {per_second:.0} events per second of its CPU time; of {} events, {} were lost.\n{machine}; load generator, servers and application on \
+         in it.\nUnder that load the daemon took {per_second:.0} events per second of its CPU time, with what it does besides and while there are none; of {} events, {} were \
+         lost.\nA core that has nothing else to do takes {:.0} events per second without losing one: {} waited for it in a ring of 256 MiB, and took it {:.2} s of CPU.\n{machine}; load generator, servers and application on \
          the same machine.\n\nMeasured by `{command}`.\n",
-        daemon.seen, daemon.lost,
+        daemon.seen,
+        daemon.lost,
+        daemon.capacity.per_second(),
+        daemon.capacity.events,
+        daemon.capacity.cpu_seconds,
     );
     text
 }
@@ -297,12 +318,12 @@ mod tests {
             without: vec![1000.0, 900.0, 1100.0],
             with: vec![800.0],
         };
-        let daemon = Daemon { cpu_seconds: 0.5, seen: 1000, lost: 3 };
+        let capacity = Capacity { events: 300, cpu_seconds: 0.1 };
+        let daemon = Daemon { cpu_seconds: 0.5, seen: 1000, lost: 3, capacity };
         let text = section(&[page], &daemon, "cargo xtask bench drivers", "2 cores");
         assert!(text.contains("| redis | gunicorn, sync | 2 | 1000 | 800 | 0.800 | 125.0 |"), "{text}");
-        assert!(
-            text.contains("2000 events per second of its CPU time; of 1000 events, 3 were lost"),
-            "{text}"
-        );
+        assert!(text.contains("2000 events per second of its CPU time, with what it does besides"), "{text}");
+        assert!(text.contains("of 1000 events, 3 were lost"), "{text}");
+        assert!(text.contains("takes 3000 events per second without losing one: 300 waited"), "{text}");
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what pyapm costs, measured on this machine and written down with the command that did it.
 
 pub mod bystander;
+mod capacity;
 pub mod command;
 pub mod contenders;
 pub mod drivers;

@@ -48,7 +48,7 @@ pub fn run(pairs: u32, seconds: u32) -> Result<()> {
                 bail!("interrupted");
             }
             if attached {
-                let (run, used) = measure_attached(&shop, seconds, |_requests| beside.measure())?;
+                let (run, used) = measure_attached(&shop, seconds, |_| beside.measure())?;
                 eprintln!(
                     "pair {pair}: with    {:.0} requests/s, p99 {:.2} ms",
                     run.requests_per_second, run.p99_ms
@@ -100,19 +100,19 @@ fn measure(address: &Address, seconds: u32) -> Result<Run> {
 fn probes_fired(shop: &Gunicorn, seconds: u32) -> Result<String> {
     let counting = Counting::start()?;
     let mut last = BTreeMap::new();
-    let (run, _) = measure_attached(shop, seconds, |_| {
-        last = probes::read()?;
+    let (run, _) = measure_attached(shop, seconds, |pid| {
+        last = probes::read(pid)?;
         Ok(())
     })?;
     drop(counting);
     Ok(probes::table(&BTreeMap::new(), &last, run.requests_per_second * f64::from(seconds)))
 }
 
-/// One run with pyapm attached; `meanwhile` is called after the load, before pyapm is told to stop.
+/// One run with pyapm attached; `meanwhile` is called with its pid after the load, before it is told to stop.
 fn measure_attached(
     shop: &Gunicorn,
     seconds: u32,
-    mut meanwhile: impl FnMut(&Run) -> Result<()>,
+    mut meanwhile: impl FnMut(u32) -> Result<()>,
 ) -> Result<(Run, Daemon)> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let mut command = Command::new(place::binary()?);
@@ -136,7 +136,7 @@ fn measure_attached(
     let before = Usage::of(pyapm.pid())?;
     let run = measure(&shop.address, seconds)?;
     let after = Usage::of(pyapm.pid())?;
-    meanwhile(&run)?;
+    meanwhile(pyapm.pid())?;
     pyapm.signal(Signal::SIGINT)?;
     let status = pyapm.wait()?;
     if reader.join().is_err() || !status.success() {

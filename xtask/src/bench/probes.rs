@@ -10,14 +10,22 @@ use std::process::Command;
 
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
-/// The programs of the kernel half, as their functions are called, and what each is for.
-const PROGRAMS: [(&str, &str); 9] = [
+/// The programs of the kernel half, and what each is for. Those of other families (TLS, SQLite, sessions of gevent and so on) stand
+/// by their names alone.
+const PROGRAMS: [(&str, &str); 16] = [
     ("syscall_exit", "a read, write or close of any process on the host"),
-    ("syscall_exit_se", "the same, second copy"),
-    ("syscall_exit_th", "the same, third copy"),
+    ("syscall_exit_second", "the same, second copy"),
+    ("syscall_exit_third", "the same, third copy"),
     ("mysql_query", "a statement, with its Python stack"),
-    ("exception_passe", "a frame that an exception reaches, in processes that are watched"),
+    ("exception_passes", "a frame that an exception reaches, in processes that are watched"),
+    ("code_given_up", "the end of a code object"),
+    ("sched_switch_times", "a switch from one thread to another on the host"),
     ("cpu_sample", "a sample, with its Python stack"),
+    ("loop_waits", "the start of an `epoll_wait` of any process on the host"),
+    ("loop_turns", "its end"),
+    ("connect_begins", "the start of a `connect` of any process on the host"),
+    ("connect_goes_on", "its end, and each `getsockopt`"),
+    ("context_copied", "a new context"),
     ("process_fork", "a fork or new thread"),
     ("process_exec", "an exec"),
     ("process_exit", "the end of a thread"),
@@ -86,13 +94,14 @@ pub fn held_by(pid: u32) -> Result<Runs> {
     }))
 }
 
-/// All programs of ours that are loaded now, by name. Those of several pyapms would be taken for one another.
+/// All programs that one process holds, by name: another pyapm may run beside it.
 ///
 /// # Errors
-/// When `bpftool` is not there or says what is not understood.
-pub fn read() -> Result<BTreeMap<String, Runs>> {
-    let ours = loaded()?.into_iter().filter(|one| PROGRAMS.iter().any(|(name, _)| *name == one.name));
-    Ok(ours.map(|one| (one.name, one.runs)).collect())
+/// When the process is gone, or `bpftool` is not there or says what is not understood.
+pub fn read(pid: u32) -> Result<BTreeMap<String, Runs>> {
+    let held = Held::by(pid)?;
+    let ours = loaded()?.into_iter().filter(|one| held.programs.contains(&one.id));
+    Ok(ours.map(|one| (full_name(&one.name).to_owned(), one.runs)).collect())
 }
 
 fn loaded() -> Result<Vec<Loaded>> {
@@ -103,18 +112,37 @@ fn loaded() -> Result<Vec<Loaded>> {
     serde_json::from_slice(&output.stdout).context("`bpftool` printed no JSON")
 }
 
-/// The table between two readings.
+/// The kernel keeps 15 bytes of a name; `bpftool` completes some.
+fn full_name(name: &str) -> &str {
+    let cut = |full: &str| full.get(..KEPT_OF_NAMES).is_some_and(|start| start == name);
+    PROGRAMS.iter().map(|(full, _)| *full).find(|full| cut(full)).unwrap_or(name)
+}
+
+/// `BPF_OBJ_NAME_LEN` of the kernel's `include/uapi/linux/bpf.h`, without the zero at the end.
+const KEPT_OF_NAMES: usize = 15;
+
+/// The table between two readings: of every program that ran, and of all of them together.
 #[must_use]
 pub fn table(before: &BTreeMap<String, Runs>, after: &BTreeMap<String, Runs>, requests: f64) -> String {
-    let mut text = String::from("| probe | fires at | hits per request | ns per hit |\n|---|---|---|---|\n");
-    for (name, what) in PROGRAMS {
+    let mut text = String::from(
+        "| probe | fires at | hits per request | ns per hit | us per request |\n|---|---|---|---|---|\n",
+    );
+    let known = PROGRAMS.iter().map(|(name, _)| *name);
+    let others =
+        after.keys().map(String::as_str).filter(|name| PROGRAMS.iter().all(|(known, _)| known != name));
+    let mut sum = 0;
+    for name in known.chain(others) {
         let Some(now) = after.get(name) else { continue };
         let then = before.get(name).copied().unwrap_or_default();
         let hits = now.run_cnt.saturating_sub(then.run_cnt);
         let time = now.run_time_ns.saturating_sub(then.run_time_ns);
-        let each = time.checked_div(hits).map_or_else(|| "-".to_owned(), |each| each.to_string());
-        let _infallible = writeln!(text, "| `{name}` | {what} | {:.2} | {each} |", hits as f64 / requests);
+        let Some(each) = time.checked_div(hits) else { continue };
+        sum += time;
+        let what = PROGRAMS.iter().find(|(known, _)| *known == name).map_or("", |(_, what)| what);
+        let (hits, took) = (hits as f64 / requests, time as f64 / 1000.0 / requests);
+        let _infallible = writeln!(text, "| `{name}` | {what} | {hits:.2} | {each} | {took:.2} |");
     }
+    let _infallible = writeln!(text, "| all | | | | {:.2} |", sum as f64 / 1000.0 / requests);
     text
 }
 
@@ -131,14 +159,28 @@ mod tests {
     #[test]
     fn between_two_readings() {
         let reading = |run_cnt, run_time_ns| {
-            BTreeMap::from([("mysql_query".to_owned(), Runs { run_cnt, run_time_ns })])
+            BTreeMap::from([
+                ("mysql_query".to_owned(), Runs { run_cnt, run_time_ns }),
+                ("tls_read".to_owned(), Runs { run_cnt: 7, run_time_ns }),
+            ])
         };
         let text = table(&reading(10, 1000), &reading(30, 5000), 10.0);
+        // What did not run is left out.
         assert!(
-            text.ends_with("| `mysql_query` | a statement, with its Python stack | 2.00 | 200 |\n"),
+            text.ends_with(
+                "| `mysql_query` | a statement, with its Python stack | 2.00 | 200 | 0.40 |\n| all | | | | 0.40 |\n"
+            ),
             "{text}"
         );
-        let idle = table(&reading(10, 1000), &reading(10, 1000), 10.0);
-        assert!(idle.contains("| 0.00 | - |"), "{idle}");
+        let from_start = table(&BTreeMap::new(), &reading(10, 7000), 10.0);
+        assert!(from_start.contains("| `tls_read` |  | 0.70 | 1000 | 0.70 |"), "{from_start}");
+    }
+
+    #[test]
+    fn names_that_the_kernel_cut() {
+        assert_eq!(full_name("exception_passe"), "exception_passes");
+        assert_eq!(full_name("syscall_exit_se"), "syscall_exit_second");
+        assert_eq!(full_name("syscall_exit"), "syscall_exit");
+        assert_eq!(full_name("tls_read"), "tls_read");
     }
 }

@@ -5,6 +5,7 @@ use crate::pipeline::clock;
 use crate::pipeline::start::{StartError, target_of};
 use crate::targets::{Application, ApplicationId};
 use pyapm_model::line::Line;
+use pyapm_wire::target::Target;
 
 impl Engine {
     /// Has children of targets followed by the kernel itself from now on. Before any application is adopted.
@@ -70,7 +71,7 @@ impl Engine {
         if let Some(probes) = &mut self.probes {
             self.drivers.follow(probes, &mut self.tables, pid);
         }
-        let target = target_of(pid, &mut self.inspector, &mut self.interpreters);
+        let target = self.target_of(pid);
         self.follow_exceptions(pid);
         if let Err(error) = self.tables.watch(pid, target, true) {
             tracing::error!(pid, "a spawned worker is not followed: {error}");
@@ -116,10 +117,19 @@ impl Engine {
         Ok(application)
     }
 
+    /// What the kernel half is told of a process, from now on.
+    pub(super) fn target_of(&mut self, pid: u32) -> Target {
+        let mut target = target_of(pid, &mut self.inspector, &mut self.interpreters);
+        if let (Some(probes), Some(interpreter)) = (&mut self.probes, self.interpreters.get(&pid)) {
+            target.layout.deaths_told = u32::from(self.code_deaths.follow(probes, interpreter));
+        }
+        target
+    }
+
     fn watch(&mut self, application: &Application) -> Result<(), StartError> {
         for member in &application.members {
             let pid = member.key.pid;
-            let target = target_of(pid, &mut self.inspector, &mut self.interpreters);
+            let target = self.target_of(pid);
             self.tables.watch(pid, target, true)?;
         }
         Ok(())

@@ -3,7 +3,6 @@
 
 use super::{Engine, Lines, Said};
 use crate::pipeline::clock;
-use crate::pipeline::start::target_of;
 use crate::targets::ApplicationId;
 use pyapm_model::line::Line;
 
@@ -27,7 +26,7 @@ impl Engine {
             let waited = now.saturating_sub(pending.since_ns);
             match self.discovery.belongs(pending.parent, pending.pid) {
                 Ok(true) => {
-                    let target = target_of(pending.pid, &mut self.inspector, &mut self.interpreters);
+                    let target = self.target_of(pending.pid);
                     if target.layout.route == pyapm_wire::python::route::NONE && waited < PENDING_NS {
                         // The interpreter has not come up yet.
                         self.interpreters.remove(&pending.pid);
