@@ -261,8 +261,8 @@ pub(crate) fn checkout(start_ns: u64) -> Transaction {
             Samples { count: 2, state: SampleState::Cpu, stack: stack("total", 120) },
         ],
         outcome: Outcome::Complete,
-        request_bytes: 2_000,
-        response_bytes: 18_000,
+        request_bytes: Some(2_000),
+        response_bytes: Some(18_000),
         client_address: Some("127.0.0.1".to_owned()),
         waits: Some(Waits {
             on_cpu_ns: 24 * MS,

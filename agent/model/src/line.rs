@@ -64,10 +64,10 @@ pub struct Transaction {
     pub error: Option<Error>,
     pub samples: Vec<Samples>,
     pub outcome: Outcome,
-    /// Bytes of the request as received, head and body.
-    pub request_bytes: u64,
-    /// Bytes of the response as sent, head and body.
-    pub response_bytes: u64,
+    /// Bytes of the request as received, head and body; `None` of a task whose message was not seen.
+    pub request_bytes: Option<u64>,
+    /// Bytes of the response as sent, head and body; as above.
+    pub response_bytes: Option<u64>,
     #[serde(rename = "client.address")]
     pub client_address: Option<String>,
     /// Where `duration_ns` went; `None` when waits are not followed.

@@ -58,6 +58,8 @@ impl Finisher {
             None => self.naming.name(&request.method, request.path.as_deref(), exchange.status),
         };
         let task = exchange.work.task;
+        // Of a task that its thread has told of (`tasks/told.rs`), no message crosses a pipe; no message is empty.
+        let message_seen = task.is_none() || exchange.request_bytes > 0;
         if name == OTHER {
             counts.names_overflow += 1;
         }
@@ -112,8 +114,8 @@ impl Finisher {
             error,
             samples: merged(exchange.work.samples),
             outcome,
-            request_bytes: exchange.request_bytes,
-            response_bytes: exchange.response_bytes,
+            request_bytes: message_seen.then_some(exchange.request_bytes),
+            response_bytes: message_seen.then_some(exchange.response_bytes),
             client_address: peer.and_then(address),
             queue_ns: request.queued.and_then(|queued| queued.until(self.clock.wall_ns(since))),
             accept_queue_ns: exchange.work.unread_ns,

@@ -64,9 +64,10 @@ fn whole(state: &State, writer: &mut Writer, transaction: &Transaction, now_ns: 
         "ended",
         &format!("{}, worker {}, thread {}", ago(now_ns, ended), transaction.pid, transaction.tid),
     );
-    let bytes = (format::bytes(transaction.request_bytes), format::bytes(transaction.response_bytes));
+    let [received, sent] = [transaction.request_bytes, transaction.response_bytes]
+        .map(|bytes| format::known(bytes, format::bytes));
     let client = format::known(transaction.client_address.as_deref(), format::clean);
-    writer.entry("client", &format!("{client}, {} in, {} out", bytes.0, bytes.1));
+    writer.entry("client", &format!("{client}, {received} in, {sent} out"));
     if let Some(queued) = transaction.queue_ns {
         writer.entry("queued", &format!("{} before its first byte was read", format::duration(queued)));
     }

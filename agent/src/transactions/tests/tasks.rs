@@ -48,6 +48,7 @@ fn a_task_has_its_calls_and_its_end() {
     let (transaction, ended_ns) = (player.only().clone(), player.now_ns);
     assert_eq!((transaction.name.as_str(), transaction.trace_id.as_str()), ("shop.ship", TRACE));
     assert_eq!((transaction.duration_ns, transaction.outcome), (ended_ns - began_ns, Outcome::Complete));
+    assert_eq!((transaction.request_bytes, transaction.response_bytes), (None, None), "no message was seen");
     assert_eq!(transaction.spans.len(), 1);
     let told = transaction.task.unwrap();
     assert_eq!((told.id.as_str(), told.queue.as_deref(), told.retries), ("a", Some("slow"), Some(2)));
