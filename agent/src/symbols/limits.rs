@@ -19,8 +19,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             code_bytes: 64 << 20,
-            // Some nine thousand of forty frames: the kernel half is told to send one again that was forgotten.
-            stack_bytes: 24 << 20,
+            // Some seven thousand of forty frames: the kernel half is told to send one again that was forgotten.
+            stack_bytes: 16 << 20,
             lines: 65_536,
             class_bytes: 4 << 20,
             processes: 65_536,

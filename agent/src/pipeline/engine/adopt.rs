@@ -7,6 +7,11 @@ use crate::targets::{Application, ApplicationId};
 use pyapm_model::line::Line;
 use pyapm_wire::target::Target;
 
+/// How long a process counts as young, from its fork or the attach.
+const YOUNG_NS: u64 = 60_000_000_000;
+/// Processes beyond their youth that are looked at each time because they have mapped something.
+const MOST_LOOKS: usize = 16;
+
 impl Engine {
     /// Has children of targets followed by the kernel itself from now on. Before any application is adopted.
     pub(in crate::pipeline) fn follow(&mut self) -> Result<(), StartError> {
@@ -141,6 +146,39 @@ impl Engine {
             let pid = member.key.pid;
             self.drivers.follow(probes, &mut self.tables, pid);
             if let Some(interpreter) = self.interpreters.get(&pid) {
+                self.exceptions.follow(probes, interpreter);
+                self.loops.follow(probes, &mut self.tables, pid, interpreter);
+                self.task_workers.follow(probes, &mut self.tables, pid, interpreter);
+            }
+        }
+    }
+
+    /// Libraries that were imported since. Reading a process's mappings costs the kernel some hundred microseconds, so
+    /// they are read again, some times a second, only of those that have mapped something, up to a bound of those beyond their youth, for
+    /// that is when processes import; and, once a second (`in_turn`), of one in turn. The interpreter's own list of modules is
+    /// cheap.
+    pub(super) fn follow_libraries(&mut self, in_turn: bool) {
+        let now = clock::monotonic_ns();
+        self.libraries_ns = now;
+        let Some(probes) = &mut self.probes else { return };
+        let members: Vec<u32> =
+            self.instances.keys().flat_map(|application| self.registry.members(*application)).collect();
+        self.drivers.keep_only(&members);
+        self.task_workers.keep_only(probes, &mut self.tables, &members);
+        self.turns = self.turns.wrapping_add(usize::from(in_turn));
+        let mut looks = MOST_LOOKS;
+        let next = members.get(self.turns % members.len().max(1)).copied().filter(|_| in_turn);
+        for pid in members {
+            let since_ns = self.registry.get(pid).map_or(0, |watched| watched.since_ns.max(self.started_ns));
+            let (is_young, is_next) = (now.saturating_sub(since_ns) < YOUNG_NS, next == Some(pid));
+            let is_changed = !is_next && (is_young || looks > 0) && self.drivers.has_changed(pid);
+            looks -= usize::from(is_changed && !is_young);
+            if is_next || is_changed {
+                self.drivers.follow(probes, &mut self.tables, pid);
+            }
+            if (in_turn && is_young || is_next || is_changed)
+                && let Some(interpreter) = self.interpreters.get(&pid)
+            {
                 self.exceptions.follow(probes, interpreter);
                 self.loops.follow(probes, &mut self.tables, pid, interpreter);
                 self.task_workers.follow(probes, &mut self.tables, pid, interpreter);
