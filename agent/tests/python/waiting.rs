@@ -108,6 +108,9 @@ fn check(interpreter: &Path) -> String {
     if let Some(raising) = &mut expected.raising {
         raising.path = seen_from_child(&raising.path);
     }
+    if let Some(deaths) = &mut expected.code_deaths {
+        deaths.path = seen_from_child(&deaths.path);
+    }
     assert_eq!(of_fresh, expected);
     assert!(of_fresh.thread_state_route.ends_with("confirmed on 1 of 1 threads"));
 
