@@ -12,7 +12,7 @@ const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// The programs of the kernel half, and what each is for. Those of other families (TLS, SQLite, sessions of gevent and so on) stand
 /// by their names alone.
-const PROGRAMS: [(&str, &str); 16] = [
+const PROGRAMS: [(&str, &str); 18] = [
     ("syscall_exit", "a read, write or close of any process on the host"),
     ("syscall_exit_second", "the same, second copy"),
     ("syscall_exit_third", "the same, third copy"),
@@ -25,6 +25,11 @@ const PROGRAMS: [(&str, &str); 16] = [
     ("loop_turns", "its end"),
     ("connect_begins", "the start of a `connect` of any process on the host"),
     ("connect_goes_on", "its end, and each `getsockopt`"),
+    (
+        "lookup_begins",
+        "the start of a lookup of a host's name (`getaddrinfo`) in processes that map this C library",
+    ),
+    ("lookup_ends", "its end"),
     ("context_copied", "a new context"),
     ("process_fork", "a fork or new thread"),
     ("process_exec", "an exec"),
