@@ -6,7 +6,7 @@ use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::TARGETS;
 use crate::memory::{kernel, opaque, user};
-use crate::scope::OB_TYPE;
+use crate::objects::OB_TYPE;
 use crate::stack::thread_state;
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;

@@ -15,6 +15,7 @@ use crate::identity::identity_of;
 use crate::lifecycle::header;
 use crate::maps::{PASSING, Passing, QUIET, RATES, TARGETS, TracebackKey};
 use crate::memory::{copy_user, opaque, user, user_or_zero};
+use crate::objects::{OB_SIZE, OB_TYPE, TEXT_LENGTH, TEXT_STATE, TP_FLAGS, TP_NAME};
 use crate::scope;
 use crate::stack::thread_state;
 use aya_ebpf::bindings::pt_regs;
@@ -32,14 +33,7 @@ use pyapm_wire::python::{ABSENT, Frame};
 use pyapm_wire::scope::Scope;
 use pyapm_wire::target::Target;
 
-/// `PyObject.ob_type`, `PyTypeObject.tp_name` and `tp_flags`, `PyVarObject.ob_size`; `PyASCIIObject.length` and
-/// `state`; `PyTracebackObject.tb_next`, followed by `tb_frame` and `tb_lasti`: x86-64, 3.8 to 3.15 with the GIL.
-const OB_TYPE: u64 = 8;
-const OB_SIZE: u64 = 16;
-const TP_NAME: u64 = 24;
-const TP_FLAGS: u64 = 168;
-const TEXT_LENGTH: u64 = 16;
-const TEXT_STATE: u64 = 32;
+/// `PyTracebackObject.tb_next`, followed by `tb_frame` and `tb_lasti`: x86-64, 3.8 to 3.15 with the GIL.
 const TB_NEXT: u64 = 16;
 /// From there to `tb_frame`.
 const TB_FRAME: u64 = 8;

@@ -6,7 +6,7 @@ use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::TARGETS;
 use crate::memory::user;
-use crate::scope::OB_TYPE;
+use crate::objects::OB_TYPE;
 use crate::stack::{first_frame, fs_base, thread_state};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::uprobe;

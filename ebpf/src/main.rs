@@ -45,6 +45,8 @@ mod met;
 #[cfg(target_arch = "bpf")]
 mod native;
 #[cfg(target_arch = "bpf")]
+mod objects;
+#[cfg(target_arch = "bpf")]
 mod offcpu;
 #[cfg(target_arch = "bpf")]
 mod queued;

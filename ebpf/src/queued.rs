@@ -11,7 +11,8 @@ use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::TARGETS;
 use crate::memory::user;
-use crate::scope::{self, OB_TYPE};
+use crate::objects::{OB_TYPE, TP_NAME};
+use crate::scope;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
@@ -19,8 +20,6 @@ use pyapm_wire::count;
 use pyapm_wire::event::{Queued, kind};
 use pyapm_wire::scope::flag;
 
-/// `PyTypeObject.tp_name`.
-const TP_NAME: u64 = 24;
 const HANDLE: u64 = 24;
 const DESCRIPTOR: u64 = 184;
 

@@ -5,6 +5,7 @@
 
 use crate::maps::{StackScratch, Walk};
 use crate::memory::{copy_user, opaque, user};
+use crate::objects::OB_TYPE;
 use crate::stack::{field, first_frame, thread_state};
 use crate::{emit, greenlets};
 use pyapm_wire::count;
@@ -20,8 +21,6 @@ const OWNED_BY_GENERATOR: u64 = 1;
 const FIRST_FOREIGN_OWNER: u64 = 3;
 /// `CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_ASYNC_GENERATOR`; CPython `Include/cpython/code.h`.
 const COROUTINE_FLAGS: u32 = 0x80 | 0x100 | 0x200;
-/// `PyObject.ob_type`, in every build with the GIL.
-pub(crate) const OB_TYPE: u64 = 8;
 /// Pieces of one greenlet's data stack that are followed.
 const MAX_CHUNKS: u32 = 16;
 

@@ -11,6 +11,7 @@ use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{TARGETS, TASK_SCRATCH, TASK_SITES, TaskScratch};
 use crate::memory::{copy_user, opaque, user, user_or_zero};
+use crate::objects::{OB_SIZE, OB_TYPE, TEXT_LENGTH, TEXT_STATE, TP_FLAGS, TP_NAME};
 use crate::stack::{first_frame, thread_state};
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::bpf_perf_event_data;
@@ -23,15 +24,8 @@ use pyapm_wire::event::kind;
 use pyapm_wire::target::Target;
 use pyapm_wire::task::{CLASS, NOT_KNOWN, STATE, TEXT, TaskBegun, TaskDone, TaskSites, text};
 
-/// `PyObject.ob_type`; `PyTypeObject.tp_name` and `tp_flags`; `PyVarObject.ob_size` (`lv_tag` of an int from 3.12 on), and
-/// the first digit behind it; `PyASCIIObject.length` and `state`: x86-64, 3.8 to 3.15 with the GIL.
-const OB_TYPE: u64 = 8;
-const TP_NAME: u64 = 24;
-const TP_FLAGS: u64 = 168;
-const SIZE: u64 = 16;
+/// The first digit of an int, behind its size: x86-64, 3.8 to 3.15 with the GIL.
 const DIGIT: u64 = 24;
-const TEXT_LENGTH: u64 = 16;
-const TEXT_STATE: u64 = 32;
 /// `Py_TPFLAGS_DICT_SUBCLASS`.
 const DICT: u64 = 1 << 29;
 /// `compact` and `ascii` of `PyASCIIObject.state`.
@@ -155,7 +149,7 @@ fn number(sites: &TaskSites, object: u64, exact: bool) -> u32 {
     if object == 0 || (exact && user::<u64>(object + OB_TYPE) != Some(sites.int_type)) {
         return NOT_KNOWN;
     }
-    let Some(size) = user::<u64>(object + SIZE) else { return NOT_KNOWN };
+    let Some(size) = user::<u64>(object + OB_SIZE) else { return NOT_KNOWN };
     // From 3.12 on: the number of digits above three bits, of which the lower two are 0 above zero and 1 for it.
     let digits = match sites.int_tag {
         0 => size,

@@ -19,7 +19,6 @@ pub(super) struct Drivers {
     attached: HashSet<FileId>,
     /// C libraries, as far as they have been looked at.
     resolvers: HashSet<FileId>,
-    program_loaded: bool,
     /// Pages that each process had mapped when its libraries were last looked for.
     mapped: HashMap<u32, u64>,
     tls: TlsLibraries,
@@ -69,10 +68,6 @@ impl Drivers {
     }
 
     fn probe(&mut self, probes: &mut Probes, path: &std::path::Path) -> anyhow::Result<()> {
-        if !self.program_loaded {
-            probes.load_mysql()?;
-            self.program_loaded = true;
-        }
         let image = Image::open(path)?;
         let mut probed = HashSet::new();
         for entry in MYSQL_ENTRIES {

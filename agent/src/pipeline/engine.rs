@@ -25,7 +25,6 @@ use super::drivers::Drivers;
 use super::exceptions::ExceptionProbes;
 use super::loops::EventLoops;
 use super::tasks::TaskWorkers;
-use crate::host::{Facts, Plan};
 use crate::intake::{Body, Event, Reader, StackId};
 use crate::probes::{Logs, Probes, Tables};
 use crate::python::{Inspector, Interpreter, ProcessMemory};
@@ -118,7 +117,7 @@ impl Engine {
     ) -> Result<Self, crate::probes::ProbeError> {
         let waits = probes.follows_waits();
         let blocked_ns = probes.loop_blocked_ns();
-        let always_run = Plan::from_facts(&Facts::read()).is_ok_and(|plan| plan.uprobes_always_run);
+        let wants_code_deaths = probes.wants_code_deaths();
         Ok(Self {
             instances: BTreeMap::new(),
             next: 0,
@@ -142,7 +141,7 @@ impl Engine {
             loops: EventLoops::default(),
             task_workers: TaskWorkers::default(),
             exceptions: ExceptionProbes::default(),
-            code_deaths: CodeDeaths::new(always_run),
+            code_deaths: CodeDeaths::new(wants_code_deaths),
             joining: Joining::default(),
             looked_ns: 0,
             blocked_ns,

@@ -21,7 +21,6 @@ const LONGEST_PAUSE_NS: u64 = 64_000_000_000;
 pub(super) struct ExceptionProbes {
     /// By device and inode; `None` where a file cannot be probed.
     places: HashMap<(u64, u64), Option<Place>>,
-    program_loaded: bool,
     /// Frames reached, and when, at the last look.
     seen: Option<(u64, u64)>,
     /// Of the hits so far, those that are not paid off yet, at [`MOST_HITS`] a second.
@@ -64,7 +63,7 @@ impl ExceptionProbes {
         let site = UprobeSite { path: raising.path.clone(), file_offset: raising.site.file_offset };
         let probe = match self.pause {
             Some(_) => Ok(None),
-            None => self.attach(probes, &site).map(Some),
+            None => probes.attach_exceptions(&site).map(Some),
         };
         let place = match probe {
             Ok(probe) => Some(Place { site, probe }),
@@ -75,14 +74,6 @@ impl ExceptionProbes {
             }
         };
         self.places.insert(file, place);
-    }
-
-    fn attach(&mut self, probes: &mut Probes, site: &UprobeSite) -> anyhow::Result<ExceptionProbe> {
-        if !self.program_loaded {
-            probes.load_exceptions()?;
-            self.program_loaded = true;
-        }
-        Ok(probes.attach_exceptions(site)?)
     }
 
     /// Whether it is time for [`Self::watch`].
@@ -132,7 +123,7 @@ impl ExceptionProbes {
     fn put_back(&mut self, probes: &mut Probes) {
         let mut places = std::mem::take(&mut self.places);
         for place in places.values_mut().flatten() {
-            match self.attach(probes, &place.site) {
+            match probes.attach_exceptions(&place.site) {
                 Ok(probe) => place.probe = Some(probe),
                 Err(error) => {
                     let path = place.site.path.display();

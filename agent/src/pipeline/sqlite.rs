@@ -15,7 +15,6 @@ pub(super) struct SqliteLibraries {
     done: HashSet<(FileId, SqliteProgram, u64)>,
     /// Sets of files for which there is nothing more to attach.
     settled: HashSet<Vec<FileId>>,
-    loaded: bool,
 }
 
 /// Sets that are remembered; applications have one or two.
@@ -57,7 +56,8 @@ impl SqliteLibraries {
                 continue;
             }
             let place = UprobeSite { path: user.image.clone(), file_offset: site.file_offset };
-            if let Err(error) = self.attach(probes, *program, &place) {
+            if let Err(error) = probes.attach_sqlite(*program, &place) {
+                let error = anyhow::Error::from(error);
                 let path = user.path.display();
                 tracing::warn!(%path, pid, "SQLite not probed, its statements are not seen: {error:#}");
             }
@@ -71,19 +71,6 @@ impl SqliteLibraries {
         if self.settled.len() < MAX_SETTLED {
             self.settled.insert(set);
         }
-    }
-
-    fn attach(
-        &mut self,
-        probes: &mut Probes,
-        program: SqliteProgram,
-        site: &UprobeSite,
-    ) -> anyhow::Result<()> {
-        if !self.loaded {
-            probes.load_sqlite()?;
-            self.loaded = true;
-        }
-        Ok(probes.attach_sqlite(program, site)?)
     }
 
     fn file(&mut self, user: &LibraryUser) -> Option<Arc<SqliteFile>> {

@@ -15,7 +15,6 @@ pub(super) struct TlsLibraries {
     done: HashSet<(FileId, TlsProgram, u64)>,
     /// Sets of files for which there is nothing more to do.
     settled: HashSet<Vec<FileId>>,
-    loaded: bool,
 }
 
 /// Sets that are remembered; applications have one or two.
@@ -38,7 +37,8 @@ impl TlsLibraries {
                 continue;
             }
             let site = UprobeSite { path: user.image.clone(), file_offset: probe.site.file_offset };
-            if let Err(error) = self.attach(probes, probe.program, &site) {
+            if let Err(error) = probes.attach_tls(probe.program, &site) {
+                let error = anyhow::Error::from(error);
                 let path = user.path.display();
                 tracing::warn!(%path, pid, "TLS library not probed, its plaintext is not seen: {error:#}");
             }
@@ -60,14 +60,6 @@ impl TlsLibraries {
         if self.settled.len() < MAX_SETTLED {
             self.settled.insert(set);
         }
-    }
-
-    fn attach(&mut self, probes: &mut Probes, program: TlsProgram, site: &UprobeSite) -> anyhow::Result<()> {
-        if !self.loaded {
-            probes.load_tls()?;
-            self.loaded = true;
-        }
-        Ok(probes.attach_tls(program, site)?)
     }
 
     fn file(&mut self, user: &LibraryUser) -> Option<Arc<TlsFile>> {

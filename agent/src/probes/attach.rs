@@ -82,7 +82,6 @@ impl Probes {
     /// When the kernel refuses a program or an attachment.
     pub fn attach_lifecycle(&mut self) -> Result<(), ProbeError> {
         for (program, category, name) in LIFECYCLE {
-            self.load_program(program)?;
             self.tracepoint(program, category, name)?;
         }
         Ok(())
@@ -94,7 +93,6 @@ impl Probes {
     /// As [`Self::attach_lifecycle`].
     pub fn attach_announcements(&mut self) -> Result<(), ProbeError> {
         for (program, category, name) in ANNOUNCEMENTS {
-            self.load_program(program)?;
             self.tracepoint(program, category, name)?;
         }
         Ok(())
@@ -103,7 +101,7 @@ impl Probes {
     /// Has the kernel verify at the same time what every application needs, before the first one is watched.
     pub fn verify_what_is_always_needed(&mut self) {
         let heavy: Vec<&str> = self.heavy_programs().collect();
-        self.verify(&heavy);
+        self.verify(|name| heavy.contains(&name));
     }
 
     /// Bytes on sockets.
@@ -113,7 +111,6 @@ impl Probes {
     pub fn attach_io(&mut self) -> Result<(), ProbeError> {
         // Programs of one tracepoint run in the order in which they were attached.
         for program in self.io_programs() {
-            self.load_program(program)?;
             for call in IO_CALLS {
                 self.tracepoint(program, "syscalls", &format!("sys_exit_{call}"))?;
             }
@@ -127,7 +124,6 @@ impl Probes {
     /// As [`Self::attach_lifecycle`].
     pub fn attach_connects(&mut self) -> Result<(), ProbeError> {
         for (program, calls) in CONNECT_PROGRAMS {
-            self.load_program(program)?;
             for call in calls {
                 self.tracepoint(program, "syscalls", call)?;
             }
@@ -207,20 +203,11 @@ impl Probes {
     /// As [`Self::attach_lifecycle`].
     pub fn attach_loops(&mut self) -> Result<(), ProbeError> {
         for (program, side) in LOOP_PROGRAMS {
-            self.load_program(program)?;
             for call in LOOP_CALLS {
                 self.tracepoint(program, "syscalls", &format!("{side}_{call}"))?;
             }
         }
         Ok(())
-    }
-
-    /// Loads the program behind the MySQL client's entry points, so that it can be attached later.
-    ///
-    /// # Errors
-    /// When the kernel refuses the program.
-    pub fn load_mysql(&mut self) -> Result<(), ProbeError> {
-        self.load_program("mysql_query")
     }
 
     /// Statements of the MySQL client library at this place, in every process that maps the file: workers
@@ -232,30 +219,13 @@ impl Probes {
         self.attach_uprobe("mysql_query", site)
     }
 
-    /// Loads the programs behind TLS libraries, so that they can be attached later.
-    ///
-    /// # Errors
-    /// When the kernel refuses one.
-    pub fn load_tls(&mut self) -> Result<(), ProbeError> {
-        self.verify(&TlsProgram::ALL.map(TlsProgram::name));
-        TlsProgram::ALL.into_iter().try_for_each(|program| self.load_program(program.name()))
-    }
-
     /// One probe of a TLS library or of its callers, in every process that maps the file.
     ///
     /// # Errors
     /// When the kernel refuses the attachment.
     pub fn attach_tls(&mut self, program: TlsProgram, site: &UprobeSite) -> Result<(), ProbeError> {
+        self.verify(|name| TlsProgram::ALL.iter().any(|one| one.name() == name));
         self.attach_uprobe(program.name(), site)
-    }
-
-    /// Loads the programs behind SQLite, so that they can be attached later.
-    ///
-    /// # Errors
-    /// When the kernel refuses one.
-    pub fn load_sqlite(&mut self) -> Result<(), ProbeError> {
-        self.verify(&SqliteProgram::ALL.map(SqliteProgram::name));
-        SqliteProgram::ALL.into_iter().try_for_each(|program| self.load_program(program.name()))
     }
 
     /// One probe of SQLite or of its callers, in every process that maps the file.
@@ -263,6 +233,7 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses the attachment.
     pub fn attach_sqlite(&mut self, program: SqliteProgram, site: &UprobeSite) -> Result<(), ProbeError> {
+        self.verify(|name| SqliteProgram::ALL.iter().any(|one| one.name() == name));
         self.attach_uprobe(program.name(), site)
     }
 
@@ -275,7 +246,6 @@ impl Probes {
         path: &std::path::Path,
         sites: &super::ResolverSites,
     ) -> Result<(), ProbeError> {
-        self.load_resolver()?;
         let place = |site: super::Site| UprobeSite { path: path.to_owned(), file_offset: site.file_offset };
         for end in &sites.ends {
             self.attach_uprobe(resolver::ENDS, &place(*end))?;
@@ -283,11 +253,8 @@ impl Probes {
         self.attach_uprobe(resolver::BEGINS, &place(sites.start))
     }
 
-    fn load_resolver(&mut self) -> Result<(), ProbeError> {
-        [resolver::BEGINS, resolver::ENDS].into_iter().try_for_each(|program| self.load_program(program))
-    }
-
     fn attach_uprobe(&mut self, name: &'static str, site: &UprobeSite) -> Result<(), ProbeError> {
+        self.load_program(name)?;
         let program: &mut UProbe = self.program(name)?;
         program
             .attach(site.file_offset, &site.path, UProbeScope::AllProcesses)
@@ -305,7 +272,6 @@ impl Probes {
     /// When the kernel refuses the program or the attachment.
     pub fn attach_contexts(&mut self, site: &UprobeSite, empty: bool) -> Result<(), ProbeError> {
         let name = if empty { CONTEXT_PROGRAMS[1] } else { CONTEXT_PROGRAMS[0] };
-        self.load_program(name)?;
         self.attach_uprobe(name, site)
     }
 
@@ -314,7 +280,6 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses the program or the attachment.
     pub fn attach_queued(&mut self, site: &UprobeSite) -> Result<(), ProbeError> {
-        self.load_program(QUEUED_PROGRAM)?;
         self.attach_uprobe(QUEUED_PROGRAM, site)
     }
 
@@ -323,7 +288,6 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses the program or the attachment.
     pub fn attach_code_deaths(&mut self, site: &UprobeSite) -> Result<(), ProbeError> {
-        self.load_program(CODE_DEATHS_PROGRAM)?;
         self.attach_uprobe(CODE_DEATHS_PROGRAM, site)
     }
 
@@ -332,38 +296,7 @@ impl Probes {
     /// # Errors
     /// When the kernel refuses the program or the attachment.
     pub fn attach_greenlets(&mut self, site: &UprobeSite) -> Result<(), ProbeError> {
-        self.load_program(GREENLET_PROGRAM)?;
         self.attach_uprobe(GREENLET_PROGRAM, site)
-    }
-
-    /// Has the kernel verify every program without attaching any.
-    ///
-    /// # Errors
-    /// When the kernel refuses one.
-    pub fn load_all(&mut self) -> Result<(), ProbeError> {
-        let heavy: Vec<&str> = self.heavy_programs().chain([OFF_CPU_TIMES, OFF_CPU_STACKS]).collect();
-        self.verify(&heavy);
-        for (name, ..) in LIFECYCLE.into_iter().chain(ANNOUNCEMENTS) {
-            self.load_program(name)?;
-        }
-        let calls = CONNECT_PROGRAMS.map(|(program, _)| program).into_iter();
-        let loops = LOOP_PROGRAMS.map(|(program, _)| program).into_iter();
-        let others = CONTEXT_PROGRAMS.into_iter().chain([
-            QUEUED_PROGRAM,
-            GREENLET_PROGRAM,
-            SAMPLE_PROGRAM,
-            CODE_DEATHS_PROGRAM,
-        ]);
-        let all = self.io_programs().iter().copied().chain(calls).chain(loops).chain(others);
-        for program in all.chain([OFF_CPU_TIMES, OFF_CPU_STACKS]) {
-            self.load_program(program)?;
-        }
-        self.load_resolver()?;
-        self.load_mysql()?;
-        self.load_tls()?;
-        self.load_sqlite()?;
-        self.load_tasks()?;
-        self.load_exceptions()
     }
 
     fn io_programs(&self) -> &'static [&'static str] {
@@ -387,6 +320,7 @@ impl Probes {
         }
         let Some(tracefs) = &self.tracefs else { return Err(ProbeError::Missing { what: "tracefs" }) };
         let number = tracefs.number(category, event).map_err(failed)?;
+        self.load_program(name)?;
         let program: &mut TracePoint = self.program(name)?;
         let descriptor = program.fd().map_err(refused(name))?.as_fd().try_clone_to_owned().map_err(failed)?;
         let attached = tracepoint::attach(number, descriptor.as_fd()).map_err(failed)?;
@@ -406,5 +340,5 @@ impl Probes {
 }
 
 pub(super) fn refused(program: &'static str) -> impl FnOnce(aya::programs::ProgramError) -> ProbeError {
-    move |source| ProbeError::Program { program, source: Box::new(source) }
+    move |source| ProbeError::Program { program: program.to_owned(), source: Box::new(source) }
 }

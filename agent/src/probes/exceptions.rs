@@ -13,17 +13,10 @@ pub(super) const PROGRAM: &str = "exception_passes";
 pub struct ExceptionProbe(UProbeLinkId);
 
 impl Probes {
-    /// Loads the program behind the probe, so that it can be attached later.
-    ///
     /// # Errors
-    /// When the kernel refuses the program.
-    pub fn load_exceptions(&mut self) -> Result<(), ProbeError> {
-        self.load_program(PROGRAM)
-    }
-
-    /// # Errors
-    /// When the kernel refuses the attachment.
+    /// When the kernel refuses the program or the attachment.
     pub fn attach_exceptions(&mut self, site: &UprobeSite) -> Result<ExceptionProbe, ProbeError> {
+        self.load_program(PROGRAM)?;
         let program: &mut UProbe = self.program(PROGRAM)?;
         let link = program.attach(site.file_offset, &site.path, UProbeScope::AllProcesses);
         link.map(ExceptionProbe).map_err(|source| ProbeError::Attach {

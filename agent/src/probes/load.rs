@@ -25,7 +25,7 @@ pub enum ProbeError {
     Load(#[source] aya::EbpfError),
     #[error("the kernel refused the BPF program `{program}`")]
     Program {
-        program: &'static str,
+        program: String,
         #[source]
         source: Box<aya::programs::ProgramError>,
     },
@@ -111,6 +111,8 @@ pub struct Probes {
     pub(super) costs: Option<OwnedFd>,
     pub(super) off_cpu: OffCpu,
     loop_blocked_ms: u32,
+    /// Stacks are known by their frames where code objects that are given up are told.
+    code_deaths: bool,
     /// Opened when the first tracepoint is attached.
     pub(super) tracefs: Option<TraceFs>,
 }
@@ -149,6 +151,7 @@ impl Probes {
             costs: None,
             off_cpu: setup.off_cpu,
             loop_blocked_ms: settings.loop_blocked_ms,
+            code_deaths: settings.code_deaths != 0,
             tracefs: None,
         })
     }
@@ -200,6 +203,12 @@ impl Probes {
     #[must_use]
     pub fn loop_blocked_ns(&self) -> u64 {
         u64::from(self.loop_blocked_ms) * 1_000_000
+    }
+
+    /// Whether the kernel half asks for code objects that are given up; see [`Settings::code_deaths`].
+    #[must_use]
+    pub fn wants_code_deaths(&self) -> bool {
+        self.code_deaths
     }
 
     /// Whether threads tell what they wait for, once the programs are attached.

@@ -19,14 +19,6 @@ const MOST_LOOKS: usize = 16;
 pub struct TaskProbe(Vec<PerfEventLinkId>);
 
 impl Probes {
-    /// Loads the program behind the breakpoints, so that they can be set later.
-    ///
-    /// # Errors
-    /// When the kernel refuses the program.
-    pub fn load_tasks(&mut self) -> Result<(), ProbeError> {
-        self.load_program(PROGRAM)
-    }
-
     /// Breakpoints at these addresses in every thread of a process, and in those that they will start. `threads` gives
     /// the ids of those that there are.
     ///
@@ -37,7 +29,7 @@ impl Probes {
         addresses: &[u64],
         mut threads: impl FnMut() -> Vec<u32>,
     ) -> Result<TaskProbe, ProbeError> {
-        self.load_tasks()?;
+        self.load_program(PROGRAM)?;
         let mut probe = TaskProbe::default();
         let mut known = BTreeSet::new();
         for look in 0..MOST_LOOKS {

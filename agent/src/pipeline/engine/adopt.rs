@@ -154,9 +154,9 @@ impl Engine {
     }
 
     /// Libraries that were imported since. Reading a process's mappings costs the kernel some hundred microseconds, so
-    /// they are read again, some times a second, only of those that have mapped something, up to a bound of those beyond their youth, for
-    /// that is when processes import; and, once a second (`in_turn`), of one in turn. The interpreter's own list of modules is
-    /// cheap.
+    /// they are read again, some times a second, only of those that have mapped something (up to a bound of those
+    /// beyond their youth, for that is when processes import) and, once a second (`in_turn`), of one in turn. The
+    /// interpreter's own list of modules is cheap.
     pub(super) fn follow_libraries(&mut self, in_turn: bool) {
         let now = clock::monotonic_ns();
         self.libraries_ns = now;
