@@ -1,6 +1,7 @@
 //! Names of transactions: the framework's own routes, with the function behind them; and what a scanner cannot do to them.
 
 use harness::framework::{Framework, Served};
+use harness::inspect::Usage;
 use harness::interpreter::Interpreter;
 use harness::load::{Connection, Request};
 use harness::loops::{Loops, Runner};
@@ -12,6 +13,9 @@ use std::collections::BTreeSet;
 
 const USERS: usize = 5_000;
 const INVENTED: usize = 10_000;
+/// Bytes of the daemon's memory that the second half of what is invented may take: one of its paths, and all that is kept by
+/// path, is some hundred.
+const GROWTH: u64 = 1 << 20;
 /// Requests of one connection.
 const ON_ONE: usize = 100;
 
@@ -38,9 +42,18 @@ fn check(framework: Framework, venv: &str, cases: &[Case]) {
     let mut pyapm = Pyapm::attach(served.pid(), &[]).unwrap();
     ask(&served, cases.iter().map(|(path, ..)| (*path).to_owned()));
     ask(&served, (1..=USERS).map(|number| format!("/users/{number}")));
-    ask(&served, (0..INVENTED).map(|number| format!("/{number:x}/{}.php", number * 7919 % 10_007)));
+    let invented = |numbers: std::ops::Range<usize>| {
+        numbers.map(|number| format!("/{number:x}/{}.php", number * 7919 % 10_007))
+    };
     let all = cases.len() + USERS + INVENTED;
+    ask(&served, invented(0..INVENTED / 2));
+    pyapm.wait_for_transactions(all - INVENTED / 2).unwrap();
+    let half = Usage::of(pyapm.pid()).unwrap().rss_bytes;
+    ask(&served, invented(INVENTED / 2..INVENTED));
     pyapm.wait_for_transactions(all).unwrap();
+    let whole = Usage::of(pyapm.pid()).unwrap().rss_bytes;
+    eprintln!("{framework:?}: {half} bytes, {whole} after 5,000 more that nobody had asked for before");
+    assert!(whole < half + GROWTH, "{framework:?}: {half} bytes of memory became {whole}");
     let report = pyapm.stop().unwrap();
     assert_eq!(report.transactions.len(), all, "{:?}", report.summary);
 
