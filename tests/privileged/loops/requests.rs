@@ -240,10 +240,10 @@ fn hypercorn() {
     holds(&environment("loops-3.13", json!({"server": "hypercorn"}), true));
 }
 
-/// gunicorn with workers that are uvicorn's.
+/// gunicorn with workers that are uvicorn's (`uvicorn_worker` has the same in a package of its own).
 #[test]
 fn uvicorn_below_gunicorn() {
-    let config = json!({"server": "gunicorn", "worker": "uvicorn_worker.UvicornWorker"});
+    let config = json!({"server": "gunicorn", "worker": "uvicorn.workers.UvicornWorker"});
     holds(&environment("loops-3.13", config, true));
 }
 

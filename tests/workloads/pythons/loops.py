@@ -440,7 +440,8 @@ def main():
             from starlette.middleware.base import BaseHTTPMiddleware
 
             async def dispatch(request, call_next):
-                if CONFIG.get("variable"):
+                # With a variable of its own, and without.
+                if parsed(request.url.path)[1] % 2:
                     NUMBER.set(request.url.path)
                 return await call_next(request)
 
