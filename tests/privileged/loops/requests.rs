@@ -202,15 +202,15 @@ fn environment(name: &str, config: Value, task_each: bool) -> Case {
 
 #[test]
 fn uvicorn_on_asyncio() {
-    for name in ["loops-3.11", "loops-3.13"] {
-        holds(&environment(name, json!({"server": "uvicorn"}), true));
+    for (name, http) in [("loops-3.11", "h11"), ("loops-3.13", "httptools")] {
+        holds(&environment(name, json!({"server": "uvicorn", "http": http}), true));
     }
 }
 
 #[test]
 fn uvicorn_on_uvloop_with_a_variable_of_its_own() {
-    for name in ["loops-3.11", "loops-3.13"] {
-        let config = json!({"server": "uvicorn", "loop": "uvloop", "http": "httptools", "variable": true});
+    for (name, http) in [("loops-3.11", "httptools"), ("loops-3.13", "h11")] {
+        let config = json!({"server": "uvicorn", "loop": "uvloop", "http": http, "variable": true});
         holds(&environment(name, config, true));
     }
 }
