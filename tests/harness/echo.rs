@@ -1,4 +1,5 @@
-//! An HTTP server that answers everything after a moment, for workloads to ask: what it is asked for says who asks.
+//! An HTTP server that answers everything after a moment, but what begins with `/never/`, for workloads to ask: what it is
+//! asked for says who asks.
 
 use anyhow::{Context as _, Result};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -36,10 +37,15 @@ fn serve(connection: TcpStream, mut number: u64) -> Option<()> {
     let mut reader = BufReader::new(connection.try_clone().ok()?);
     let mut writer = connection;
     let mut line = String::new();
+    let mut answers = true;
     loop {
         line.clear();
         if reader.read_line(&mut line).ok()? == 0 {
             return None;
+        }
+        answers &= !line.starts_with("GET /never/");
+        if !answers {
+            continue;
         }
         if line == "\r\n" {
             // 0 to 6 ms, in no order that a pool of connections could keep.

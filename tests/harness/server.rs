@@ -145,6 +145,16 @@ pub struct TlsClient {
     output: PathBuf,
 }
 
+/// One answer that a client had that asks on and on: no other has its path.
+#[derive(Clone, Debug)]
+pub struct Numbered {
+    pub path: String,
+    pub status: u16,
+    /// By the wall clock, in nanoseconds, as it began to ask and once it had the answer.
+    pub asked_ns: u64,
+    pub answered_ns: u64,
+}
+
 /// How often each path was answered with each status.
 pub type PathCounts = BTreeMap<(String, u16), u64>;
 
@@ -169,7 +179,37 @@ impl TlsClient {
     ///
     /// # Errors
     /// When any request failed.
-    pub fn finish(mut self) -> Result<PathCounts> {
+    pub fn finish(self) -> Result<PathCounts> {
+        let mut counts = PathCounts::new();
+        for line in self.end()?.lines() {
+            if let Some((path, status)) = line.split_once(' ') {
+                *counts.entry((path.to_owned(), status.parse().context("no status")?)).or_default() += 1;
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Ends one that asks on and on (`numbered`), and returns what it was answered.
+    ///
+    /// # Errors
+    /// When any request failed.
+    pub fn finish_numbered(self) -> Result<Vec<Numbered>> {
+        let log = self.end()?;
+        let answers = log.lines().filter(|line| line.starts_with('/')).map(|line| {
+            let mut words = line.split(' ');
+            let mut word = || words.next().context("an answer lacks something");
+            Ok(Numbered {
+                path: word()?.to_owned(),
+                status: word()?.parse()?,
+                asked_ns: word()?.parse()?,
+                answered_ns: word()?.parse()?,
+            })
+        });
+        answers.collect()
+    }
+
+    /// What it has printed to its end.
+    fn end(mut self) -> Result<String> {
         if let Some(mut stdin) = self.child.stdin.take() {
             // One that waits for nothing may have ended.
             let _gone = stdin.write_all(b"go\n");
@@ -177,13 +217,7 @@ impl TlsClient {
         let status = self.child.wait().context("could not wait for the client")?;
         let log = self.log();
         ensure!(status.success() && log.ends_with("done\n"), "the client failed: {log}");
-        let mut counts = PathCounts::new();
-        for line in log.lines() {
-            if let Some((path, status)) = line.split_once(' ') {
-                *counts.entry((path.to_owned(), status.parse().context("no status")?)).or_default() += 1;
-            }
-        }
-        Ok(counts)
+        Ok(log)
     }
 
     fn log(&self) -> String {

@@ -1,14 +1,21 @@
 //! Names of transactions: the framework's own routes, with the function behind them; and what a scanner cannot do to them.
 
 use harness::framework::{Framework, Served};
+use harness::inspect::Usage;
+use harness::interpreter::Interpreter;
 use harness::load::{Connection, Request};
+use harness::loops::{Loops, Runner};
 use harness::place::Python;
 use harness::pyapm::{Pyapm, Report};
-use pyapm_model::line::Transaction;
+use pyapm_model::line::{Line, Transaction};
+use serde_json::json;
 use std::collections::BTreeSet;
 
 const USERS: usize = 5_000;
 const INVENTED: usize = 10_000;
+/// Bytes of the daemon's memory that the second half of what is invented may take: one of its paths, and all that is kept by
+/// path, is some hundred.
+const GROWTH: u64 = 1 << 20;
 /// Requests of one connection.
 const ON_ONE: usize = 100;
 
@@ -35,9 +42,18 @@ fn check(framework: Framework, venv: &str, cases: &[Case]) {
     let mut pyapm = Pyapm::attach(served.pid(), &[]).unwrap();
     ask(&served, cases.iter().map(|(path, ..)| (*path).to_owned()));
     ask(&served, (1..=USERS).map(|number| format!("/users/{number}")));
-    ask(&served, (0..INVENTED).map(|number| format!("/{number:x}/{}.php", number * 7919 % 10_007)));
+    let invented = |numbers: std::ops::Range<usize>| {
+        numbers.map(|number| format!("/{number:x}/{}.php", number * 7919 % 10_007))
+    };
     let all = cases.len() + USERS + INVENTED;
+    ask(&served, invented(0..INVENTED / 2));
+    pyapm.wait_for_transactions(all - INVENTED / 2).unwrap();
+    let half = Usage::of(pyapm.pid()).unwrap().rss_bytes;
+    ask(&served, invented(INVENTED / 2..INVENTED));
     pyapm.wait_for_transactions(all).unwrap();
+    let whole = Usage::of(pyapm.pid()).unwrap().rss_bytes;
+    eprintln!("{framework:?}: {half} bytes, {whole} after 5,000 more that nobody had asked for before");
+    assert!(whole < half + GROWTH, "{framework:?}: {half} bytes of memory became {whole}");
     let report = pyapm.stop().unwrap();
     assert_eq!(report.transactions.len(), all, "{:?}", report.summary);
 
@@ -85,6 +101,71 @@ fn routes_of_applications_that_a_factory_made() {
         assert_eq!(found.handler.as_ref().unwrap().function, "answer_order");
         assert_eq!(of(&report, "/files/a/b.txt").route.as_deref(), Some("/files/{name}"));
     }
+}
+
+/// The same in the distribution's newest Pythons, whose collectors keep their objects otherwise, all under one attach.
+#[test]
+fn routes_of_factories_in_the_newest_pythons() {
+    let newest = |one: &Interpreter| one.minor >= 14 && !one.shared && one.root().is_some();
+    let builds: Vec<Interpreter> = Interpreter::all().unwrap().into_iter().filter(newest).collect();
+    assert!(builds.len() >= 2, "{builds:?}");
+    let ways = [
+        json!({"server": "gunicorn", "worker": "sync", "factory": true}),
+        json!({"server": "uvicorn", "factory": true}),
+    ];
+    let servers: Vec<(String, Loops)> = builds
+        .iter()
+        .flat_map(|build| ways.iter().map(move |way| (build, way)))
+        .map(|(build, way)| {
+            let runner = Runner::Build(build.clone());
+            (format!("{way} under {build}"), Loops::start(&runner, way.clone()).unwrap())
+        })
+        .collect();
+    let others: Vec<String> = servers
+        .iter()
+        .skip(1)
+        .flat_map(|(_, server)| ["--pid".to_owned(), server.pid().to_string()])
+        .collect();
+    let others: Vec<&str> = others.iter().map(String::as_str).collect();
+    let mut pyapm = Pyapm::attach(servers[0].1.pid(), &others).unwrap();
+    let all_attached = |lines: &[Line]| {
+        lines.iter().filter(|line| matches!(line, Line::Attached(_))).count() == servers.len()
+    };
+    pyapm.wait_for("all to be attached", all_attached).unwrap();
+    let paths = ["/users/1", "/users/4711", "/shops/corner/orders/7/", "/files/a/b.txt"];
+    for (_, server) in &servers {
+        for path in paths {
+            let mut connection = Connection::open(&server.address).unwrap();
+            assert_eq!(connection.ask(&Request::get(path).close()).unwrap().status, 200, "{path}");
+        }
+    }
+    pyapm.wait_for_transactions(servers.len() * paths.len()).unwrap();
+    let report = pyapm.stop().unwrap();
+    let expected: BTreeSet<&str> =
+        ["GET /users/{number}", "GET /shops/{shop}/orders/{order}/", "GET /files/{name}"].into();
+    for (what, server) in &servers {
+        let pids = descendants(server.pid());
+        let own: Vec<&Transaction> =
+            report.transactions.iter().filter(|one| pids.contains(&one.pid)).collect();
+        assert_eq!(own.len(), paths.len(), "{what}");
+        let names: BTreeSet<&str> = own.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, expected, "{what}");
+        for one in own {
+            let handler =
+                one.handler.as_ref().unwrap_or_else(|| panic!("{what}: no handler of {}", one.name));
+            assert!(
+                handler.function.ends_with("answer") && handler.file.ends_with("factories.py"),
+                "{handler:?}"
+            );
+        }
+    }
+}
+
+/// A process and those that it has started.
+fn descendants(pid: u32) -> BTreeSet<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let children = children.split_whitespace().flat_map(|child| descendants(child.parse().unwrap()));
+    children.chain([pid]).collect()
 }
 
 #[test]

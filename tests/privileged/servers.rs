@@ -89,7 +89,7 @@ fn uwsgi(setting: &Setting<'_>, way: &[&str]) -> Command {
 }
 
 #[test]
-fn threads_of_gunicorn_waitress_and_django() {
+fn gunicorn_waitress_and_django() {
     let database = MariaDb::start().unwrap();
     let server = Server::start(|setting| {
         let mut command = setting.program("gunicorn");
@@ -98,6 +98,12 @@ fn threads_of_gunicorn_waitress_and_django() {
         with_database(command, &database)
     });
     check("gunicorn gthread", &server.unwrap(), 8);
+    let server = Server::start(|setting| {
+        let mut command = setting.program("gunicorn");
+        command.args(["app:application", "--no-control-socket", "--workers=2", "--bind", &setting.address()]);
+        with_database(command, &database)
+    });
+    check("gunicorn sync", &server.unwrap(), 4);
     let server = Server::start(|setting| {
         let mut command = setting.program("waitress-serve");
         command.args(["--threads=6", "--listen", &setting.address(), "app:application"]);

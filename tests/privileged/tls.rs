@@ -7,11 +7,12 @@ use harness::interpreter::{Interpreter, Script};
 use harness::load::{Plan, Request, drive};
 use harness::mariadb::MariaDb;
 use harness::pyapm::{Pyapm, Report};
-use harness::server::{PathCounts, Server, Setting};
+use harness::server::{Numbered, PathCounts, Server, Setting};
 use harness::wait;
-use pyapm_model::line::{Outcome, SpanKind};
+use pyapm_model::line::{Line, Outcome, SpanKind};
+use std::collections::{HashMap, HashSet};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Of one process, or of all.
 fn reported(report: &Report, pid: Option<u32>) -> PathCounts {
@@ -132,8 +133,18 @@ fn sessions_open_at_the_attach_are_followed_from_the_next_message_on() {
 
 /// Rounds here; `cargo xtask bench soak` attaches fifty times.
 const ATTACHES: usize = 8;
+/// Between two requests of a client.
+const MILLISECONDS: u32 = 10;
 
-/// Under load, with sessions that stay open: each attach sees requests, no request fails, nothing is left behind.
+/// What one attach in mid-traffic has reported, and between which times it was there for certain.
+struct Round {
+    report: Report,
+    from_ns: u64,
+    until_ns: u64,
+}
+
+/// Under load, on sessions that are older than all attaches: each attach tells every request that was made while it was
+/// there, once, and nothing that was not; no request fails, and nothing is left behind.
 #[test]
 fn attaches_under_load_leave_nothing() {
     let server = Server::start(|setting| gunicorn(setting, "gthread")).unwrap();
@@ -148,48 +159,33 @@ fn attaches_under_load_leave_nothing() {
     };
     let pids = workers();
     let before = of(&pids);
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            let mut answered = 0;
-            while !done.load(Ordering::Relaxed) {
-                let counts = server.tls_client(4, 200, "0", &PATHS).unwrap().finish().unwrap();
-                answered += counts.values().sum::<u64>();
-            }
-            answered
-        });
-        let mut held = Vec::new();
-        for round in 0..ATTACHES {
+    let mut client = server.tls_client(4, MILLISECONDS, "numbered", &["/a", "/missing"]).unwrap();
+    client.ready().unwrap();
+    let mut held = Vec::new();
+    let rounds: Vec<Round> = (0..ATTACHES)
+        .map(|_| {
             let mut attach = Pyapm::attach(server.pid(), &[]).unwrap();
+            let from_ns = wall_ns();
             held.push(Held::by(attach.pid()).unwrap());
-            attach.wait_for_transactions(5).unwrap();
-            let report = attach.stop().unwrap();
-            // Under a load that never ends some may be lost; none unseen.
-            let accounted = report.summary.delivered + report.summary.dropped.values().sum::<u64>();
-            assert_eq!(report.summary.seen, accounted, "round {round}: {:?}", report.summary);
-            for transaction in &report.transactions {
-                let path = transaction.path.as_deref().unwrap();
-                assert!(PATHS.contains(&path), "round {round}: {transaction:?}");
-                let expected = if path.starts_with("/missing") { 404 } else { 200 };
-                assert_eq!(
-                    transaction.status.unwrap_or(expected),
-                    expected,
-                    "round {round}: {transaction:?}"
-                );
+            let begun = |line: &&Line| matches!(line, Line::Transaction(one) if one.start_ns > from_ns);
+            attach.wait_for("forty requests", |lines| lines.iter().filter(begun).count() >= 40).unwrap();
+            let until_ns = wall_ns();
+            Round { report: attach.stop().unwrap(), from_ns, until_ns }
+        })
+        .collect();
+    let answers = client.finish_numbered().unwrap();
+    for (number, round) in rounds.iter().enumerate() {
+        check_round(&format!("round {number}"), round, &answers);
+    }
+    wait::until("the kernel to free the programs of all attaches", || {
+        for held in &held {
+            if !held.still_there()?.is_empty() {
+                return Ok(None);
             }
         }
-        done.store(true, Ordering::Relaxed);
-        assert!(load.join().unwrap() > 0);
-        wait::until("the kernel to free the programs of all attaches", || {
-            for held in &held {
-                if !held.still_there()?.is_empty() {
-                    return Ok(None);
-                }
-            }
-            Ok(Some(()))
-        })
-        .unwrap();
-    });
+        Ok(Some(()))
+    })
+    .unwrap();
     assert_eq!(workers(), pids, "a worker has been replaced");
     for (before, after) in before.iter().zip(of(&pids)) {
         // The server starts threads of its pool when it has use for them.
@@ -197,6 +193,36 @@ fn attaches_under_load_leave_nothing() {
         differences.retain(|difference| difference != "number of threads differs");
         assert_eq!(differences, Vec::<String>::new());
     }
+}
+
+fn check_round(what: &str, round: &Round, answers: &[Numbered]) {
+    let summary = &round.report.summary;
+    assert_eq!(summary.seen, summary.delivered, "{what}: {summary:?}");
+    let asked: HashMap<&str, &Numbered> = answers.iter().map(|one| (one.path.as_str(), one)).collect();
+    assert_eq!(asked.len(), answers.len());
+    let mut told = HashSet::new();
+    for transaction in &round.report.transactions {
+        let path = transaction.path.as_deref().unwrap();
+        assert!(told.insert(path), "{what}: {path} twice");
+        let answer = asked.get(path).unwrap_or_else(|| panic!("{what}: nobody asked for {path}"));
+        // What was under way as the probes came or went may lack its end.
+        let whole = answer.asked_ns > round.from_ns && answer.answered_ns < round.until_ns;
+        assert_eq!(
+            transaction.status.or((!whole).then_some(answer.status)),
+            Some(answer.status),
+            "{what}: {path}"
+        );
+    }
+    let due = answers.iter().filter(|one| one.asked_ns > round.from_ns && one.answered_ns < round.until_ns);
+    let due: Vec<&str> = due.map(|one| one.path.as_str()).collect();
+    let missing: Vec<&&str> = due.iter().filter(|path| !told.contains(**path)).collect();
+    eprintln!("{what}: {} were due, {} told", due.len(), told.len());
+    assert!(due.len() >= 20 && missing.is_empty(), "{what}: {missing:?} of {}: {summary:?}", due.len());
+}
+
+fn wall_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_nanos()).unwrap()
 }
 
 /// CPython calls `SSL_read` up to 3.9, `SSL_read_ex` from 3.10 on; OpenSSL is 1.1.1, 3.0, 3.5 and 3.6.

@@ -10,7 +10,9 @@ use harness::receiver::{Receiver, spans};
 use harness::service::Service;
 use harness::wait;
 use pyapm_model::line::{Line, Span, TraceSource, Transaction};
+use pyapm_model::report::Report as Past;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::Path;
 
 /// Requests of each kind.
 const EACH: usize = 60;
@@ -244,6 +246,15 @@ fn hex(base64: &str) -> String {
     text
 }
 
+/// Whole transactions of the last hour; none before there is a history.
+fn kept_in(history: &Path) -> Vec<Transaction> {
+    let file = history.to_str().unwrap();
+    let report = ["report", "--history", file, "--format", "json", "--last", "1h", "--rows", "1000"];
+    let output = harness::pyapm::run(&report).unwrap();
+    let report: Past = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    report.applications.into_iter().flat_map(|one| one.slowest).collect()
+}
+
 #[test]
 fn ids_are_the_same_in_every_output() {
     const REQUESTS: usize = 40;
@@ -252,11 +263,13 @@ fn ids_are_the_same_in_every_output() {
     let receiver = Receiver::start().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let page_port = free_port().unwrap();
+    let history = folder.path().join("history.db");
     let config = format!(
         "[prometheus]\nlisten = '127.0.0.1:{page_port}'\n[log]\nfile = '{}/log'\nslow_milliseconds = 0\n\
-         [otlp]\nendpoint = 'http://127.0.0.1:{}'\nprotocol = 'grpc'\nslow_milliseconds = 0\n\
+         [history]\nfile = '{}'\nslowest_per_minute = {REQUESTS}\n[otlp]\nendpoint = 'http://127.0.0.1:{}'\nprotocol = 'grpc'\nslow_milliseconds = 0\n\
          [[discovery.include]]\nname = 'told'\nport = [{}]\n",
         folder.path().display(),
+        history.display(),
         receiver.grpc,
         address.port()
     );
@@ -288,6 +301,12 @@ fn ids_are_the_same_in_every_output() {
     assert!(logged.iter().all(|(trace, span)| is_id(trace, 32) && is_id(span, 16)), "{logged:?}");
     assert_eq!(logged, sent, "OTLP and the log");
     assert_eq!(logged.iter().filter(|(own, _)| own == trace).count(), REQUESTS / 2);
+    let kept = wait::until("every transaction in the history", || {
+        let kept: Ids = kept_in(&history).into_iter().map(|one| (one.trace_id, one.span_id)).collect();
+        Ok((kept.len() >= REQUESTS).then_some(kept))
+    })
+    .unwrap();
+    assert_eq!(logged, kept, "the history and the log");
     // The page is made anew about once in a second.
     let text = wait::until("exemplars on the page", || {
         let (_, text) = page(page_port, "/metrics", "Accept: application/openmetrics-text\r\n")?;

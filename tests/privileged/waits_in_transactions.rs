@@ -35,7 +35,16 @@ fn the_parts_of_a_transaction_are_what_its_handler_measures() {
     options.workers = 1;
     let shop = Gunicorn::start(&options).unwrap();
     let attach = Pyapm::attach(shop.master(), &[]).unwrap();
-    let paths = ["/sleep/150", "/lock/150", "/cpu/150", "/slow-sql/150", "/rival/150", "/sync/20", "/nplus1"];
+    let paths = [
+        "/sleep/150",
+        "/lock/150",
+        "/cpu/150",
+        "/slow-sql/150",
+        "/rival/150",
+        "/peer/150",
+        "/sync/20",
+        "/nplus1",
+    ];
     let mut answers: HashMap<String, Value> = HashMap::new();
     for path in paths {
         let connection = Connection::open(&shop.address).unwrap();
@@ -61,6 +70,10 @@ fn the_parts_of_a_transaction_are_what_its_handler_measures() {
                 assert!(waits.sleep_ns as f64 >= 150e6, "{waits:?}");
             }
             "/lock/150" => near("lock", transaction, waits.lock_ns + waits.gil_ns, measured_wait()),
+            "/peer/150" => {
+                near("network", transaction, waits.network_ns, measured_wait());
+                assert!(waits.network_ns > 0, "{waits:?}");
+            }
             "/sync/20" => near("disk", transaction, waits.disk_ns, measured_wait()),
             "/rival/150" => {
                 near("GIL", transaction, waits.gil_ns, measured_wait());

@@ -109,16 +109,16 @@ fn none_is_lost_without_being_counted() {
     }
 }
 
-/// As fast as it can: the probe goes away, the program goes on, and how long nobody looked is told.
+/// As fast as it can, and 100,000 a second: the probe goes away, the program goes on, and how long nobody looked is told. At
+/// most a quarter is raised with the probe in the way: it may run 20,000 times a second, and as often at once.
 #[test]
 fn a_flood_is_left_alone() {
-    const NUMBER: u64 = 1_000_000;
-    for minor in [11, 14] {
-        let report = flood(minor, &format!("{NUMBER} {NUMBER} 0"));
+    for (minor, number, batch, pause) in [(11, 1_000_000, 1_000_000, "0"), (14, 500_000, 10_000, "0.1")] {
+        let report = flood(minor, &format!("{number} {batch} {pause}"));
         assert!(report.summary.incomplete["exceptions_paused_ms"] > 0, "{:?}", report.summary);
         let told: u64 = report.errors.iter().map(|group| group.count - group.suppressed).sum();
         let seen = told + report.summary.incomplete["exceptions_suppressed"];
-        assert!(told > 0 && seen < NUMBER, "3.{minor}: {seen} of {NUMBER}");
-        eprintln!("3.{minor}: {seen} of {NUMBER} seen, {told} told, {:?}", report.summary.incomplete);
+        assert!(told > 0 && seen < number / 4, "3.{minor}: {seen} of {number}");
+        eprintln!("3.{minor}: {seen} of {number} seen, {told} told, {:?}", report.summary.incomplete);
     }
 }

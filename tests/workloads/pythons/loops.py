@@ -1,6 +1,8 @@
 """Serves many requests on one thread, under the server that `config.json` in the scratch folder names. A request of
 `/PATTERN/NUMBER` asks an echo server three times for `/echo/NUMBER/...`, over connections that all requests share, in
-the way that the pattern is called. Every payload so says whose it is."""
+the way that the pattern is called. Every payload so says whose it is. With the ports of `postgresql` and `redis`, the
+first of the three is a statement whose column is named `request_NUMBER`, the second a key `request:LETTERS`, each by a
+driver with a pool that all requests share."""
 
 import asyncio
 import contextvars
@@ -21,7 +23,41 @@ free_sockets = queue.SimpleQueue()
 background = set()
 
 
+class Stores:
+    """What takes the place of two of the three calls, and of the echo server's client."""
+
+    async def start(self):
+        import aiohttp
+        import asyncpg
+        import redis.asyncio
+
+        address = {"host": "127.0.0.1", "port": CONFIG["postgresql"]}
+        self.postgresql = await asyncpg.create_pool(user="app", database="postgres", min_size=25, max_size=25, **address)
+        connections = redis.asyncio.BlockingConnectionPool(
+            host="127.0.0.1", port=CONFIG["redis"], max_connections=25, socket_timeout=None, timeout=60
+        )
+        self.redis = redis.asyncio.Redis(connection_pool=connections)
+        self.http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=25))
+
+    async def ask(self, number, what):
+        if what == "a":
+            assert await self.postgresql.execute("SELECT 1 AS request_%d" % number) == "SELECT 1"
+        elif what == "b":
+            # Numbers are taken out of keys, words are not.
+            letters = "".join("ghijklmnop"[int(digit)] for digit in str(number))
+            assert await self.redis.get("request:" + letters) is None
+        else:
+            async with self.http.get("http://%s:%d/echo/%d/c" % (*ECHO, number)) as answer:
+                assert answer.status == 200
+
+
+stores = Stores() if "postgresql" in CONFIG else None
+
+
 async def ask(number, what):
+    if stores:
+        await stores.ask(number, what)
+        return
     reader, writer = free.pop() if free else await asyncio.open_connection(*ECHO)
     writer.write(b"GET /echo/%d/%s HTTP/1.1\r\nHost: echo\r\n\r\n" % (number, what.encode()))
     answer = await reader.readuntil(b"\r\n\r\n")
@@ -59,11 +95,23 @@ async def group(number):
             tasks.create_task(ask(number, what))
 
 
+async def never_answered(number, reader, writer):
+    writer.write(b"GET /never/%d HTTP/1.1\r\nHost: echo\r\n\r\n" % number)
+    await reader.readuntil(b"\r\n\r\n")
+
+
 async def wait_for(number):
+    """Two waits are cancelled: of a timer, and of a call that is under way."""
     await asyncio.wait_for(ask(number, "a"), 30)
     try:
         await asyncio.wait_for(asyncio.sleep(30), 0.002)
     except asyncio.TimeoutError:
+        pass
+    reader, writer = await asyncio.open_connection(*ECHO)
+    try:
+        await asyncio.wait_for(never_answered(number, reader, writer), 0.05)
+    except asyncio.TimeoutError:
+        writer.close()
         await ask(number, "b")
     await asyncio.wait_for(ask(number, "c"), 30)
 
@@ -135,6 +183,8 @@ async def application(scope, receive, send):
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
+            if stores and message["type"] == "lifespan.startup":
+                await stores.start()
             await send({"type": message["type"] + ".complete"})
             if message["type"] == "lifespan.shutdown":
                 return
@@ -329,6 +379,11 @@ def gunicorn_server():
             self.cfg.set("post_worker_init", lambda worker: print("ready", flush=True))
 
         def load(self):
+            if CONFIG.get("factory"):
+                from gunicorn.util import import_app
+
+                # As `gunicorn 'factories:flask()'` does.
+                return import_app("factories:flask()")
             return application if asynchronous else handle
 
     # It has an option of that name for itself.
@@ -385,11 +440,15 @@ def main():
             from starlette.middleware.base import BaseHTTPMiddleware
 
             async def dispatch(request, call_next):
+                # With a variable of its own, and without.
+                if parsed(request.url.path)[1] % 2:
+                    NUMBER.set(request.url.path)
                 return await call_next(request)
 
             wrapped = BaseHTTPMiddleware(application, dispatch)
         config = uvicorn.Config(
-            wrapped,
+            "factories:starlette" if CONFIG.get("factory") else wrapped,
+            factory=bool(CONFIG.get("factory")),
             host="127.0.0.1",
             port=CONFIG["port"],
             loop=CONFIG.get("loop", "asyncio"),

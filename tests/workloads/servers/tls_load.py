@@ -2,13 +2,16 @@
 
 Each of CLIENTS threads sends REQUESTS requests, the paths in turn; with CLOSE 1 each on a connection of its own.
 Prints one line for each answer: its path and its status. `ready` is said once every thread has a connection, and with
-CLOSE `wait` the requests are sent when stdin has a line.
+CLOSE `wait` the requests are sent when stdin has a line. With CLOSE `numbered` each thread asks for PATH/NUMBER on and on, a
+number that is its own and so many milliseconds apart as REQUESTS says, until stdin has a line; its answers are then told
+with two times more, of the wall clock in nanoseconds: when it asked, and when it had the answer.
 """
 
 import http.client
 import ssl
 import sys
 import threading
+import time
 
 port, ca, clients, count, close = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 paths = sys.argv[6:]
@@ -26,10 +29,13 @@ def connect():
 
 def client(number):
     connection = connect()
-    if close == "wait":
+    if close in ("wait", "numbered"):
         # The session has spoken before: what follows is in its middle.
         ask(connection, paths[0])
     connected.wait()
+    if close == "numbered":
+        ask_numbered(connection, number)
+        return
     go.wait()
     for turn in range(count):
         if connection is None:
@@ -39,6 +45,16 @@ def client(number):
         if close == "1":
             connection.close()
             connection = None
+
+
+def ask_numbered(connection, own):
+    turn = 0
+    while not go.wait(count / 1000):
+        path = "%s/%d" % (paths[turn % len(paths)], own * 1_000_000 + turn)
+        began = time.time_ns()
+        status = ask(connection, path)
+        answers.append((path, status, began, time.time_ns()))
+        turn += 1
 
 
 def ask(connection, path):
@@ -53,12 +69,12 @@ for thread in threads:
     thread.start()
 connected.wait()
 print("ready", flush=True)
-if close == "wait":
+if close in ("wait", "numbered"):
     sys.stdin.readline()
 go.set()
 for thread in threads:
     thread.join()
-for path, status in answers:
-    print(path, status)
-assert len(answers) == clients * count
+for answer in answers:
+    print(*answer)
+assert close == "numbered" or len(answers) == clients * count
 print("done", flush=True)

@@ -1,6 +1,7 @@
 """Requests that wait and requests that compute, by known amounts."""
 
 import os
+import socket
 import tempfile
 import threading
 import time
@@ -59,6 +60,23 @@ def rival(request, milliseconds):
         compute()
 
     return measured(both)
+
+
+def peer(request, milliseconds):
+    """Waits for a server on loopback that takes this long to answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer():
+            with listener.accept()[0] as connection:
+                time.sleep(milliseconds / 1000)
+                connection.sendall(b".")
+
+        server = threading.Thread(target=answer)
+        server.start()
+        with socket.create_connection(listener.getsockname()) as connection:
+            answered = measured(lambda: connection.recv(1))
+        server.join()
+    return answered
 
 
 def sync(request, times):

@@ -13,6 +13,7 @@ urlpatterns = [
     path("cpu/<int:milliseconds>", work.cpu),
     path("lock/<int:milliseconds>", work.lock),
     path("rival/<int:milliseconds>", work.rival),
+    path("peer/<int:milliseconds>", work.peer),
     path("sync/<int:times>", work.sync),
     path("error", faults.error),
     path("sqlerror", faults.sqlerror),
