@@ -44,8 +44,9 @@ fn documents_messages_and_the_system_s_libraries() {
 /// produced is as large as the request.
 fn assert_kafka(report: &Report, produced: u64) {
     let spans = spans_of(report, "kafka", |_| false);
-    let others =
-        spans.iter().filter(|span| !["list_offsets", "fetch", "offset_commit", "produce"].contains(&&*span.name));
+    let others = spans
+        .iter()
+        .filter(|span| !["list_offsets", "fetch", "offset_commit", "produce"].contains(&&*span.name));
     assert_eq!(others.count(), 0, "{spans:#?}");
     for (mark, name, destination) in [
         ("kafka offsets", "list_offsets", None),

@@ -32,7 +32,11 @@ pub(super) fn checks(users: &[LibraryUser]) -> Vec<Check> {
 
 /// A copy that no file of the process is linked to.
 fn idle(path: &str) -> Check {
-    Check::new(SUBJECT, Status::Note, format!("{path}: called by no file of this process, so it has no probes"))
+    Check::new(
+        SUBJECT,
+        Status::Note,
+        format!("{path}: called by no file of this process, so it has no probes"),
+    )
 }
 
 fn check(

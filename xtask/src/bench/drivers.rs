@@ -28,8 +28,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// A page's name, and what its calls are.
+type Named = (&'static str, Family);
+
 /// Applications, and their pages.
-const APPLICATIONS: [(Asks, &str, &[(&str, Family)]); 2] = [
+const APPLICATIONS: [(Asks, &str, &[Named]); 2] = [
     (
         Asks::Sync,
         "gunicorn, sync",
@@ -129,8 +132,7 @@ pub fn run(size: &Size) -> Result<()> {
     }
     let (mut pages, mut daemon) = (Vec::new(), Daemon::default());
     for (asks, application, names) in APPLICATIONS {
-        let names: Vec<(&'static str, Family)> =
-            names.iter().copied().filter(|(name, _)| size.is_wanted(name)).collect();
+        let names: Vec<Named> = names.iter().copied().filter(|(name, _)| size.is_wanted(name)).collect();
         if !names.is_empty() {
             pages.extend(application_turns(asks, application, &names, size, &mut daemon)?);
         }
@@ -153,7 +155,7 @@ pub fn run(size: &Size) -> Result<()> {
 fn application_turns(
     asks: Asks,
     application: &'static str,
-    names: &[(&'static str, Family)],
+    names: &[Named],
     size: &Size,
     daemon: &mut Daemon,
 ) -> Result<Vec<Page>> {
@@ -194,7 +196,7 @@ fn application_turns(
 }
 
 /// How many spans a request for each page has, once what it prepares is prepared.
-fn spans_of(drivers: &Drivers, names: &[(&str, Family)]) -> Result<BTreeMap<String, usize>> {
+fn spans_of(drivers: &Drivers, names: &[Named]) -> Result<BTreeMap<String, usize>> {
     let paths: Vec<String> = names.iter().map(|(name, _)| format!("/{name}")).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     drivers.ask(&paths)?;
@@ -356,6 +358,9 @@ mod tests {
         assert!(text.contains("| redis | gunicorn, sync | 2 | 1000 | 800 | 0.800 | 125.0 |"), "{text}");
         assert!(text.contains("2000 events per second of its CPU time, with what it does besides"), "{text}");
         assert!(text.contains("of 1000 events, 3 were lost"), "{text}");
-        assert!(text.contains("takes 3000 events per second (aim: 200,000) without losing one: 300 waited"), "{text}");
+        assert!(
+            text.contains("takes 3000 events per second (aim: 200,000) without losing one: 300 waited"),
+            "{text}"
+        );
     }
 }
