@@ -305,7 +305,18 @@ impl Attached {
 
 fn section(pages: &[Page], daemon: &Daemon, aims: &[Aim], command: &str, machine: &str) -> String {
     let mut text = aims::table(aims);
-    text.push_str(
+    if !pages.is_empty() {
+        text.push_str(&drivers(pages, daemon));
+    }
+    let _never_fails = write!(
+        text,
+        "\n{machine}; load generator, servers and applications on the same machine.\n\nMeasured by `{command}`.\n"
+    );
+    text
+}
+
+fn drivers(pages: &[Page], daemon: &Daemon) -> String {
+    let mut text = String::from(
         "| driver | under | calls per request | requests/s without | with pyapm | ratio | µs per call |\n|---|---|---|---|---|---|---|\n",
     );
     for page in pages {
@@ -326,8 +337,7 @@ fn section(pages: &[Page], daemon: &Daemon, aims: &[Aim], command: &str, machine
         text,
         "\nMedians of the turns; one connection, one worker. The last column is the time that a request takes more, by its calls: what the request itself costs is \
          in it.\nUnder that load the daemon took {per_second:.0} events per second of its CPU time, with what it does besides and while there are none; of {} events, {} were \
-         lost.\nA core that has nothing else to do takes {:.0} events per second (aim: 200,000) without losing one: {} waited for it in a ring of 256 MiB, and took it {:.2} s of CPU.\n{machine}; load generator, servers and application on \
-         the same machine.\n\nMeasured by `{command}`.\n",
+         lost.\nA core that has nothing else to do takes {:.0} events per second (aim: 200,000) without losing one: {} waited for it in a ring of 256 MiB, and took it {:.2} s of CPU.\n",
         daemon.seen,
         daemon.lost,
         daemon.capacity.per_second(),
