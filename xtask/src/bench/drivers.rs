@@ -77,10 +77,10 @@ const TAIL: usize = 1 << 16;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Size {
     /// Turns with pyapm, and as many without
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) pairs: u32,
     /// Length of the load on each page in each turn
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) seconds: u32,
     /// Only pages and applications whose name has this in it
     #[arg(long)]
