@@ -3,11 +3,16 @@
 
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
-use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 /// `enum bpf_cmd` of include/uapi/linux/bpf.h.
 const PROG_GET_FD_BY_ID: libc::c_long = 13;
 const LINK_GET_FD_BY_ID: libc::c_long = 30;
+const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+
+/// `struct bpf_prog_info` up to the end of `name`, and where that is.
+const PROG_INFO: usize = 80;
+const NAME: std::ops::Range<usize> = 64..PROG_INFO;
 
 /// Numbers of BPF objects, and how many perf events there are beside them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +65,15 @@ impl Held {
         Ok(left)
     }
 
+    /// Names of the programs that still exist, as the kernel cuts them, at 15 bytes.
+    ///
+    /// # Errors
+    /// When the kernel does not let us ask.
+    pub fn names(&self) -> Result<BTreeSet<String>> {
+        let programs = self.programs.iter().filter_map(|id| open(PROG_GET_FD_BY_ID, *id).transpose());
+        programs.map(|program| name_of(&program?)).collect()
+    }
+
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -72,6 +86,36 @@ fn number(text: &str, name: &str) -> Option<u32> {
 }
 
 fn exists(command: libc::c_long, id: u32) -> Result<bool> {
+    Ok(open(command, id)?.is_some())
+}
+
+/// `union bpf_attr` of `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct Asked {
+    descriptor: RawFd,
+    length: u32,
+    info: *mut u8,
+}
+
+fn name_of(program: &OwnedFd) -> Result<String> {
+    let mut info = [0_u8; PROG_INFO];
+    let asked = Asked {
+        descriptor: program.as_raw_fd(),
+        length: PROG_INFO.try_into().context("a length out of range")?,
+        info: info.as_mut_ptr(),
+    };
+    // SAFETY: the kernel reads `asked` for the length given, and writes at most `length` bytes to `info`, which has them.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_bpf, OBJ_GET_INFO_BY_FD, &raw const asked, std::mem::size_of_val(&asked))
+    };
+    if answer < 0 {
+        bail!("could not ask the kernel for a program's name: {}", std::io::Error::last_os_error());
+    }
+    let name = info.get(NAME).unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(name).into_owned())
+}
+
+fn open(command: libc::c_long, id: u32) -> Result<Option<OwnedFd>> {
     // `union bpf_attr` for these commands: the number, then `next_id` and `open_flags`, which are not used.
     let attributes: [u32; 4] = [id, 0, 0, 0];
     // SAFETY: the kernel reads `attributes` for the length given and writes nothing for these commands.
@@ -81,12 +125,11 @@ fn exists(command: libc::c_long, id: u32) -> Result<bool> {
     if answer >= 0 {
         let descriptor = RawFd::try_from(answer).context("a descriptor out of range")?;
         // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
-        drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
-        return Ok(true);
+        return Ok(Some(unsafe { OwnedFd::from_raw_fd(descriptor) }));
     }
     let error = std::io::Error::last_os_error();
     match error.raw_os_error() {
-        Some(libc::ENOENT) => Ok(false),
+        Some(libc::ENOENT) => Ok(None),
         _ => bail!("could not ask the kernel for BPF object {id}: {error}"),
     }
 }

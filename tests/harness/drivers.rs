@@ -16,7 +16,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// What databases are asked for.
-pub(crate) const PEOPLE: &str = "CREATE TABLE people (id INT PRIMARY KEY, name TEXT);
+pub const PEOPLE: &str = "CREATE TABLE people (id INT PRIMARY KEY, name TEXT);
     INSERT INTO people VALUES (1,'a'),(2,'a'),(3,'a'),(4,'a'),(5,'a'),(6,'a'),(7,'a'),(8,'a'),(9,'a')";
 
 /// Which application asks, and when its worker imports drivers and connects.
@@ -44,6 +44,7 @@ pub struct Drivers {
     pub redis: Server,
     pub redis_tls: Server,
     pub memcached: Server,
+    pub memcached_tls: Server,
     pub upstream: Workload,
     /// Asks `upstream`.
     pub http2: Http2Server,
@@ -71,6 +72,7 @@ impl Drivers {
         let (mysql, postgresql) = (MariaDb::start_with_tls(&certificate)?, Server::postgresql()?);
         let (redis, memcached) = (Server::redis()?, Server::memcached()?);
         let redis_tls = Server::redis_with_tls(&certificate)?;
+        let memcached_tls = Server::memcached_with_tls(&certificate)?;
         let upstream = Workload::http_over_tcp(python)?;
         mysql.query(&format!("USE shop; {PEOPLE}"))?;
         postgresql.psql(PEOPLE)?;
@@ -101,6 +103,7 @@ impl Drivers {
             .env("REDIS_PORT", redis.port.to_string())
             .env("REDIS_TLS_PORT", redis_tls.port.to_string())
             .env("MEMCACHED_PORT", memcached.port.to_string())
+            .env("MEMCACHED_TLS_PORT", memcached_tls.port.to_string())
             .env("HTTP_PORT", http.port().to_string())
             .env("HTTP2_PORT", http2.port.to_string())
             .env("HTTP2_TLS_PORT", http2.tls_port.to_string());
@@ -109,8 +112,19 @@ impl Drivers {
             master.check_alive()?;
             Ok(listening_at(&master.log()))
         })?;
-        let drivers =
-            Self { master, address, mysql, postgresql, redis, redis_tls, memcached, upstream, http2, folder };
+        let drivers = Self {
+            master,
+            address,
+            mysql,
+            postgresql,
+            redis,
+            redis_tls,
+            memcached,
+            memcached_tls,
+            upstream,
+            http2,
+            folder,
+        };
         let answer = Connection::open(&drivers.address)?.ask(&Request::get("/nothing").close())?;
         if answer.status != 501 {
             bail!("the application does not serve: status {}", answer.status);

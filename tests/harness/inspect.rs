@@ -96,6 +96,16 @@ pub fn descriptors(pid: u32) -> Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
+/// A process's children, oldest first.
+///
+/// # Errors
+/// When the process is gone.
+pub fn children(pid: u32) -> Result<Vec<u32>> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .with_context(|| format!("no process {pid}"))?;
+    Ok(text.split_whitespace().filter_map(|word| word.parse().ok()).collect())
+}
+
 /// The code of a mapped library, as its file has it and as the process's memory has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {

@@ -123,6 +123,24 @@ impl Server {
         })
     }
 
+    /// The same, over TLS alone.
+    ///
+    /// # Errors
+    /// As [`Self::postgresql`].
+    pub fn memcached_with_tls(certificate: &Certificate) -> Result<Self> {
+        let program = place::system_program("memcached")?;
+        Self::serve(folder("memcached")?, |port| {
+            let mut command = Command::new(&program);
+            command.args(["-u", "nobody", "-l", "127.0.0.1", "-p", &port.to_string(), "--enable-ssl"]);
+            for (option, file) in
+                [("ssl_chain_cert", &certificate.certificate), ("ssl_key", &certificate.key)]
+            {
+                command.arg("-o").arg(format!("{option}={}", file.display()));
+            }
+            command
+        })
+    }
+
     /// A broker of Kafka's protocol that keeps its topics in memory (Tansu, out of a package of Python).
     ///
     /// # Errors

@@ -68,16 +68,16 @@ impl Stores {
         self.master.pid()
     }
 
-    /// Asks for one path.
+    /// Asks for one path; the body of the answer.
     ///
     /// # Errors
     /// When it is not answered by 200.
-    pub fn get(&self, path: &str) -> Result<()> {
+    pub fn get(&self, path: &str) -> Result<Vec<u8>> {
         let answer = Connection::open(&self.address)?.ask(&Request::get(path).close())?;
         if answer.status != 200 {
             bail!("`{path}` was answered by {}: {}", answer.status, self.master.log());
         }
-        Ok(())
+        Ok(answer.body)
     }
 }
 

@@ -5,10 +5,13 @@
 use crate::drivers::{
     Call, REDIS, assert_page_in, call, changes, fails, http, is_preparation, select, spans_of,
 };
+use crate::tls::{copies, told_by_doctor};
 use harness::drivers::{Asks, Drivers};
+use harness::inspect::children;
 use harness::place::Python;
 use harness::pyapm::{Pyapm, Report};
 use pyapm_model::line::{SpanKind, WarningKind};
+use std::collections::BTreeSet;
 
 const PEOPLE: &str = "SELECT name FROM people WHERE id < ?";
 const INSERT: &str = "INSERT INTO people VALUES (?, ?)";
@@ -167,6 +170,14 @@ pub(crate) fn assert_calls(file: &str, report: &Report, path: &str, system: &'st
 #[test]
 fn of_drivers_that_block() {
     let drivers = Drivers::start_as(&Python::chosen().unwrap(), Asks::SyncWithC).unwrap();
+    // MySQL's own, psycopg2's, psycopg's: each wheel has one. Python has the one that was there first.
+    let [worker] = children(drivers.master()).unwrap()[..] else { panic!("not one worker") };
+    let copies = copies(worker, |name| name.starts_with("libssl"));
+    let is_one = |part: &str| copies.iter().filter(|path| path.contains(part)).count() == 1;
+    let bundled = ["/mysql/vendor/", "/psycopg2_binary.libs/libssl-", "/psycopg_binary.libs/libssl-"];
+    assert!(bundled.into_iter().all(is_one), "{copies:?}");
+    let told = told_by_doctor(drivers.master(), worker);
+    assert_eq!(told.iter().map(|(path, _)| path.clone()).collect::<BTreeSet<_>>(), copies);
     let attach = Pyapm::attach(drivers.master(), &[]).unwrap();
     let mysql = [
         ("mysqlclient-whole", &PLAIN),

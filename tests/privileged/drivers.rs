@@ -76,6 +76,14 @@ pub(crate) const REDIS: &[Call] = &[
     call("redis pipeline", "GET user:{id}:name"),
 ];
 
+pub(crate) const MYSQLCLIENT: &[Call] = &[
+    select("mysqlclient select", 2),
+    changes("mysqlclient update", "UPDATE people SET name = ? WHERE id = ?", 1),
+    fails("mysqlclient error", NOSUCH, "1146"),
+];
+const MEMCACHED: &[Call] =
+    &[call("memcached set", "set user:{id}:name"), call("memcached get", "get user:{id}:name")];
+
 const PAGES: &[Page] = &[
     ("psycopg2", SpanKind::Db, Some("postgresql"), PSYCOPG2),
     ("psycopg2-tls", SpanKind::Db, Some("postgresql"), PSYCOPG2),
@@ -87,16 +95,7 @@ const PAGES: &[Page] = &[
         Some("postgresql"),
         &[select("pg8000 select", 2), fails("pg8000 error", NOSUCH, "42P01")],
     ),
-    (
-        "mysqlclient",
-        SpanKind::Db,
-        Some("mysql"),
-        &[
-            select("mysqlclient select", 2),
-            changes("mysqlclient update", "UPDATE people SET name = ? WHERE id = ?", 1),
-            fails("mysqlclient error", NOSUCH, "1146"),
-        ],
-    ),
+    ("mysqlclient", SpanKind::Db, Some("mysql"), MYSQLCLIENT),
     (
         "pymysql",
         SpanKind::Db,
@@ -120,12 +119,8 @@ const PAGES: &[Page] = &[
     ),
     ("redis", SpanKind::Cache, Some("redis"), REDIS),
     ("redis-tls", SpanKind::Cache, Some("redis"), REDIS),
-    (
-        "memcached",
-        SpanKind::Cache,
-        Some("memcached"),
-        &[call("memcached set", "set user:{id}:name"), call("memcached get", "get user:{id}:name")],
-    ),
+    ("memcached", SpanKind::Cache, Some("memcached"), MEMCACHED),
+    ("memcached-tls", SpanKind::Cache, Some("memcached"), MEMCACHED),
     (
         "urllib",
         SpanKind::Http,
@@ -155,6 +150,7 @@ const PAGES: &[Page] = &[
     ("http2", SpanKind::Http, None, HTTP2),
     ("http2-tls", SpanKind::Http, None, HTTP2),
     ("sqlite3", SpanKind::Db, Some("sqlite"), SQLITE),
+    ("pysqlite3", SpanKind::Db, Some("sqlite"), SQLITE),
     (
         "django",
         SpanKind::Db,

@@ -1,23 +1,57 @@
 //! Libraries that a worker imports while it is watched: they are followed within a second, and of what is asked from then on
-//! nothing is missed. And SQLite, which is nothing but such a library: its statements are those that it says itself that it ran.
+//! nothing is missed. What a process does not have costs nothing: the programs for it are not even loaded. And SQLite, which is
+//! nothing but such a library: its statements are those that it says itself that it ran.
 
-use crate::drivers::{PSYCOPG2, Page, SQLITE, assert_page, is_preparation};
+use crate::drivers::{Call, MYSQLCLIENT, PSYCOPG2, Page, SQLITE, assert_page, is_preparation};
+use harness::bpf::Held;
 use harness::drivers::{Asks, Drivers};
+use harness::interpreter::{Interpreter, Script};
 use harness::place::Python;
 use harness::pyapm::Pyapm;
 use harness::source::site_in;
 use pyapm_model::line::{Span, SpanKind, Transaction};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Rounds that are asked for once everything is followed.
 const MORE: usize = 5;
 
+/// Names of the programs that are loaded for libraries of this family, `_` at the end.
+fn loaded(attach: &Pyapm, family: &str) -> BTreeSet<String> {
+    let mut names = Held::by(attach.pid()).unwrap().names().unwrap();
+    assert!(names.contains("syscall_exit"), "{names:?}");
+    names.retain(|name| name.starts_with(family));
+    names
+}
+
+/// It has imported `threading` and `time`.
+#[test]
+fn what_a_process_does_not_have_is_not_loaded() {
+    let interpreter = Interpreter::of_machine().unwrap();
+    let script = Script::start_with("crowd.py", |scratch| {
+        let mut command = interpreter.command("crowd.py", scratch);
+        command.arg("1");
+        Ok(command)
+    })
+    .unwrap();
+    let attach = Pyapm::attach(script.pid(), &[]).unwrap();
+    for family in ["mysql_", "sqlite_", "tls_"] {
+        assert_eq!(loaded(&attach, family), BTreeSet::new());
+    }
+    attach.stop().unwrap();
+}
+
 #[test]
 fn what_is_imported_late_is_followed() {
     let drivers = Drivers::start_as(&Python::chosen().unwrap(), Asks::SyncLate).unwrap();
     let mut attach = Pyapm::attach(drivers.master(), &["-v"]).unwrap();
-    // With psycopg2 comes a TLS library of its own.
-    drivers.ask(&["/open/sqlite3", "/open/sqlite3-counted", "/open/psycopg2-tls"]).unwrap();
+    for family in ["mysql_", "sqlite_"] {
+        assert_eq!(loaded(&attach, family), BTreeSet::new());
+    }
+    // With psycopg2 come a libpq and a TLS library of its own.
+    drivers
+        .ask(&["/open/sqlite3", "/open/sqlite3-counted", "/open/mysqlclient", "/open/psycopg2-tls"])
+        .unwrap();
     // Asked all the while, and some more.
     let is_followed = AtomicBool::new(false);
     let mut rounds = 0;
@@ -26,7 +60,7 @@ fn what_is_imported_late_is_followed() {
             let (mut asked, mut more) = (0, MORE);
             while more > 0 {
                 more -= usize::from(is_followed.load(Ordering::Relaxed));
-                drivers.ask(&["/sqlite3", "/psycopg2-tls"]).unwrap();
+                drivers.ask(&["/sqlite3", "/mysqlclient", "/psycopg2-tls"]).unwrap();
                 asked += 1;
             }
             asked
@@ -36,20 +70,26 @@ fn what_is_imported_late_is_followed() {
                 log.lines()
                     .any(|line| line.contains(&format!("`{function}` probed")) && line.contains("libssl-"))
             };
-            log.contains("SQLite probed") && bundled("SSL_read") && bundled("SSL_write")
+            let drivers = ["SQLite probed", "MySQL client library probed"];
+            drivers.into_iter().all(|line| log.contains(line)) && bundled("SSL_read") && bundled("SSL_write")
         });
         is_followed.store(true, Ordering::Relaxed);
         followed.unwrap();
         rounds = asking.join().unwrap();
     });
     let said = String::from_utf8(drivers.get("/sqlite3-counted").unwrap()).unwrap();
-    attach.wait_for_transactions(3 + 2 * rounds + 1).unwrap();
+    attach.wait_for_transactions(4 + 3 * rounds + 1).unwrap();
+    assert!(["mysql_", "sqlite_"].iter().all(|family| !loaded(&attach, family).is_empty()));
     let report = attach.stop().unwrap();
     let imported = report.transactions.iter().filter(|one| one.name.starts_with("GET /open/"));
     let imported_ns = imported.map(|one| one.start_ns + one.duration_ns).max().unwrap();
 
-    let pages: [Page; 2] = [
+    // From the second time on the update finds what it writes, and MySQL counts no row.
+    let again = |call: &Call| Call { affected: None, ..call.clone() };
+    let mysqlclient: Vec<Call> = MYSQLCLIENT.iter().map(again).collect();
+    let pages: [Page; 3] = [
         ("sqlite3", SpanKind::Db, Some("sqlite"), SQLITE),
+        ("mysqlclient", SpanKind::Db, Some("mysql"), mysqlclient.leak()),
         ("psycopg2-tls", SpanKind::Db, Some("postgresql"), PSYCOPG2),
     ];
     for page in &pages {
@@ -61,7 +101,9 @@ fn what_is_imported_late_is_followed() {
         assert_eq!(asked.clone().count(), rounds, "{path}");
         // The first one may have had its first statement under way when the library was followed: that one is told from its
         // next step on, with the line that asked for it.
-        let followed_ns = asked.clone().filter(is_whole).nth(1).expect("none is whole").start_ns;
+        let counts: Vec<usize> = asked.clone().map(|one| one.spans.len()).collect();
+        let whole = asked.clone().filter(is_whole).nth(1);
+        let followed_ns = whole.unwrap_or_else(|| panic!("{path}: {counts:?} {:?}", report.summary)).start_ns;
         let delay_ms = followed_ns.saturating_sub(imported_ns) / 1_000_000;
         // Said, not asserted: it is a second at most on a machine that has time.
         eprintln!("{path}: followed {delay_ms} ms after its import");

@@ -25,12 +25,14 @@ fn documents_messages_and_the_system_s_libraries() {
     let stores = Stores::start().unwrap();
     let attach = Pyapm::attach(stores.master(), &[]).unwrap();
     let built = ["psycopg2-whole", "psycopg2-whole-tls", "psycopg-whole", "psycopg-whole-tls"];
-    for path in ["mongodb", "kafka"].iter().chain(&built) {
+    stores.get("/mongodb").unwrap();
+    let produced = String::from_utf8(stores.get("/kafka").unwrap()).unwrap();
+    for path in built {
         stores.get(&format!("/{path}")).unwrap();
     }
     let report = attach.stop().unwrap();
     assert_page(&report, MONGODB.0, &MONGODB, |_| false);
-    assert_kafka(&report);
+    assert_kafka(&report, produced.trim().parse().unwrap());
     for path in built {
         let calls = if path.starts_with("psycopg2") { POSTGRESQL.to_vec() } else { psycopg() };
         assert_calls("conversations.py", &report, path, "postgresql", calls);
@@ -38,16 +40,19 @@ fn documents_messages_and_the_system_s_libraries() {
     assert!(!report.stdout.contains("secret"), "a value was told");
 }
 
-/// Each kind of call on its line; how often a consumer asks until a message has come is its own affair.
-fn assert_kafka(report: &Report) {
+/// Each kind of call on its line; how often a consumer asks until a message has come is its own affair. What is
+/// produced is as large as the request.
+fn assert_kafka(report: &Report, produced: u64) {
     let spans = spans_of(report, "kafka", |_| false);
-    let others =
-        spans.iter().filter(|span| !["list_offsets", "fetch", "offset_commit"].contains(&&*span.name));
+    let others = spans
+        .iter()
+        .filter(|span| !["list_offsets", "fetch", "offset_commit", "produce"].contains(&&*span.name));
     assert_eq!(others.count(), 0, "{spans:#?}");
     for (mark, name, destination) in [
         ("kafka offsets", "list_offsets", None),
         ("kafka poll", "fetch", Some("orders")),
         ("kafka commit", "offset_commit", None),
+        ("kafka produce", "produce", Some("orders")),
     ] {
         let site = site_in("drivers.py", &format!("call: {mark}")).unwrap();
         let here = |line: Option<u32>| line == Some(site.line);
@@ -62,5 +67,6 @@ fn assert_kafka(report: &Report) {
             "{span:#?}"
         );
         assert!(span.reply_seen, "{span:#?}");
+        assert_eq!(span.message_bytes, (name == "produce").then_some(produced), "{span:#?}");
     }
 }

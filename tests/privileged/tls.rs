@@ -2,15 +2,15 @@
 
 use harness::bpf::Held;
 use harness::certificate::Certificate;
-use harness::inspect::Inspection;
+use harness::inspect::{Inspection, children};
 use harness::interpreter::{Interpreter, Script};
 use harness::load::{Plan, Request, drive};
 use harness::mariadb::MariaDb;
-use harness::pyapm::{Pyapm, Report};
+use harness::pyapm::{self, Pyapm, Report};
 use harness::server::{Numbered, PathCounts, Server, Setting};
 use harness::wait;
 use pyapm_model::line::{Line, Outcome, SpanKind};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -149,15 +149,10 @@ struct Round {
 fn attaches_under_load_leave_nothing() {
     let server = Server::start(|setting| gunicorn(setting, "gthread")).unwrap();
     server.tls_client(4, 20, "0", &PATHS).unwrap().finish().unwrap();
-    let workers = || -> Vec<u32> {
-        let pid = server.pid();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-        children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
-    };
     let of = |pids: &[u32]| -> Vec<Inspection> {
         pids.iter().map(|pid| Inspection::of(*pid).unwrap().without_anonymous()).collect()
     };
-    let pids = workers();
+    let pids = children(server.pid()).unwrap();
     let before = of(&pids);
     let mut client = server.tls_client(4, MILLISECONDS, "numbered", &["/a", "/missing"]).unwrap();
     client.ready().unwrap();
@@ -186,7 +181,7 @@ fn attaches_under_load_leave_nothing() {
         Ok(Some(()))
     })
     .unwrap();
-    assert_eq!(workers(), pids, "a worker has been replaced");
+    assert_eq!(children(server.pid()).unwrap(), pids, "a worker has been replaced");
     for (before, after) in before.iter().zip(of(&pids)) {
         // The server starts threads of its pool when it has use for them.
         let mut differences = before.differences(&after);
@@ -261,9 +256,34 @@ fn every_python_with_its_own_openssl() {
     assert_no_losses(&report);
 }
 
-/// Two libraries in one process: the system's, which Python calls, and the one inside the wheel of pycurl.
+/// Files that a process executes code of, as `/proc` names them, if `is_copy` says that the name is one of a TLS library.
+pub(crate) fn copies(pid: u32, is_copy: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let maps = Inspection::of(pid).unwrap().maps;
+    let executable = maps.iter().filter(|line| line.split(' ').nth(1).is_some_and(|mode| mode.contains('x')));
+    let paths = executable.filter_map(|line| Some(line.get(line.find('/')?..)?.to_owned()));
+    paths.filter(|path| path.rsplit('/').next().is_some_and(&is_copy)).collect()
+}
+
+/// What the doctor says of TLS in one process of this application: the copies' paths and whether all is well with each.
+pub(crate) fn told_by_doctor(master: u32, pid: u32) -> BTreeSet<(String, bool)> {
+    let output = pyapm::run(&["doctor", "--json", "--pid", &master.to_string()]).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let groups = report["application"]["processes"].as_array().unwrap();
+    let own = groups.iter().find(|group| group["pids"].as_array().unwrap().contains(&pid.into())).unwrap();
+    let checks = own["checks"].as_array().unwrap().iter().filter(|check| check["subject"] == "tls");
+    let told = checks.map(|check| {
+        let detail = check["detail"].as_str().unwrap();
+        let (path, what) = detail.split_once(": ").unwrap();
+        assert!(what.contains("SSL_read") && what.contains("SSL_write"), "{detail}");
+        (path.to_owned(), check["status"] == "ok")
+    });
+    told.collect()
+}
+
+/// Three libraries in one process: the system's, which Python calls, the one inside the wheel of pycurl, and the one inside of
+/// the module of `cryptography`, whose names are in its symbol table alone.
 #[test]
-fn clients_over_tls_with_two_libraries_in_one_process() {
+fn clients_over_tls_with_three_libraries_in_one_process() {
     let upstream = Server::start(|setting| gunicorn(setting, "gthread")).unwrap();
     let server = Server::start(|setting| {
         let mut command = setting.program("gunicorn");
@@ -274,15 +294,21 @@ fn clients_over_tls_with_two_libraries_in_one_process() {
         command
     })
     .unwrap();
-    let ways = ["urllib", "requests", "httpx", "pycurl"];
+    let ways = ["urllib", "requests", "httpx", "pycurl", "pyopenssl"];
     // Once before the attach, so that everything is imported.
     let requests: Vec<Request> = ways.iter().map(|way| Request::get(&format!("/out/{way}/5"))).collect();
     let plan = |total| Plan { requests: requests.clone(), total, clients: 1 };
-    drive(&server.address(), &plan(4)).without_failures().unwrap();
+    drive(&server.address(), &plan(5)).without_failures().unwrap();
+    let [worker] = children(server.pid()).unwrap()[..] else { panic!("not one worker") };
+    let copies = copies(worker, |name| name.starts_with("libssl") || name == "_rust.abi3.so");
+    let is_one = |end: &str| copies.iter().filter(|path| path.contains(end)).count() == 1;
+    assert!(copies.len() == 3 && is_one("/pycurl.libs/libssl-") && is_one("_rust.abi3.so"), "{copies:?}");
+    let told = told_by_doctor(server.pid(), worker);
+    assert_eq!(told.iter().map(|(path, _)| path.clone()).collect::<BTreeSet<_>>(), copies);
     let attach = Pyapm::attach(server.pid(), &[]).unwrap();
-    drive(&server.address(), &plan(40)).without_failures().unwrap();
+    drive(&server.address(), &plan(50)).without_failures().unwrap();
     let report = attach.stop().unwrap();
-    assert_eq!(report.transactions.len(), 40);
+    assert_eq!(report.transactions.len(), 50);
     for transaction in &report.transactions {
         let [span] = &transaction.spans[..] else { panic!("{transaction:#?}") };
         assert_eq!(span.kind, SpanKind::Http, "{span:#?}");

@@ -232,8 +232,8 @@ def sqlite3(connection):
         cursor.execute("SELECT secret FROM nosuch")  # call: sqlite3 error
 
 
-def sqlite3_connect():
-    connection = importlib.import_module("sqlite3").connect(":memory:", isolation_level=None)
+def sqlite3_connect(module="sqlite3"):
+    connection = importlib.import_module(module).connect(":memory:", isolation_level=None)
     connection.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT)")
     connection.executemany("INSERT INTO people VALUES (?, ?)", [(number, "a") for number in range(1, 10)])
     return connection
@@ -327,8 +327,14 @@ def memcached(client):
     assert client.get("user:42:name") == b"secret"  # call: memcached get
 
 
-def memcached_connect():
-    return importlib.import_module("pymemcache").Client((HOST, port("MEMCACHED_PORT")))
+def memcached_connect(name="MEMCACHED_PORT", **more):
+    return importlib.import_module("pymemcache").Client((HOST, port(name)), **more)
+
+
+def memcached_tls_connect():
+    import ssl
+
+    return memcached_connect("MEMCACHED_TLS_PORT", tls_context=ssl._create_unverified_context())
 
 
 def kafka(consumer):
@@ -342,6 +348,19 @@ def kafka(consumer):
         found = [one.value for many in consumer.poll(1000).values() for one in many]  # call: kafka poll
     assert found == [b"secret"]
     consumer.commit({partition: module.OffsetAndMetadata(1, "", -1)})  # call: kafka commit
+    # The client below the producer, on the thread that calls it.
+    builder = importlib.import_module("kafka.record").MemoryRecordsBuilder(2, 0, 16384)
+    builder.append(None, None, b"secret")
+    builder.close()
+    request = importlib.import_module("kafka.protocol.produce").ProduceRequest[3](
+        transactional_id=None, required_acks=1, timeout=60000, topics=[("orders", [(0, builder.buffer())])]
+    )
+    client = consumer._client
+    answer = client.send(client.least_loaded_node(), request)
+    client.poll(future=answer)  # call: kafka produce
+    assert answer.succeeded(), answer.exception
+    # Number, version, correlation, the client's name with its length; then the request.
+    return f"{10 + len(client.config['client_id']) + len(request.encode())}\n".encode()
 
 
 def kafka_connect():
@@ -374,6 +393,7 @@ PATHS = {
     "redis": (redis_connect, redis),
     "redis-tls": (lambda: redis_connect("REDIS_TLS_PORT", ssl=True, ssl_cert_reqs="none"), redis),
     "memcached": (memcached_connect, memcached),
+    "memcached-tls": (memcached_tls_connect, memcached),
     "urllib": (lambda: None, urllib),
     "requests": (requests_connect, requests),
     "httpx": (httpx_connect, httpx),
@@ -385,6 +405,8 @@ PATHS = {
     "http2": (http2_connect, http2),
     "http2-tls": (lambda: http2_connect(True), http2),
     "sqlite3": (sqlite3_connect, sqlite3),
+    # With SQLite inside the module.
+    "pysqlite3": (lambda: sqlite3_connect("pysqlite3"), sqlite3),
     "sqlite3-made": (sqlite3_connect, sqlite3_made),
     "django": (django_connect, django),
     "mongodb": (mongodb_connect, mongodb),

@@ -7,7 +7,7 @@ use crate::targets::LibraryUser;
 
 const SUBJECT: &str = "tls";
 
-/// One check for each copy of a library that somebody in the process calls.
+/// One check for each copy of a library, by the path that the process knows it by.
 pub(super) fn checks(users: &[LibraryUser]) -> Vec<Check> {
     let mut checks = Vec::new();
     let mut files = Vec::new();
@@ -18,19 +18,25 @@ pub(super) fn checks(users: &[LibraryUser]) -> Vec<Check> {
         }
     }
     let plan = tls_plan(&files.iter().map(|(_, file)| file).collect::<Vec<_>>());
-    for (index, (user, _)) in files.iter().enumerate() {
+    for (index, (user, file)) in files.iter().enumerate() {
         let of = |wanted: TlsWay| {
             let ways = plan.ways.iter().filter(|(file, _, way)| *file == index && *way == wanted);
             ways.map(|(_, function, _)| *function).collect::<Vec<TlsFunction>>()
         };
-        checks.extend(check(
-            &user.path.display().to_string(),
-            &of(TlsWay::Cheap),
-            &of(TlsWay::Stepped),
-            &of(TlsWay::Unseen),
-        ));
+        let path = user.path.display().to_string();
+        let found = check(&path, &of(TlsWay::Cheap), &of(TlsWay::Stepped), &of(TlsWay::Unseen));
+        checks.extend(found.or_else(|| file.holds_library().then(|| idle(&path))));
     }
     checks
+}
+
+/// A copy that no file of the process is linked to.
+fn idle(path: &str) -> Check {
+    Check::new(
+        SUBJECT,
+        Status::Note,
+        format!("{path}: called by no file of this process, so it has no probes"),
+    )
 }
 
 fn check(
@@ -76,5 +82,8 @@ mod tests {
              SSL_write: its plaintext is not seen"
         );
         assert_eq!(check("/x.so", &[], &[], &[]), None);
+        let found = idle("/lib/libssl.so.3");
+        assert_eq!(found.status, Status::Note);
+        assert_eq!(found.detail, "/lib/libssl.so.3: called by no file of this process, so it has no probes");
     }
 }

@@ -138,6 +138,12 @@ impl TlsFile {
         Ok(Self { functions, free, callers })
     }
 
+    /// Whether it has any of the functions itself.
+    #[must_use]
+    pub fn holds_library(&self) -> bool {
+        !self.functions.is_empty()
+    }
+
     fn caller(&self, function: TlsFunction) -> &Caller {
         let position = TlsFunction::ALL.iter().position(|other| *other == function);
         position.and_then(|position| self.callers.get(position)).unwrap_or(&Caller::None)

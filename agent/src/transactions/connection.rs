@@ -224,6 +224,7 @@ impl Connection {
 
     /// Looks at one call's bytes to tell what the connection speaks.
     fn decide(&mut self, time_ns: u64, io: &Io<'_>, lost: u64, sink: &mut Sink<'_, Work>) {
+        let is_one_sided = self.is_one_sided();
         let Speaks::Undecided { start, started_ns, misses_in, misses_out } = &mut self.speaks else { return };
         if io.moved == 0 {
             return;
@@ -285,10 +286,19 @@ impl Connection {
                 }
             }
         }
+        if is_one_sided {
+            (*misses_in, *misses_out) = (0, 0);
+        }
         if *misses_in >= MOST_MISSES_IN || *misses_out >= MOST_MISSES_OUT {
             sink.counts.not_http += 1;
             self.speaks = Speaks::Nothing;
         }
+    }
+
+    /// A session of which one direction alone has been seen. Its library may just be about to be followed, function by function,
+    /// and what it reads says nothing as long as what it asked for goes by unseen.
+    fn is_one_sided(&self) -> bool {
+        matches!(self.tls, Tls::Session(_)) && (self.next_in() == 0 || self.next_out() == 0)
     }
 
     /// Where the other end may meet the request that was sent at this position.

@@ -9,7 +9,7 @@
 /events      200, server-sent events for as long as the client listens
 /poll/N      as /db/N, as soon as somebody asks for /release/N
 /ws          becomes a WebSocket that sends everything back (ASGI), or a stream of bytes that is sent back (gunicorn)
-/out/WAY/N   asks `UPSTREAM` (https) for /a/N by urllib, requests, httpx or pycurl, and answers with its status
+/out/WAY/N   asks `UPSTREAM` (https) for /a/N by urllib, requests, httpx, pycurl or pyOpenSSL, and answers with its status
 
 Answers carry the worker's pid and the thread's id, X-Worker and X-Thread.
 """
@@ -88,6 +88,31 @@ def with_pycurl(url):
         return curl.getinfo(pycurl.RESPONSE_CODE)
     finally:
         curl.close()
+
+
+def with_pyopenssl(url):
+    """By the OpenSSL that is inside of `cryptography`'s module."""
+    import socket
+    from urllib.parse import urlsplit
+    from OpenSSL import SSL
+
+    parts = urlsplit(url)
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.load_verify_locations(os.environ["CA"])
+    context.set_verify(SSL.VERIFY_PEER)
+    with socket.create_connection((parts.hostname, parts.port)) as plain:
+        connection = SSL.Connection(context, plain)
+        connection.set_tlsext_host_name(parts.hostname.encode())
+        connection.set_connect_state()
+        connection.do_handshake()
+        connection.sendall(f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode())
+        received = b""
+        try:
+            while piece := connection.recv(65536):
+                received += piece
+        except SSL.ZeroReturnError:
+            connection.shutdown()
+    return int(received.split()[1])
 
 
 def answer(path):

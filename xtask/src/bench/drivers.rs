@@ -1,7 +1,10 @@
 //! What the calls of each driver cost: the pages of `drivers.py` and `async_drivers.py`, each under load from one connection,
-//! in turns without and with pyapm attached. The order within a pair changes from pair to pair.
+//! in turns without and with pyapm attached. The order within a pair changes from pair to pair. Then whole applications, for
+//! which there are aims.
 
+use super::aims::{self, Aim};
 use super::capacity::{self, Capacity};
+use super::families::{self, Family};
 use super::figures::{self, Run, median};
 use super::overhead::machine;
 use crate::demo::interrupt;
@@ -25,31 +28,45 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// A page's name, and what its calls are.
+type Named = (&'static str, Family);
+
 /// Applications, and their pages.
-const APPLICATIONS: [(Asks, &str, &[&str]); 2] = [
+const APPLICATIONS: [(Asks, &str, &[Named]); 2] = [
     (
         Asks::Sync,
         "gunicorn, sync",
         &[
-            "psycopg2",
-            "psycopg2-tls",
-            "psycopg",
-            "pg8000",
-            "mysqlclient",
-            "pymysql",
-            "connector",
-            "redis",
-            "memcached",
-            "sqlite3",
-            "urllib",
-            "requests",
-            "httpx",
+            ("psycopg2", Family::Postgresql),
+            ("psycopg2-tls", Family::PostgresqlTls),
+            ("psycopg", Family::Postgresql),
+            ("pg8000", Family::Postgresql),
+            ("mysqlclient", Family::Mysql),
+            ("pymysql", Family::Mysql),
+            ("connector", Family::Mysql),
+            ("redis", Family::Redis),
+            ("memcached", Family::Memcached),
+            ("sqlite3", Family::Sqlite),
+            ("urllib", Family::Http),
+            ("requests", Family::Http),
+            ("httpx", Family::Http),
+            ("urllib3", Family::Http),
+            ("http2", Family::Http2),
         ],
     ),
     (
         Asks::Async,
         "uvicorn, asyncio",
-        &["asyncpg", "asyncpg-tls", "psycopg", "aiomysql", "asyncmy", "redis", "redis-python"],
+        &[
+            ("asyncpg", Family::Postgresql),
+            ("asyncpg-tls", Family::PostgresqlTls),
+            ("psycopg", Family::Postgresql),
+            ("aiomysql", Family::Mysql),
+            ("asyncmy", Family::Mysql),
+            ("redis", Family::Redis),
+            ("redis-python", Family::Redis),
+            ("aiohttp", Family::Http),
+        ],
     ),
 ];
 
@@ -60,14 +77,20 @@ const TAIL: usize = 1 << 16;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Size {
     /// Turns with pyapm, and as many without
-    #[arg(long, default_value_t = 5)]
-    pairs: u32,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) pairs: u32,
     /// Length of the load on each page in each turn
-    #[arg(long, default_value_t = 3)]
-    seconds: u32,
-    /// Only pages whose name has this in it
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) seconds: u32,
+    /// Only pages and applications whose name has this in it
     #[arg(long)]
     only: Option<String>,
+}
+
+impl Size {
+    pub(super) fn is_wanted(&self, name: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| name.contains(only))
+    }
 }
 
 /// One page of one application.
@@ -75,8 +98,9 @@ pub struct Size {
 pub(super) struct Page {
     application: &'static str,
     pub(super) name: &'static str,
+    pub(super) family: Family,
     /// Spans of one request; what preparations take is among them.
-    spans: usize,
+    pub(super) spans: usize,
     /// Requests per second.
     without: Vec<f64>,
     with: Vec<f64>,
@@ -89,6 +113,7 @@ struct Daemon {
     seen: u64,
     lost: u64,
     capacity: Capacity,
+    families: families::Cost,
 }
 
 /// Measures, prints the section to stdout and puts it into `docs/overhead.md`.
@@ -107,19 +132,16 @@ pub fn run(size: &Size) -> Result<()> {
     }
     let (mut pages, mut daemon) = (Vec::new(), Daemon::default());
     for (asks, application, names) in APPLICATIONS {
-        let names: Vec<&'static str> = names
-            .iter()
-            .copied()
-            .filter(|name| size.only.as_deref().is_none_or(|only| name.contains(only)))
-            .collect();
+        let names: Vec<Named> = names.iter().copied().filter(|(name, _)| size.is_wanted(name)).collect();
         if !names.is_empty() {
             pages.extend(application_turns(asks, application, &names, size, &mut daemon)?);
         }
     }
+    let aims = aims::measure(size)?;
     let only = size.only.as_ref().map(|only| format!(" --only {only}")).unwrap_or_default();
     let command =
         format!("cargo xtask bench drivers --pairs {} --seconds {}{only}", size.pairs, size.seconds);
-    let section = section(&pages, &daemon, &command, &machine()?);
+    let section = section(&pages, &daemon, &aims, &command, &machine()?);
     std::io::stdout().write_all(section.as_bytes()).context("could not write to stdout")?;
     if size.only.is_some() {
         return Ok(());
@@ -133,7 +155,7 @@ pub fn run(size: &Size) -> Result<()> {
 fn application_turns(
     asks: Asks,
     application: &'static str,
-    names: &[&'static str],
+    names: &[Named],
     size: &Size,
     daemon: &mut Daemon,
 ) -> Result<Vec<Page>> {
@@ -141,9 +163,10 @@ fn application_turns(
     let spans = spans_of(&drivers, names)?;
     let mut pages: Vec<Page> = names
         .iter()
-        .map(|name| Page {
+        .map(|(name, family)| Page {
             application,
             name,
+            family: *family,
             spans: spans.get(*name).copied().unwrap_or_default(),
             without: Vec::new(),
             with: Vec::new(),
@@ -167,13 +190,14 @@ fn application_turns(
         }
         eprintln!("{application}: pair {pair} of {}", size.pairs);
     }
+    daemon.families.extend(families::measure(&drivers, &mut pages, size.seconds)?);
     daemon.capacity.add(capacity::measure(&drivers, &mut pages, size.seconds)?);
     Ok(pages)
 }
 
 /// How many spans a request for each page has, once what it prepares is prepared.
-fn spans_of(drivers: &Drivers, names: &[&str]) -> Result<BTreeMap<String, usize>> {
-    let paths: Vec<String> = names.iter().map(|name| format!("/{name}")).collect();
+fn spans_of(drivers: &Drivers, names: &[Named]) -> Result<BTreeMap<String, usize>> {
+    let paths: Vec<String> = names.iter().map(|(name, _)| format!("/{name}")).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     drivers.ask(&paths)?;
     let mut attach = Pyapm::attach(drivers.master(), &[])?;
@@ -193,25 +217,31 @@ pub(super) fn turn(
     seconds: u32,
     mut take: impl FnMut(&mut Page, f64),
 ) -> Result<()> {
-    let Address::Tcp(address) = &drivers.address else { bail!("`wrk` needs a TCP address") };
     for page in pages {
-        if interrupt::seen() {
-            bail!("interrupted");
-        }
-        let text = workspace::read(
-            Command::new(place::system_program("wrk")?)
-                .args(["--latency", "--threads", "1", "--connections", "1"])
-                .arg(format!("--duration={seconds}s"))
-                .arg(format!("http://{address}/{}", page.name)),
-        )?;
-        let run = Run::parse(&text)?;
-        // A connection that the server closes after its answer is one of wrk's errors, but not one of ours.
-        if run.requests_per_second <= 0.0 || text.contains("Non-2xx") {
-            bail!("`{}` does not answer:\n{text}", page.name);
-        }
-        take(page, run.requests_per_second);
+        let rate = load(&drivers.address, page.name, 1, seconds)?;
+        take(page, rate);
     }
     Ok(())
+}
+
+/// Requests per second for one path, which has to be answered.
+pub(super) fn load(address: &Address, path: &str, connections: u32, seconds: u32) -> Result<f64> {
+    if interrupt::seen() {
+        bail!("interrupted");
+    }
+    let Address::Tcp(address) = address else { bail!("`wrk` needs a TCP address") };
+    let text = workspace::read(
+        Command::new(place::system_program("wrk")?)
+            .args(["--latency", "--threads", "1", "--connections", &connections.to_string()])
+            .arg(format!("--duration={seconds}s"))
+            .arg(format!("http://{address}/{path}")),
+    )?;
+    let run = Run::parse(&text)?;
+    // A connection that the server closes after its answer is one of wrk's errors, but not one of ours.
+    if run.requests_per_second <= 0.0 || text.contains("Non-2xx") {
+        bail!("`{path}` does not answer:\n{text}");
+    }
+    Ok(run.requests_per_second)
 }
 
 /// A pyapm whose lines are read and forgotten but for the last: looking at them would be a cost of the bench.
@@ -256,7 +286,7 @@ impl Attached {
         self.pyapm.signal(signal)
     }
 
-    fn stop(self) -> Result<Summary> {
+    pub(super) fn stop(self) -> Result<Summary> {
         self.signal(Signal::SIGINT)?;
         self.finish()
     }
@@ -273,7 +303,19 @@ impl Attached {
     }
 }
 
-fn section(pages: &[Page], daemon: &Daemon, command: &str, machine: &str) -> String {
+fn section(pages: &[Page], daemon: &Daemon, aims: &[Aim], command: &str, machine: &str) -> String {
+    let mut text = aims::table(aims);
+    if !pages.is_empty() {
+        text.push_str(&drivers(pages, daemon));
+    }
+    let _never_fails = write!(
+        text,
+        "\n{machine}; load generator, servers and applications on the same machine.\n\nMeasured by `{command}`.\n"
+    );
+    text
+}
+
+fn drivers(pages: &[Page], daemon: &Daemon) -> String {
     let mut text = String::from(
         "| driver | under | calls per request | requests/s without | with pyapm | ratio | µs per call |\n|---|---|---|---|---|---|---|\n",
     );
@@ -289,13 +331,13 @@ fn section(pages: &[Page], daemon: &Daemon, command: &str, machine: &str) -> Str
             with / without,
         );
     }
+    text.push_str(&daemon.families.table());
     let per_second = daemon.seen as f64 / daemon.cpu_seconds.max(f64::EPSILON);
     let _never_fails = write!(
         text,
         "\nMedians of the turns; one connection, one worker. The last column is the time that a request takes more, by its calls: what the request itself costs is \
          in it.\nUnder that load the daemon took {per_second:.0} events per second of its CPU time, with what it does besides and while there are none; of {} events, {} were \
-         lost.\nA core that has nothing else to do takes {:.0} events per second without losing one: {} waited for it in a ring of 256 MiB, and took it {:.2} s of CPU.\n{machine}; load generator, servers and application on \
-         the same machine.\n\nMeasured by `{command}`.\n",
+         lost.\nA core that has nothing else to do takes {:.0} events per second (aim: 200,000) without losing one: {} waited for it in a ring of 256 MiB, and took it {:.2} s of CPU.\n",
         daemon.seen,
         daemon.lost,
         daemon.capacity.per_second(),
@@ -314,16 +356,21 @@ mod tests {
         let page = Page {
             application: "gunicorn, sync",
             name: "redis",
+            family: Family::Redis,
             spans: 2,
             without: vec![1000.0, 900.0, 1100.0],
             with: vec![800.0],
         };
         let capacity = Capacity { events: 300, cpu_seconds: 0.1 };
-        let daemon = Daemon { cpu_seconds: 0.5, seen: 1000, lost: 3, capacity };
-        let text = section(&[page], &daemon, "cargo xtask bench drivers", "2 cores");
+        let families = families::Cost::default();
+        let daemon = Daemon { cpu_seconds: 0.5, seen: 1000, lost: 3, capacity, families };
+        let text = section(&[page], &daemon, &[], "cargo xtask bench drivers", "2 cores");
         assert!(text.contains("| redis | gunicorn, sync | 2 | 1000 | 800 | 0.800 | 125.0 |"), "{text}");
         assert!(text.contains("2000 events per second of its CPU time, with what it does besides"), "{text}");
         assert!(text.contains("of 1000 events, 3 were lost"), "{text}");
-        assert!(text.contains("takes 3000 events per second without losing one: 300 waited"), "{text}");
+        assert!(
+            text.contains("takes 3000 events per second (aim: 200,000) without losing one: 300 waited"),
+            "{text}"
+        );
     }
 }

@@ -70,10 +70,16 @@ pub struct Runs {
 }
 
 impl Runs {
+    /// Nanoseconds in these runs: those of `self` are since `before`.
+    #[must_use]
+    pub fn ns_since(self, before: Self) -> u64 {
+        self.run_time_ns.saturating_sub(before.run_time_ns)
+    }
+
     /// Part of one core that was spent in these runs: those of `self` are since `before`, `seconds` apart.
     #[must_use]
     pub fn cores_since(self, before: Self, seconds: f64) -> f64 {
-        self.run_time_ns.saturating_sub(before.run_time_ns) as f64 / 1e9 / seconds
+        self.ns_since(before) as f64 / 1e9 / seconds
     }
 }
 

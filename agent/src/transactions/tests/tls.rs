@@ -211,3 +211,23 @@ fn a_database_that_turns_to_tls() {
         assert_eq!(span.server_port, Some(3306));
     }
 }
+
+/// A library is followed function by function: what is read shows before what is written does, for as long as that takes.
+#[test]
+fn a_session_whose_answers_show_first() {
+    const ANSWER: &[u8] = b"C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I";
+    let mut player = Player::new();
+    player.open(WEB);
+    player.read(WEB, REQUEST);
+    session(&mut player, SESSION, None);
+    for _ in 0..20 {
+        player.read(SESSION, ANSWER);
+    }
+    player.write(SESSION, b"Q\0\0\0\x0dSELECT 1\0");
+    player.read(SESSION, ANSWER);
+    player.write(WEB, RESPONSE);
+    let transaction = player.only();
+    let [span] = &transaction.spans[..] else { panic!("{transaction:#?}") };
+    assert_eq!((span.db_query.as_deref(), span.returned_rows), (Some("SELECT ?"), Some(1)), "{span:#?}");
+    assert_eq!(player.transactions.counts().not_http, 0);
+}
