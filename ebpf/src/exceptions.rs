@@ -47,8 +47,8 @@ const EXCEPTION: u64 = 1 << 30;
 /// Exceptions of one place that are sent in a while of 2^27 ns (0.13 s), and of all places together.
 const MOST_AT_A_PLACE: u64 = 20;
 const MOST: u64 = 128;
-/// The same of a place whose exceptions libraries always catch themselves: 30 a second.
-const MOST_AT_A_QUIET_PLACE: u64 = 4;
+/// The same of a place whose exceptions libraries always catch themselves: seven a second.
+const MOST_AT_A_QUIET_PLACE: u64 = 1;
 const WHILE_SHIFT: u64 = 27;
 
 #[uprobe]
