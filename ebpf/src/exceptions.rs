@@ -49,9 +49,9 @@ const EXCEPTION: u64 = 1 << 30;
 const BOUND: Bound = Bound { at_a_place: 64, of_all: 128, all: PLACES };
 /// One place gets more than that only of the first half of what there is for all: the rest is for the others.
 const FAIR: u64 = 20;
-/// The same of places whose exceptions libraries always catch themselves: 30 a second. They have a bound of their own,
+/// The same of places whose exceptions libraries always catch themselves: seven a second. They have a bound of their own,
 /// so that however many of them there are, they do not stand in the way of the others.
-const QUIET_BOUND: Bound = Bound { at_a_place: 4, of_all: 64, all: PLACES + 1 };
+const QUIET_BOUND: Bound = Bound { at_a_place: 1, of_all: 64, all: PLACES + 1 };
 const WHILE_SHIFT: u64 = 27;
 
 struct Bound {

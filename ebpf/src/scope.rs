@@ -45,7 +45,8 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Scope {
     };
     scope.flags = flag::READ | contexts.always;
     scope.context = context;
-    if context != 0 && is_entered(contexts, context) {
+    let entered = context != 0 && is_entered(contexts, context);
+    if entered {
         scope.flags |= flag::ENTERED;
     }
     if contexts.running_loop != ABSENT {
@@ -56,6 +57,11 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Scope {
     }
     if contexts.data_stack != ABSENT {
         scope.task = first_chunk(tstate + u64::from(contexts.data_stack));
+    }
+    if !entered && contexts.work_code == 0 {
+        // Whoever drives coroutines runs each step in a context that it enters first, and no pool's work is followed: none
+        // of the frames would be what is looked for. Threads of servers that merely import an event loop end here.
+        return scope;
     }
     // SAFETY: `scratch` is valid.
     let walk = unsafe { &raw mut (*scratch).walk };
