@@ -50,6 +50,8 @@ pub mod kind {
     pub const TASK_BEGUN: u16 = 58;
     /// See [`crate::task::TaskDone`].
     pub const TASK_DONE: u16 = 59;
+    /// See [`crate::task::TaskLeft`].
+    pub const TASK_LEFT: u16 = 64;
 }
 
 /// Common start of every record.
