@@ -179,7 +179,8 @@ fn begun(target: &Target, sites: &TaskSites, frame: u64, is_late: bool) -> Optio
 #[inline(always)]
 fn started(target: &Target, sites: &TaskSites, frame: u64) -> u64 {
     let object = if sites.started == ABSENT { 0 } else { variable(target, frame, sites.started) };
-    let name = if object == 0 { 0 } else { user_or_zero::<u64>(user_or_zero::<u64>(object + OB_TYPE) + TP_NAME) };
+    let name =
+        if object == 0 { 0 } else { user_or_zero::<u64>(user_or_zero::<u64>(object + OB_TYPE) + TP_NAME) };
     // A string ends in a zero.
     let is_float = name != 0 && user::<[u8; 6]>(name) == Some(*b"float\0");
     if is_float { user_or_zero(object + FLOAT) } else { 0 }

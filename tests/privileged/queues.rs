@@ -262,11 +262,13 @@ fn tasks_under(broker: Option<&RabbitMq>) {
     for Worked { pool, queues, .. } in &all {
         let name = format!("{}-worker", queues.name());
         let done = || service.state(&name).unwrap().snapshot.totals.all_transactions;
-        wait::until("all tasks", || Ok((done() >= count(*pool) as u64).then_some(()))).unwrap_or_else(|error| {
-            let told = by_state(&received(&receiver));
-            let losses = service.health().unwrap().losses;
-            panic!("{error}, {} were done: {told:#?}, {losses:#?}, {}", done(), queues.log())
-        });
+        wait::until("all tasks", || Ok((done() >= count(*pool) as u64).then_some(()))).unwrap_or_else(
+            |error| {
+                let told = by_state(&received(&receiver));
+                let losses = service.health().unwrap().losses;
+                panic!("{error}, {} were done: {told:#?}, {losses:#?}, {}", done(), queues.log())
+            },
+        );
     }
     let due: usize = pools.into_iter().map(count).sum();
     let came = || of_kind(&received(&receiver), CONSUMER).count();
