@@ -18,6 +18,7 @@ use crate::memory::{copy_user, opaque, user, user_or_zero};
 use crate::objects::{OB_SIZE, OB_TYPE, TEXT_LENGTH, TEXT_STATE, TP_FLAGS, TP_NAME};
 use crate::scope;
 use crate::stack::thread_state;
+use crate::task::task_left;
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user_str};
@@ -107,6 +108,9 @@ fn reached(context: &ProbeContext, tgid: u32, target: &Target) -> Option<()> {
     }
     let here = TracebackKey { tgid, padding: 0, traceback: raised.traceback };
     let head = user::<Traceback>(raised.traceback + TB_NEXT)?;
+    if head.frame != frame {
+        task_left(head.frame);
+    }
     let known = if head.next == 0 {
         Passing::default()
     } else {
@@ -478,7 +482,7 @@ fn push(record: *mut Exception, frame: Frame) {
 
 /// The interpreter's frame of a frame object.
 #[inline(always)]
-fn interpreter_frame(target: &Target, object: u64) -> u64 {
+pub(crate) fn interpreter_frame(target: &Target, object: u64) -> u64 {
     match target.exceptions.frame_object_frame {
         ABSENT => object,
         offset => user_or_zero(object + u64::from(offset)),
@@ -486,7 +490,7 @@ fn interpreter_frame(target: &Target, object: u64) -> u64 {
 }
 
 #[inline(always)]
-fn code_of(target: &Target, object: u64) -> u64 {
+pub(crate) fn code_of(target: &Target, object: u64) -> u64 {
     let frame = interpreter_frame(target, object);
     user_or_zero::<u64>(frame + u64::from(target.layout.frame_code)) & !u64::from(target.layout.tag_mask)
 }

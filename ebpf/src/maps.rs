@@ -16,7 +16,7 @@ use pyapm_wire::python::{
 };
 use pyapm_wire::settings::{IO_COPIES, Settings};
 use pyapm_wire::target::{MAX_SLEEPERS, MAX_TARGETS, Target};
-use pyapm_wire::task::{MAX_PROCESSES, TaskBegun, TaskSites};
+use pyapm_wire::task::{MAX_OPEN, MAX_PROCESSES, TaskBegun, TaskSites};
 
 /// Processes that are watched. Written by userspace at attach, by the fork, exec and exit programs after.
 #[map]
@@ -161,6 +161,10 @@ pub(crate) static LOOPS: LruHashMap<u64, LoopTurns> = LruHashMap::with_max_entri
 /// What is read of tasks that breakpoints tell of. Only userspace writes.
 #[map]
 pub(crate) static TASK_SITES: HashMap<u32, TaskSites> = HashMap::with_max_entries(MAX_PROCESSES, 0);
+
+/// The frame of the task that a thread has begun, by process and thread id. LRU: threads end, and nobody says so.
+#[map]
+pub(crate) static TASK_OPEN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(MAX_OPEN, 0);
 
 /// Working space of the program behind those breakpoints, which interrupts a thread's own code and is not preempted.
 #[map]

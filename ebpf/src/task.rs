@@ -5,11 +5,13 @@
 //!
 //! A hit is believed if the innermost frame runs that code object: what else reads those bytes (an interpreter that
 //! prepares the code, another program at this address) runs in another frame or before the frame's variables are set.
+//! A beginning that the kernel left out is told at the end. A task that an exception leaves is told by the probe of exceptions.
 
 use crate::connection::next_id;
 use crate::emit;
+use crate::exceptions::{code_of, interpreter_frame};
 use crate::lifecycle::header;
-use crate::maps::{TARGETS, TASK_SCRATCH, TASK_SITES, TaskScratch};
+use crate::maps::{TARGETS, TASK_OPEN, TASK_SCRATCH, TASK_SITES, TaskScratch};
 use crate::memory::{copy_user, opaque, user, user_or_zero};
 use crate::objects::{OB_SIZE, OB_TYPE, TEXT_LENGTH, TEXT_STATE, TP_FLAGS, TP_NAME};
 use crate::stack::{first_frame, thread_state};
@@ -21,11 +23,14 @@ use aya_ebpf::macros::perf_event;
 use aya_ebpf::programs::PerfEventContext;
 use pyapm_wire::count;
 use pyapm_wire::event::kind;
+use pyapm_wire::python::ABSENT;
 use pyapm_wire::target::Target;
-use pyapm_wire::task::{CLASS, NOT_KNOWN, STATE, TEXT, TaskBegun, TaskDone, TaskSites, text};
+use pyapm_wire::task::{CLASS, LATE, NOT_KNOWN, STATE, TEXT, TaskBegun, TaskDone, TaskLeft, TaskSites, text};
 
 /// The first digit of an int, behind its size: x86-64, 3.8 to 3.15 with the GIL.
 const DIGIT: u64 = 24;
+/// The number of a float: x86-64, 3.8 to 3.15 with the GIL.
+const FLOAT: u64 = 16;
 /// `Py_TPFLAGS_DICT_SUBCLASS`.
 const DICT: u64 = 1 << 29;
 /// `compact` and `ascii` of `PyASCIIObject.state`.
@@ -64,7 +69,58 @@ fn hit(context: &PerfEventContext) -> Option<()> {
     if code != sites.code {
         return None;
     }
-    if address == sites.begin { begun(target, sites, frame) } else { done(target, sites, frame) }
+    let info = if address == sites.begin { 0 } else { variable(target, frame, sites.info) };
+    let is_end = address != sites.begin;
+    if is_end && info == 0 {
+        // The function's first statement has not run: it is not the interpreter that runs it which reads here.
+        return None;
+    }
+    let thread = bpf_get_current_pid_tgid();
+    // SAFETY: only this thread writes its entry.
+    let is_told = is_end && unsafe { TASK_OPEN.get(thread) }.copied() == Some(frame);
+    if !is_told {
+        begun(target, sites, frame, is_end)?;
+    }
+    if is_end {
+        let _gone_is_fine = TASK_OPEN.remove(thread);
+        done(target, sites, frame, info);
+    }
+    Some(())
+}
+
+/// An exception has left the frame of this frame object, and another one hears of it. If that ran a task, the task is over.
+///
+/// A function that is global to the verifier: it is walked through once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn task_left(left: u64) -> u64 {
+    match left_by(left) {
+        Some(()) => 1,
+        None => 0,
+    }
+}
+
+#[inline(always)]
+fn left_by(left: u64) -> Option<()> {
+    let thread = bpf_get_current_pid_tgid();
+    let tgid = (thread >> 32) as u32;
+    // SAFETY: entries are written whole by userspace.
+    let (sites, target) = unsafe { (TASK_SITES.get(tgid)?, TARGETS.get(tgid)?) };
+    if code_of(target, left) != sites.code {
+        return None;
+    }
+    let id = variable(target, interpreter_frame(target, left), sites.id);
+    let mut entry = emit::reserve::<TaskLeft>()?;
+    let record = entry.as_mut_ptr();
+    // SAFETY: the record is this program's own until it is submitted, and its `id` has room for `TEXT` bytes.
+    unsafe {
+        (*record).header = header(kind::TASK_LEFT, size_of::<TaskLeft>());
+        (*record).padding = 0;
+        (*record).length = copy_text::<TEXT>(sites, id, (&raw mut (*record).id).cast());
+    }
+    emit::submit(entry);
+    let _gone_is_fine = TASK_OPEN.remove(thread);
+    Some(())
 }
 
 /// A variable of the frame; 0 where it is not set.
@@ -74,9 +130,15 @@ fn variable(target: &Target, frame: u64, offset: u32) -> u64 {
 }
 
 #[inline(always)]
-fn begun(target: &Target, sites: &TaskSites, frame: u64) -> Option<()> {
+fn begun(target: &Target, sites: &TaskSites, frame: u64, is_late: bool) -> Option<()> {
     // Before anything else: the task begins now.
-    let header = header(kind::TASK_BEGUN, size_of::<TaskBegun>());
+    let mut header = header(kind::TASK_BEGUN, size_of::<TaskBegun>());
+    let started = if is_late {
+        header.flags |= LATE;
+        started(target, sites, frame)
+    } else {
+        0
+    };
     let id = variable(target, frame, sites.id);
     let headers = variable(target, frame, sites.headers);
     let scratch = TASK_SCRATCH.get_ptr_mut(0)?;
@@ -97,6 +159,8 @@ fn begun(target: &Target, sites: &TaskSites, frame: u64) -> Option<()> {
         (*scratch).record.frame = frame;
         (*scratch).record.retries = number(sites, found[RETRIES], true);
         (*scratch).record.padding = 0;
+        (*scratch).record.started = started;
+        let _full_means_told_again = TASK_OPEN.insert(bpf_get_current_pid_tgid(), frame, 0);
         let (name, key, trace) = (found[NAME], found[ROUTING_KEY], found[TRACEPARENT]);
         tell(sites, scratch, text::ID, id);
         tell(sites, scratch, text::NAME, name);
@@ -109,6 +173,17 @@ fn begun(target: &Target, sites: &TaskSites, frame: u64) -> Option<()> {
         emit::output((&raw const (*scratch).record).cast(), size_of::<TaskBegun>() as u64);
     }
     Some(())
+}
+
+/// The bits of the float that says when the task began; 0 where it is none.
+#[inline(always)]
+fn started(target: &Target, sites: &TaskSites, frame: u64) -> u64 {
+    let object = if sites.started == ABSENT { 0 } else { variable(target, frame, sites.started) };
+    let name =
+        if object == 0 { 0 } else { user_or_zero::<u64>(user_or_zero::<u64>(object + OB_TYPE) + TP_NAME) };
+    // A string ends in a zero.
+    let is_float = name != 0 && user::<[u8; 6]>(name) == Some(*b"float\0");
+    if is_float { user_or_zero(object + FLOAT) } else { 0 }
 }
 
 /// Copies a text to its place in the record.
@@ -244,12 +319,7 @@ fn which(length: u64, head: u64, tail: u64) -> usize {
 }
 
 #[inline(always)]
-fn done(target: &Target, sites: &TaskSites, frame: u64) -> Option<()> {
-    let info = variable(target, frame, sites.info);
-    if info == 0 {
-        // The function's first statement has not run: it is not the interpreter that runs it which reads here.
-        return None;
-    }
+fn done(target: &Target, sites: &TaskSites, frame: u64, info: u64) {
     let mut record = TaskDone {
         header: header(kind::TASK_DONE, size_of::<TaskDone>()),
         frame,
@@ -279,5 +349,4 @@ fn done(target: &Target, sites: &TaskSites, frame: u64) -> Option<()> {
         }
     }
     emit::send(&record);
-    Some(())
 }

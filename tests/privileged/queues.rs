@@ -121,6 +121,17 @@ fn of_kind<'a>(all: &'a [Seen], kind: &'a str) -> impl Iterator<Item = &'a Seen>
     all.iter().filter(move |span| span.kind == kind)
 }
 
+/// How many tasks were told, by application, name and state.
+fn by_state(all: &[Seen]) -> BTreeMap<(String, String, String), usize> {
+    let mut counts = BTreeMap::new();
+    for task in of_kind(all, CONSUMER) {
+        let name = task.about("celery.task_name").unwrap_or_default();
+        let state = task.about("celery.state").unwrap_or(LEFT);
+        *counts.entry((task.service.clone(), name.to_owned(), state.to_owned())).or_default() += 1;
+    }
+    counts
+}
+
 /// Sends all tasks; the id that each request was answered with, by its path.
 fn send(queues: &Queues, pool: Pool) -> HashMap<String, String> {
     pool.paths().into_iter().map(|path| (path.clone(), queues.get(&path).unwrap())).collect()
@@ -198,12 +209,12 @@ impl Worked {
 
     fn assert(&self, all: &[Seen]) {
         let pool = self.pool;
-        let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
+        let counts: BTreeMap<(String, String), usize> =
+            by_state(all).into_iter().map(|((_, name, state), count)| ((name, state), count)).collect();
         let mut workers: BTreeSet<&str> = BTreeSet::new();
         for task in of_kind(all, CONSUMER) {
             let name = task.about("celery.task_name").unwrap();
             let state = task.about("celery.state").unwrap_or(LEFT);
-            *counts.entry((name.to_owned(), state.to_owned())).or_default() += 1;
             assert_eq!((task.name.as_str(), task.about("pyapm.outcome")), (name, Some("complete")));
             assert_eq!(task.about("messaging.destination.name"), Some(pool.queue()));
             assert_eq!(task.about("error.type"), (state == "FAILURE").then_some("ValueError"), "{task:#?}");
@@ -251,8 +262,13 @@ fn tasks_under(broker: Option<&RabbitMq>) {
     for Worked { pool, queues, .. } in &all {
         let name = format!("{}-worker", queues.name());
         let done = || service.state(&name).unwrap().snapshot.totals.all_transactions;
-        wait::until("all tasks", || Ok((done() >= count(*pool) as u64).then_some(())))
-            .unwrap_or_else(|error| panic!("{error}, {} were done: {}", done(), queues.log()));
+        wait::until("all tasks", || Ok((done() >= count(*pool) as u64).then_some(()))).unwrap_or_else(
+            |error| {
+                let told = by_state(&received(&receiver));
+                let losses = service.health().unwrap().losses;
+                panic!("{error}, {} were done: {told:#?}, {losses:#?}, {}", done(), queues.log())
+            },
+        );
     }
     let due: usize = pools.into_iter().map(count).sum();
     let came = || of_kind(&received(&receiver), CONSUMER).count();

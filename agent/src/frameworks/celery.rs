@@ -80,12 +80,12 @@ pub fn task_code(
         headers: variable("request")?,
         info: variable("I")?,
         state: variable("state")?,
+        started: objects.variable(code, "time_start")?.unwrap_or(ABSENT),
         info_state: slot(&objects, info, "state")?,
         info_exception: slot(&objects, info, "retval")?,
         text_data: interpreter.offsets.ascii_size,
         compact_keys: objects.layout.compact_keys.into(),
         int_tag: objects.layout.int_tag.into(),
-        padding: 0,
     };
     let addresses = std::iter::once(begin).chain(ends).map(|at| start + at).collect();
     Ok(Some(TaskCode { sites, addresses }))

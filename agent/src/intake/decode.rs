@@ -6,7 +6,7 @@ use super::event::{
     LookedUp, Native, OffCpu, Sequence, StackId, StackPart, StackStatus, Statement, StatementStep, Step,
 };
 use super::exception;
-use super::task::{TaskBegun, TaskDone};
+use super::task::{TaskBegun, TaskDone, TaskLeft};
 use bytemuck::Pod;
 use pyapm_wire::event::{self as wire, kind};
 use pyapm_wire::exception::Passed;
@@ -123,6 +123,7 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, DecodeError> {
         kind::HANDED_BACK => Body::HandedBack,
         kind::TASK_BEGUN => Body::TaskBegun(Box::new(TaskBegun::of(&split(record)?.0))),
         kind::TASK_DONE => Body::TaskDone(Box::new(TaskDone::of(&split(record)?.0))),
+        kind::TASK_LEFT => Body::TaskLeft(Box::new(TaskLeft::of(&split(record)?.0))),
         kind::STACK => stack(record)?,
         kind::NATIVE => {
             let (native, rest) = split::<wire::Native>(record)?;

@@ -1,7 +1,7 @@
 //! Records of the ring as typed events that borrow the ring's bytes. Times are `CLOCK_MONOTONIC`
 //! nanoseconds; pids and tids are those of the initial pid namespace.
 
-use super::task::{TaskBegun, TaskDone};
+use super::task::{TaskBegun, TaskDone, TaskLeft};
 use pyapm_wire::event::FAMILY_PIPE;
 use pyapm_wire::scope::Scope;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -104,6 +104,8 @@ pub enum Body<'a> {
     TaskBegun(Box<TaskBegun>),
     /// The thread has done with one.
     TaskDone(Box<TaskDone>),
+    /// An exception has left one.
+    TaskLeft(Box<TaskLeft>),
     /// A pool's thread has woken the one that reads requests: it has done, or could not write all of an answer.
     HandedBack,
     /// The reader hands on whole stacks, whatever parts they come in.

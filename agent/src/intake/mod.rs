@@ -19,4 +19,4 @@ pub use event::{
     Statement, StatementStep, Step, Value,
 };
 pub use ring::{Delivered, Reader};
-pub use task::{TaskBegun, TaskDone};
+pub use task::{TaskBegun, TaskDone, TaskLeft};

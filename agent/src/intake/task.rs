@@ -1,6 +1,7 @@
 //! Tasks that a thread tells of by the frame that runs them.
 
 use pyapm_wire::task::{self as wire, text};
+use std::time::Duration;
 
 /// A thread begins with a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,17 @@ pub struct TaskBegun {
     pub routing_key: Option<String>,
     pub traceparent: Option<String>,
     pub retries: Option<u32>,
+    /// It is told of at its end, because its beginning was not seen.
+    pub is_late: bool,
+    /// When it began, on the kernel's monotonic clock; `None` for now, or where that is not known.
+    pub started_ns: Option<u64>,
+}
+
+/// An exception has left a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskLeft {
+    /// Empty where it is not known.
+    pub id: String,
 }
 
 /// A thread has done with a task.
@@ -37,8 +49,21 @@ impl TaskBegun {
             routing_key: text(text::ROUTING_KEY),
             traceparent: text(text::TRACEPARENT),
             retries: (record.retries != wire::NOT_KNOWN).then_some(record.retries),
+            is_late: record.header.flags & wire::LATE != 0,
+            started_ns: nanoseconds(f64::from_bits(record.started)),
         }
     }
+}
+
+impl TaskLeft {
+    pub(super) fn of(record: &wire::TaskLeft) -> Self {
+        Self { id: printable(&record.id, record.length).unwrap_or_default() }
+    }
+}
+
+/// Seconds of `time.monotonic()`; `None` for what that cannot give.
+fn nanoseconds(seconds: f64) -> Option<u64> {
+    Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero())?.as_nanos().try_into().ok()
 }
 
 impl TaskDone {
@@ -76,6 +101,26 @@ mod tests {
         let begun = TaskBegun::of(&record);
         assert_eq!((begun.id.as_str(), begun.name.as_str()), ("abc", ""));
         assert_eq!((begun.routing_key, begun.traceparent, begun.retries), (None, None, None));
+        assert_eq!((begun.is_late, begun.started_ns), (false, None));
+    }
+
+    #[test]
+    fn a_beginning_that_is_told_late() {
+        let mut record = wire::TaskBegun::zeroed();
+        record.header.flags = wire::LATE;
+        for (seconds, nanoseconds) in
+            [(2.5, Some(2_500_000_000)), (-1.0, None), (f64::NAN, None), (1e300, None)]
+        {
+            record.started = seconds.to_bits();
+            let begun = TaskBegun::of(&record);
+            assert_eq!((begun.is_late, begun.started_ns), (true, nanoseconds));
+        }
+        let mut record = wire::TaskLeft::zeroed();
+        record.id[..4].copy_from_slice(b"abcd");
+        for (length, id) in [(3, "abc"), (0, ""), (u32::MAX, "")] {
+            record.length = length;
+            assert_eq!(TaskLeft::of(&record).id, id);
+        }
     }
 
     #[test]

@@ -178,6 +178,7 @@ impl Transactions {
             Body::Greenlet(made) => self.greenlet_made(&caller(None), made),
             Body::TaskBegun(begun) => self.task_begun(&caller(None), begun, out),
             Body::TaskDone(done) => self.task_told(&caller(None), done, out),
+            Body::TaskLeft(left) => self.task_left(&caller(None), left, out),
             Body::Fork { .. }
             | Body::Stack { .. }
             | Body::StackPart(_)

@@ -63,6 +63,10 @@ pub struct Counts {
     pub exception_unplaced: u64,
     /// Frames, causes and contexts of exceptions that had been given up, or were never told.
     pub exception_late: u64,
+    /// Tasks of threads that were told of at their end alone.
+    pub task_begin_unseen: u64,
+    /// Tasks of threads whose end nobody told of, before the thread began with its next.
+    pub task_end_unseen: u64,
     /// Statements that the SQL tokenizer refused; the plain scan took them.
     pub sql_scanned: u64,
 }
@@ -101,6 +105,8 @@ impl Counts {
             ("names_overflow", self.names_overflow),
             ("exception_unplaced", self.exception_unplaced),
             ("exception_late", self.exception_late),
+            ("task_begin_unseen", self.task_begin_unseen),
+            ("task_end_unseen", self.task_end_unseen),
             ("sql_scanned", self.sql_scanned),
         ]
         .into_iter()

@@ -46,10 +46,10 @@ pub mod kind {
     pub const LOOKED_UP: u16 = 54;
     /// See [`crate::greenlet::Greenlet`].
     pub const GREENLET: u16 = 56;
-    /// See [`crate::task::TaskBegun`].
+    /// These three: see [`crate::task`].
     pub const TASK_BEGUN: u16 = 58;
-    /// See [`crate::task::TaskDone`].
     pub const TASK_DONE: u16 = 59;
+    pub const TASK_LEFT: u16 = 64;
 }
 
 /// Common start of every record.

@@ -1,5 +1,9 @@
 //! Tasks whose beginning and end are told by breakpoints on the bytecode that runs them: what the kernel half is told of a
 //! process (`TASK_SITES`), and the records that come of it.
+//!
+//! A kernel that can be interrupted anywhere leaves out a breakpoint that is hit while a program or a call of `bpf` stands
+//! interrupted on the same CPU (`bpf_overflow_handler`, kernel `kernel/events/core.c`). Whether the beginning of a task was
+//! seen is therefore remembered (`TASK_OPEN`): if it was not, its end tells of it.
 
 use crate::event::Header;
 use bytemuck::{Pod, Zeroable};
@@ -12,6 +16,8 @@ pub const TEXT: usize = 256;
 pub const STATE: usize = 16;
 /// Bytes of the name of an exception's class, a zero at the end included.
 pub const CLASS: usize = 64;
+/// Threads in a task at once that are remembered; the map is LRU.
+pub const MAX_OPEN: u32 = 16_384;
 /// Retries that could not be read.
 pub const NOT_KNOWN: u32 = u32::MAX;
 
@@ -32,6 +38,8 @@ pub struct TaskSites {
     pub headers: u32,
     pub info: u32,
     pub state: u32,
+    /// The variable that holds when it began: a float, `time.monotonic()`. [`crate::python::ABSENT`] where there is none.
+    pub started: u32,
     /// In an object of `info_type`: the name of the state, and the exception.
     pub info_state: u32,
     pub info_exception: u32,
@@ -41,10 +49,10 @@ pub struct TaskSites {
     pub compact_keys: u32,
     /// 1: an int has its number of digits in `lv_tag` (3.12 and later).
     pub int_tag: u32,
-    pub padding: u32,
 }
 
-/// `TASK_BEGUN`: this thread begins with a task that its worker was asked for. Lengths are 0 where something is not known.
+/// `TASK_BEGUN`: this thread begins with a task that its worker was asked for, or ([`LATE`]) is at its end, and nobody has
+/// told of its beginning. Lengths are 0 where something is not known.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct TaskBegun {
@@ -55,11 +63,16 @@ pub struct TaskBegun {
     pub frame: u64,
     pub retries: u32,
     pub padding: u32,
+    /// With [`LATE`]: when it began, the bits of a float of seconds; 0 where that is not known.
+    pub started: u64,
     /// Of `texts`, in their order.
     pub lengths: [u32; 4],
     /// Id, name, routing key, `traceparent`.
     pub texts: [[u8; TEXT]; 4],
 }
+
+/// In [`Header::flags`] of a [`TaskBegun`].
+pub const LATE: u16 = 1;
 
 /// Places in [`TaskBegun::texts`].
 pub mod text {
@@ -84,6 +97,20 @@ pub struct TaskDone {
     pub class: [u8; CLASS],
 }
 
+/// `TASK_LEFT`: an exception has left the function that runs a task, and its caller is told. No record of the exception says
+/// so reliably: those are bounded.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct TaskLeft {
+    pub header: Header,
+    /// Of `id`; 0 where it is not known.
+    pub length: u32,
+    pub padding: u32,
+    /// Of the task.
+    pub id: [u8; TEXT],
+}
+
 const _: () = assert!(size_of::<TaskSites>() == 80);
-const _: () = assert!(size_of::<TaskBegun>() == 24 + 24 + 16 + 4 * TEXT);
+const _: () = assert!(size_of::<TaskBegun>() == 24 + 32 + 16 + 4 * TEXT);
+const _: () = assert!(size_of::<TaskLeft>() == 24 + 8 + TEXT);
 const _: () = assert!(size_of::<TaskDone>() == 24 + 16 + STATE + CLASS);

@@ -50,10 +50,6 @@ impl Rooms<'_> {
         let frames = self.symbols.resolve(event.pid, &interpreter, &memory, std::slice::from_ref(frame));
         let frame = frames.first().cloned();
         if let Some(instance) = self.instances.get_mut(&application) {
-            if let Some(frame) = &frame {
-                let Event { time_ns, pid, tid, .. } = *event;
-                instance.transactions.task_left(time_ns, pid, tid, frame, &mut instance.output);
-            }
             instance.transactions.passed(event.time_ns, event.pid, event.tid, id, frame);
         }
     }

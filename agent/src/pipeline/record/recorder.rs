@@ -461,6 +461,7 @@ impl Taker<'_> {
             | Body::HandedBack
             | Body::TaskBegun(_)
             | Body::TaskDone(_)
+            | Body::TaskLeft(_)
             | Body::Connected { .. }
             | Body::LookedUp(_)
             | Body::Started

@@ -2,7 +2,7 @@
 //! connection of its own, that nothing moves on: from its beginning to its end its thread works for it alone.
 
 use super::messages::{Delivery, Finished};
-use crate::intake::{ConnectionId, TaskBegun, TaskDone};
+use crate::intake::{ConnectionId, TaskBegun, TaskDone, TaskLeft};
 use crate::transactions::connection::{Speaks, Tasks};
 use crate::transactions::http::{RequestHead, Sink};
 use crate::transactions::spans::Caller;
@@ -10,7 +10,7 @@ use crate::transactions::thread::ThreadKey;
 use crate::transactions::trace_context::TraceContext;
 use crate::transactions::work::OpenTask;
 use crate::transactions::{Output, Transactions};
-use pyapm_model::line::{Frame, Outcome};
+use pyapm_model::line::Outcome;
 use pyapm_model::task::State;
 
 impl Transactions {
@@ -23,14 +23,17 @@ impl Transactions {
         if begun.id.is_empty() || begun.name.is_empty() {
             return;
         }
+        let began_ns = begun.started_ns.map_or(caller.time_ns, |started| started.min(caller.time_ns));
         if let Some((connection, frame, id)) = self.told_task(caller.thread) {
             // An interpreter that prepares the function's code reads all of it, just before it runs it.
             if frame == begun.frame && id == begun.id {
                 return;
             }
             // Nobody has said what became of the one before.
-            self.closed(caller.time_ns, connection, Outcome::Incomplete, out);
+            self.counts.task_end_unseen += 1;
+            self.closed(began_ns, connection, Outcome::Incomplete, out);
         }
+        self.counts.task_begin_unseen += u64::from(begun.is_late);
         let (room, room_here) =
             (self.limits.active.saturating_sub(self.open), self.limits.active_per_connection);
         let id = ConnectionId(begun.task);
@@ -42,7 +45,7 @@ impl Transactions {
         let delivery = Delivery::told(begun);
         let head = RequestHead { trace: delivery.trace.clone(), ..RequestHead::none() };
         let mut sink = Sink { ended: &mut self.ended, counts: &mut self.counts, room, room_here };
-        if !tasks.server.take_up(head, caller.time_ns, 0, &mut sink) {
+        if !tasks.server.take_up(head, began_ns, 0, &mut sink) {
             self.connections.remove(&id);
             return;
         }
@@ -50,6 +53,8 @@ impl Transactions {
         if let Some(exchange) = tasks.server.current() {
             exchange.work.task = Some(Box::new(OpenTask { delivery, finished: None }));
             exchange.work.taken_by(caller.thread.tid, 0);
+            // What it did until now is not known to be its.
+            exchange.guessed = begun.is_late;
         }
         connection.speaks = Speaks::Tasks(tasks);
         self.serve(caller.thread, None, id);
@@ -63,15 +68,12 @@ impl Transactions {
         }
     }
 
-    /// An exception has reached this frame of the thread. One that calls tasks is no part of any: what it had called has
-    /// been left.
-    pub fn task_left(&mut self, time_ns: u64, pid: u32, tid: u32, frame: &Frame, out: &mut Output) {
-        let calls_tasks = frame.function == "fast_trace_task" || frame.function == "trace_task_ret";
-        if calls_tasks
-            && frame.file.ends_with("celery/app/trace.py")
-            && let Some((connection, ..)) = self.told_task(ThreadKey { pid, tid })
+    /// An exception has left a task. One that another task runs by itself has an id of its own, and is a part of that.
+    pub(in crate::transactions) fn task_left(&mut self, caller: &Caller, left: &TaskLeft, out: &mut Output) {
+        if let Some((connection, _, id)) = self.told_task(caller.thread)
+            && id == left.id
         {
-            self.task_over(time_ns, connection, None, out);
+            self.task_over(caller.time_ns, connection, None, out);
         }
     }
 

@@ -1,8 +1,8 @@
 //! Tasks whose threads tell of them, by the frame that runs them.
 
-use super::{DB, OK, PID, Player};
-use crate::intake::{Body, TaskBegun, TaskDone};
-use pyapm_model::line::{Frame, Outcome};
+use super::{DB, OK, Player};
+use crate::intake::{Body, TaskBegun, TaskDone, TaskLeft};
+use pyapm_model::line::Outcome;
 use pyapm_model::task::State;
 
 const FRAME: u64 = 0x7000;
@@ -18,6 +18,8 @@ fn task(task: u64, id: &str) -> TaskBegun {
         // A task whose sender is not known is given out later.
         traceparent: Some(format!("00-{TRACE}-b7ad6b7169203331-01")),
         retries: Some(2),
+        is_late: false,
+        started_ns: None,
     }
 }
 
@@ -83,15 +85,10 @@ fn an_end_that_nobody_tells() {
     let mut player = Player::new();
     begins(&mut player, task(1 << 40, "a"));
     begins(&mut player, task(2 << 40, "b"));
-    // The exception that leaves it reaches the function that calls tasks.
-    let frame = |function: &str| Frame {
-        function: function.into(),
-        file: "/v/lib/python3.11/site-packages/celery/app/trace.py".into(),
-        line: Some(798),
-    };
-    for function in ["build_tracer.<locals>.trace_task", "fast_trace_task"] {
+    // The exception has left one that it ran by itself, then the task.
+    for id in ["c", "", "b"] {
         player.step();
-        player.transactions.task_left(player.now_ns, PID, player.tid, &frame(function), &mut player.out);
+        player.event(Body::TaskLeft(Box::new(TaskLeft { id: id.to_owned() })), None);
     }
     let ended: Vec<_> = player.finished().into_iter().collect();
     let told: Vec<_> = ended
@@ -99,6 +96,45 @@ fn an_end_that_nobody_tells() {
         .map(|one| (one.task.as_ref().unwrap().id.as_str(), one.task.as_ref().unwrap().state, one.outcome))
         .collect();
     assert_eq!(told, [("a", None, Outcome::Incomplete), ("b", None, Outcome::Complete)]);
-    assert_eq!(ended[1].duration_ns, 2_000);
+    assert_eq!(ended[1].duration_ns, 3_000);
     assert_eq!(player.transactions.open(), 0);
+    assert_eq!(player.transactions.counts().task_end_unseen, 1);
+}
+
+#[test]
+fn a_beginning_that_nobody_saw() {
+    let mut player = Player::new();
+    player.open(DB);
+    begins(&mut player, task(1 << 40, "a"));
+    let began_ns = player.now_ns;
+    player.step();
+    // The end of the one before was not seen either: it was over when this one began.
+    let late = |id: &str, started_ns| TaskBegun { is_late: true, started_ns, ..task(2 << 40, id) };
+    let second_ns = player.now_ns;
+    asks(&mut player, "DELETE FROM cart");
+    begins(&mut player, late("b", Some(second_ns)));
+    ends(&mut player, FRAME, Some("SUCCESS"), None);
+    // No clock reads the future.
+    begins(&mut player, late("c", Some(u64::MAX)));
+    ends(&mut player, FRAME, Some("FAILURE"), Some("KeyError"));
+    let told: Vec<_> = player
+        .finished()
+        .into_iter()
+        .map(|one| {
+            let task = one.task.as_ref().unwrap();
+            (task.id.clone(), task.state, one.outcome, one.duration_ns)
+        })
+        .collect();
+    let duration_ns = told[1].3;
+    assert_eq!(
+        told,
+        [
+            ("a".to_owned(), None, Outcome::Incomplete, second_ns - began_ns),
+            ("b".to_owned(), Some(State::Success), Outcome::Incomplete, duration_ns),
+            ("c".to_owned(), Some(State::Failure), Outcome::Incomplete, 1_000),
+        ]
+    );
+    assert!(duration_ns > second_ns - began_ns, "{duration_ns}");
+    let counts = player.transactions.counts();
+    assert_eq!((counts.task_begin_unseen, counts.task_end_unseen), (2, 1));
 }
