@@ -365,6 +365,8 @@ pub(crate) struct DeepScratch {
     pub frames: [Frame; DEEP_FRAMES],
     /// Never used: the verifier does not see that a part which begins late is short.
     pub beyond: [Frame; PART_FRAMES],
+    /// For the walk that looks at frames alone.
+    pub page: Window<PAGE_PLACES>,
     pub layout: Layout,
     pub stack: u64,
     pub status: u32,
@@ -376,12 +378,32 @@ pub(crate) struct DeepScratch {
 const _: () =
     assert!(core::mem::offset_of!(StackScratch, frames) == core::mem::offset_of!(DeepScratch, frames));
 
-/// Bytes of Python's own stack that are copied at once: some frames.
-pub(crate) const WINDOW: usize = 896;
-/// Places in [`Walk::window`] at which a frame may begin, a power of two: what is read of a frame lies where it lies in
-/// the frame, so the first may begin `FRAME_BYTES` before what was copied.
-pub(crate) const WINDOW_PLACES: usize = FRAME_BYTES + WINDOW;
-const _: () = assert!(WINDOW_PLACES.is_power_of_two());
+/// A piece of a thread's memory, copied: `bytes` from `from` on are in `places` from the place `FRAME_BYTES` on, because what is
+/// read of a frame lies where it lies in the frame, and the first may begin so much before what was copied. A frame may begin
+/// at any of the places; behind them there is room for one, and eight bytes more: a field at the last offset stays inside.
+#[repr(C)]
+pub(crate) struct Window<const PLACES: usize> {
+    pub from: u64,
+    pub bytes: u64,
+    pub places: [u8; PLACES],
+    pub beyond: [u8; FRAME_BYTES + 8],
+}
+
+/// Of a common walk, which has little room.
+pub(crate) const WINDOW_PLACES: usize = 1024;
+/// Of a deep one: a page, and the frame that reaches into the next.
+pub(crate) const PAGE_PLACES: usize = 8192;
+
+/// Code objects that a walk has looked at and may meet again, in the slots of their addresses.
+pub(crate) const KNOWN_CODES: usize = 16;
+const _: () = assert!(KNOWN_CODES.is_power_of_two());
+
+#[repr(C)]
+pub(crate) struct KnownCode {
+    /// Its address; 0 for none.
+    pub code: u64,
+    pub identity: u64,
+}
 
 /// State of a walk. It lives here and not in registers, where each value that the verifier knows would
 /// multiply the states that it has to walk through.
@@ -400,8 +422,8 @@ pub(crate) struct Walk {
     pub has_bytecode: u64,
     pub has_entry: u64,
     pub has_copies: u64,
-    /// All ones or 0: code objects are told from others that take their address. Without, frames have no `identity`.
-    pub has_identity: u64,
+    /// 1 while it looks at frames alone, else 0.
+    pub is_glance: u64,
     /// Key of `MET_STACKS` for what this walk sees, and what `CODE_DEATHS` counted before it; both 0 when neither matters.
     pub met: u64,
     pub deaths: u64,
@@ -409,12 +431,9 @@ pub(crate) struct Walk {
     pub top_entries: u64,
     /// How it has ended, of `status`, once it has.
     pub status: u64,
-    /// What `window` has from its place `FRAME_BYTES` on: so many bytes from this address.
-    pub window_from: u64,
-    pub window_bytes: u64,
-    /// Interpreter frames, copied with what lies before them. Behind the places that a frame may begin at, there is room
-    /// for one, and eight bytes more: a field at the last offset stays inside.
-    pub window: [u8; WINDOW_PLACES + FRAME_BYTES + 8],
+    pub codes: [KnownCode; KNOWN_CODES],
+    /// Interpreter frames, copied with what lies before them.
+    pub window: Window<WINDOW_PLACES>,
     /// The code object that the walk is at.
     pub code: [u8; CODE_BYTES + 8],
     /// Hash of the contents of its name.
