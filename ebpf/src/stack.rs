@@ -228,10 +228,13 @@ fn glance<const PLACES: usize>(layout: &Layout, walk: *mut Walk, window: *mut Wi
             let instruction = field::<u64, FRAME_BYTES>(frame, layout.frame_instruction);
             // The last instruction is an int, with something else behind it.
             let instruction = instruction & ((*walk).has_bytecode | u64::from(u32::MAX));
-            let entry = u64::from(field::<u8, FRAME_BYTES>(frame, layout.frame_entry) & 1) & (*walk).has_entry;
+            let entry =
+                u64::from(field::<u8, FRAME_BYTES>(frame, layout.frame_entry) & 1) & (*walk).has_entry;
             let copy = u64::from(field::<u32, FRAME_BYTES>(frame, layout.frame_copy)) & (*walk).has_copies;
             let rest = instruction.rotate_left(32) ^ copy << 1 ^ entry;
-            seen = code.wrapping_mul(0xC2B2_AE3D_27D4_EB4F).wrapping_add(rest.wrapping_mul(0x1656_67B1_9E37_79F9));
+            seen = code
+                .wrapping_mul(0xC2B2_AE3D_27D4_EB4F)
+                .wrapping_add(rest.wrapping_mul(0x1656_67B1_9E37_79F9));
             (*walk).frames += 1;
         }
         (*walk).hash = fold((*walk).hash, seen);
