@@ -44,12 +44,22 @@ const TUPLE: u64 = 1 << 26;
 const UNICODE: u64 = 1 << 28;
 const EXCEPTION: u64 = 1 << 30;
 
-/// Exceptions of one place that are sent in a while of 2^27 ns (0.13 s), and of all places together.
-const MOST_AT_A_PLACE: u64 = 20;
-const MOST: u64 = 128;
-/// The same of a place whose exceptions libraries always catch themselves: 30 a second.
-const MOST_AT_A_QUIET_PLACE: u64 = 4;
+/// Exceptions that are sent in a while of 2^27 ns (0.13 s): of one place, and of all together. So many that requests
+/// which all fail for one reason show it, up to 480 a second.
+const BOUND: Bound = Bound { at_a_place: 64, of_all: 128, all: PLACES };
+/// One place gets more than that only of the first half of what there is for all: the rest is for the others.
+const FAIR: u64 = 20;
+/// The same of places whose exceptions libraries always catch themselves: 30 a second. They have a bound of their own,
+/// so that however many of them there are, they do not stand in the way of the others.
+const QUIET_BOUND: Bound = Bound { at_a_place: 4, of_all: 64, all: PLACES + 1 };
 const WHILE_SHIFT: u64 = 27;
+
+struct Bound {
+    at_a_place: u64,
+    of_all: u64,
+    /// The slot of [`RATES`] that counts all.
+    all: u32,
+}
 
 #[uprobe]
 fn exception_passes(context: ProbeContext) -> u32 {
@@ -191,9 +201,11 @@ fn leaves(
 fn admit(place: u64) -> Option<Admitted> {
     // SAFETY: the helper has no preconditions.
     let now = (unsafe { bpf_ktime_get_ns() } >> WHILE_SHIFT) + 1;
-    let all = RATES.get_ptr_mut(PLACES)?;
-    let own = RATES.get_ptr_mut(place_slot(place))?;
     let quiet = QUIET.get_ptr(place_slot(place))?;
+    // SAFETY: the slot is one aligned word.
+    let bound = if unsafe { quiet.read_volatile() } == place { QUIET_BOUND } else { BOUND };
+    let all = RATES.get_ptr_mut(bound.all)?;
+    let own = RATES.get_ptr_mut(place_slot(place))?;
     // SAFETY: map values stay valid while the program runs. Counts of two CPUs at once may get lost: the bound
     // is a bound on cost, the sum of what is not sent is kept elsewhere.
     unsafe {
@@ -210,8 +222,8 @@ fn admit(place: u64) -> Option<Admitted> {
             (*all).at = now;
             (*all).sent = 0;
         }
-        let most = if quiet.read_volatile() == place { MOST_AT_A_QUIET_PLACE } else { MOST_AT_A_PLACE };
-        if (*own).sent >= most || (*all).sent >= MOST {
+        let is_fair = (*own).sent < FAIR || (*all).sent < bound.of_all / 2;
+        if (*own).sent >= bound.at_a_place || (*all).sent >= bound.of_all || !is_fair {
             (*own).suppressed += 1;
             return None;
         }

@@ -145,10 +145,10 @@ pub(crate) const TLS_ROOM: usize = 4096 + TAIL_CAPTURE as usize;
 #[map]
 pub(crate) static PASSING: LruHashMap<TracebackKey, Passing> = LruHashMap::with_max_entries(8192, 0);
 
-/// How many exceptions of a place were sent lately; the last row is for all places together. Places share a
-/// row when their hashes do: the later one takes it over.
+/// How many exceptions of a place were sent lately; the last two rows are for all places together, the quiet ones
+/// in the last. Places share a row when their hashes do: the later one takes it over.
 #[map]
-pub(crate) static RATES: Array<Rate> = Array::with_max_entries(PLACES + 1, 0);
+pub(crate) static RATES: Array<Rate> = Array::with_max_entries(PLACES + 2, 0);
 
 /// Places whose exceptions libraries always catch themselves; only userspace writes. See `pyapm_wire::exception`.
 #[map]

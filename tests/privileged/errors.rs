@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// How often each path is asked for.
 const TIMES: usize = 5;
-/// The kernel half sends so many exceptions in 134 ms at most (`MOST` of `ebpf/src/exceptions.rs`), those that libraries catch
+/// The kernel half sends so many exceptions in 134 ms at most (`BOUND` of `ebpf/src/exceptions.rs`), those that libraries catch
 /// included: a request of FastAPI has eleven, so all requests in one such while would have more.
 const WHILE: Duration = Duration::from_millis(135);
 
