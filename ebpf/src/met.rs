@@ -6,7 +6,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use pyapm_wire::python::{DEATH_SLOTS, status};
 use pyapm_wire::target::Target;
 
-/// Walks, and sends the frames if this stack has not been sent before; `steps` as for [`walk`].
+/// Walks, and sends the frames if this stack has not been sent before; `steps` as for [`go_on`].
 ///
 /// Most of what a walk costs is the look at each code object, which lies on pages that the kernel seldom touches. Where
 /// all code objects that are given up are told, there are two walks. The first looks at frames alone. If a stack of the

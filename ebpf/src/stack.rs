@@ -153,6 +153,10 @@ pub(crate) fn to_a_glance(scratch: *mut StackScratch) {
     walk.is_glance = 1;
 }
 
+/// Takes a walk to its end, or as far as so many calls of `steps` come (`TRUNCATED`). That goes on with it for some steps: it is
+/// [`steps`] in a function that is global to the verifier, which finds the working space itself. The verifier walks through that
+/// once, not for each call and not for each way that leads here. A walk fills `scratch.frames`, innermost first, and leaves
+/// their number and a hash over them in `scratch.walk`.
 #[inline(always)]
 pub(crate) fn go_on(scratch: *mut StackScratch, steps: &impl Fn() -> u64) -> u16 {
     for _ in 0..CALLS {
