@@ -48,6 +48,7 @@ pub(crate) fn take(target: &Target, scratch: *mut DeepScratch, calls: usize) -> 
     // It is as long, and begins with the same.
     let first = scratch.cast::<StackScratch>();
     if let Err(status) = stack::begin(&target.layout, first) {
+        // SAFETY: `scratch` is valid.
         return stack::identify(target, unsafe { &raw const (*scratch).walk }, status);
     }
     // SAFETY: `scratch` is valid, here and below.

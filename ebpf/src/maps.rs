@@ -3,6 +3,7 @@
 use crate::io::Call;
 use crate::registers::Registers;
 use crate::stack::Walked;
+use crate::window::{PAGE_PLACES, WINDOW_PLACES, Window};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use pyapm_wire::connection::{HINT_SLOTS, Hint, Key, RECORD_CAPTURE, TAIL_CAPTURE};
@@ -11,9 +12,7 @@ use pyapm_wire::event::{
     Io, LoopTurns, NATIVE_CAPTURE, Native, STATEMENT_CAPTURE, Sleeper, SqliteLayout, Stack, Statement,
 };
 use pyapm_wire::exception::PLACES;
-use pyapm_wire::python::{
-    CODE_BYTES, DEATH_SLOTS, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES,
-};
+use pyapm_wire::python::{CODE_BYTES, DEATH_SLOTS, DEEP_FRAMES, Frame, Layout, MAX_FRAMES, PART_FRAMES};
 use pyapm_wire::settings::{IO_COPIES, Settings};
 use pyapm_wire::target::{MAX_SLEEPERS, MAX_TARGETS, Target};
 use pyapm_wire::task::{MAX_PROCESSES, TaskBegun, TaskSites};
@@ -377,22 +376,6 @@ pub(crate) struct DeepScratch {
 
 const _: () =
     assert!(core::mem::offset_of!(StackScratch, frames) == core::mem::offset_of!(DeepScratch, frames));
-
-/// A piece of a thread's memory, copied: `bytes` from `from` on are in `places` from the place `FRAME_BYTES` on, because what is
-/// read of a frame lies where it lies in the frame, and the first may begin so much before what was copied. A frame may begin
-/// at any of the places; behind them there is room for one, and eight bytes more: a field at the last offset stays inside.
-#[repr(C)]
-pub(crate) struct Window<const PLACES: usize> {
-    pub from: u64,
-    pub bytes: u64,
-    pub places: [u8; PLACES],
-    pub beyond: [u8; FRAME_BYTES + 8],
-}
-
-/// Of a common walk, which has little room.
-pub(crate) const WINDOW_PLACES: usize = 1024;
-/// Of a deep one: a page, and the frame that reaches into the next.
-pub(crate) const PAGE_PLACES: usize = 8192;
 
 /// Code objects that a walk has looked at and may meet again, in the slots of their addresses.
 pub(crate) const KNOWN_CODES: usize = 16;

@@ -4,8 +4,9 @@
 use crate::bytecode::copy_of_bytecode;
 use crate::emit;
 use crate::lifecycle::header;
-use crate::maps::{KNOWN_CODES, KnownCode, STACKS, StackScratch, Walk, Window, setting};
+use crate::maps::{KNOWN_CODES, KnownCode, STACKS, StackScratch, Walk, setting};
 use crate::memory::{copy_user, kernel, opaque, user};
+use crate::window::{Window, at as frame_at};
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
@@ -14,13 +15,6 @@ use pyapm_wire::python::{
     MAX_FRAMES, gil, route, status,
 };
 use pyapm_wire::target::Target;
-
-/// Pages of user memory are as long, or longer: what begins in one that can be read can be read to such a multiple.
-const PAGE: u64 = 4096;
-/// Bytes before a frame that are copied with it where its caller is not known to lie there.
-const SURROUNDINGS: u64 = 768;
-/// A frame that lies at most so far before what was copied lies among its callers.
-const NEAR: u64 = 1024;
 
 /// From 3.12 on, frames with this owner or a higher one are the interpreter's own (shims and sentinels);
 /// CPython `Include/internal/pycore_frame.h`, `enum _frameowner`.
@@ -221,7 +215,7 @@ fn glance<const PLACES: usize>(layout: &Layout, walk: *mut Walk, window: *mut Wi
     if address == 0 {
         return Step::End(status::COMPLETE);
     }
-    let Some(frame) = at(layout, window, address) else { return Step::End(status::UNREADABLE) };
+    let Some(frame) = frame_at(layout, window, address) else { return Step::End(status::UNREADABLE) };
     // SAFETY: as above.
     unsafe {
         (*walk).cursor = field::<u64, FRAME_BYTES>(frame, layout.frame_previous);
@@ -279,7 +273,7 @@ pub(crate) fn step(
     }
     // SAFETY: as above.
     let window = unsafe { &raw mut (*walk).window };
-    let Some(frame) = at(layout, window, address) else { return Step::End(status::UNREADABLE) };
+    let Some(frame) = frame_at(layout, window, address) else { return Step::End(status::UNREADABLE) };
     // SAFETY: as above.
     let previous = unsafe { field::<u64, FRAME_BYTES>(frame, layout.frame_previous) };
     let index = unsafe { (*walk).frames };
@@ -358,52 +352,6 @@ pub(crate) fn step(
         (*walk).cursor = previous;
     }
     Step::Next
-}
-
-/// Where a copy of the frame at `address` lies, or as much of it as is read; `FRAME_BYTES` and 8 may be read from there.
-///
-/// Frames that were called by one another lie one behind the other, callers first, on pages that Python gets for them.
-/// So what lies before a frame on its page is copied with it, and its callers are found there: all of it where the frame is
-/// one in a row, else some. A page is there or is not, so nothing is asked for that is not there if the frame is.
-#[inline(always)]
-fn at<const PLACES: usize>(layout: &Layout, window: *mut Window<PLACES>, address: u64) -> Option<*const u8> {
-    const { assert!(PLACES.is_power_of_two() && PLACES > FRAME_BYTES) };
-    let room = (PLACES - FRAME_BYTES) as u64;
-    let start = opaque(u64::from(layout.frame_start)) & (FRAME_BYTES as u64 - 1);
-    let length = opaque(u64::from(layout.frame_bytes)) & (FRAME_BYTES as u64 - 1);
-    let from = address + start;
-    // SAFETY: `window` is valid, here and below.
-    let (copied_from, copied) = unsafe { ((*window).from, (*window).bytes) };
-    let places = unsafe { (&raw mut (*window).places).cast::<u8>() };
-    if from.wrapping_sub(copied_from).saturating_add(length) > copied {
-        let mut reach = SURROUNDINGS;
-        if copied_from.wrapping_sub(from) <= NEAR {
-            reach = room;
-        }
-        let before = from & (PAGE - 1);
-        if reach > before + length {
-            reach = before + length;
-        }
-        let mut bytes = opaque(reach);
-        if bytes > room {
-            bytes = room;
-        }
-        // SAFETY: as above; `bytes` are inside behind the first `FRAME_BYTES`.
-        unsafe {
-            (*window).from = (from + length).wrapping_sub(bytes);
-            (*window).bytes = bytes;
-            if !copy_user(places.add(FRAME_BYTES), bytes as u32, (*window).from) {
-                (*window).bytes = 0;
-                return None;
-            }
-        }
-    }
-    // By a mask, aligned: where frames do not lie on multiples of 8 there are none.
-    // SAFETY: as above.
-    let place = FRAME_BYTES as u64 + from.wrapping_sub(unsafe { (*window).from }).wrapping_sub(start);
-    let place = opaque(place) & (PLACES as u64 - 8);
-    // SAFETY: `place` is below `PLACES`, behind which there is room for a frame.
-    Some(unsafe { places.add(place as usize) })
 }
 
 /// What tells a code object from another that takes its address. Userspace computes the same
