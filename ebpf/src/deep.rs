@@ -8,10 +8,10 @@
 
 use crate::emit;
 use crate::lifecycle::header;
-use crate::maps::{DeepScratch, SAMPLE_SCRATCH, STACKS, StackScratch, TARGETS};
+use crate::maps::{DeepScratch, SAMPLE_SCRATCH, STACKS, StackScratch, setting};
 use crate::memory::opaque;
+use crate::met;
 use crate::stack::{self, Step, Walked, outcome};
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use pyapm_wire::event::{Stack, kind};
 use pyapm_wire::python::{DEEP_FRAMES, Frame, INNER_FRAMES, MAX_STEPS, PART_FRAMES, SWITCH_STEPS, status};
@@ -47,14 +47,32 @@ pub(crate) fn scratch() -> Option<*mut DeepScratch> {
 pub(crate) fn take(target: &Target, scratch: *mut DeepScratch, calls: usize) -> Walked {
     // It is as long, and begins with the same.
     let first = scratch.cast::<StackScratch>();
-    let mut status = stack::walk(&target.layout, first, || sample_steps());
-    if status != status::TRUNCATED {
-        return stack::finish(target, first, status);
+    if let Err(status) = stack::begin(&target.layout, first) {
+        // SAFETY: `scratch` is valid.
+        return stack::identify(target, unsafe { &raw const (*scratch).walk }, status);
     }
     // SAFETY: `scratch` is valid, here and below.
     unsafe {
         (*scratch).layout = target.layout;
-        (*scratch).status = u32::from(status);
+        (*scratch).status = u32::from(status::TRUNCATED);
+    }
+    // As in `met::take`.
+    if setting!(code_deaths) != 0 && target.layout.deaths_told != 0 {
+        met::first_look(first);
+        // SAFETY: as above.
+        unsafe { (*scratch).page.bytes = 0 };
+        let mut status = status::TRUNCATED;
+        for _ in 0..calls {
+            if deep_glances() != outcome::MORE {
+                // SAFETY: as above.
+                status = unsafe { (*scratch).walk.status } as u16;
+                break;
+            }
+        }
+        if let Some(walked) = met::met(target, first, status) {
+            return walked;
+        }
+        stack::to_the_first(first);
     }
     for _ in 0..calls {
         if deep_steps() != outcome::MORE {
@@ -62,8 +80,9 @@ pub(crate) fn take(target: &Target, scratch: *mut DeepScratch, calls: usize) -> 
         }
     }
     // SAFETY: as above.
-    status = unsafe { (*scratch).status } as u16;
+    let status = unsafe { (*scratch).status } as u16;
     let walked = stack::identify(target, unsafe { &raw const (*scratch).walk }, status);
+    met::remember(first, walked);
     if walked.stack == 0 || STACKS.get_ptr(walked.stack).is_some() {
         return walked;
     }
@@ -96,18 +115,18 @@ fn place(index: u64) -> u64 {
     if index < inner { index } else { inner + (index & (OUTER_PLACES - 1)) }
 }
 
-/// Goes on with a walk that the common working space may hold.
+/// Goes on for some steps with a walk that looks at frames alone.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn sample_steps() -> u64 {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    // SAFETY: entries are written whole by userspace.
-    let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return outcome::FAILED };
+extern "C" fn deep_glances() -> u64 {
     let Some(scratch) = scratch() else { return outcome::FAILED };
-    stack::steps(target, scratch.cast())
+    // SAFETY: `scratch` is valid, and nothing else uses it now.
+    let (layout, walk, page) =
+        unsafe { (&(*scratch).layout, &raw mut (*scratch).walk, &raw mut (*scratch).page) };
+    stack::glances(layout, walk, page, STEPS)
 }
 
-/// Goes on with a walk beyond that for some steps.
+/// Goes on for some steps with a walk that looks at everything.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn deep_steps() -> u64 {

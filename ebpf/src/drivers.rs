@@ -67,7 +67,7 @@ fn mysql_query(context: ProbeContext) -> u32 {
     0
 }
 
-/// Goes on with a walk in this thread's working space; see `stack::walk`.
+/// Goes on with a walk in this thread's working space; see `stack::go_on`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn statement_steps() -> u64 {

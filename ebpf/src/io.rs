@@ -217,7 +217,7 @@ fn locate(call: &mut Call, id: u64) -> Option<()> {
     Some(())
 }
 
-/// Goes on with a walk in the working space of one copy; see `stack::walk`.
+/// Goes on with a walk in the working space of one copy; see `stack::go_on`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn socket_steps(copy: u64) -> u64 {

@@ -64,6 +64,8 @@ mod stack;
 mod task;
 #[cfg(target_arch = "bpf")]
 mod tls;
+#[cfg(target_arch = "bpf")]
+mod window;
 
 /// `bpf_probe_read_user` and its kin may be called by GPL-compatible programs only (kernel
 /// `Documentation/bpf/bpf_licensing.rst`).

@@ -3,6 +3,7 @@
 use crate::io::Call;
 use crate::registers::Registers;
 use crate::stack::Walked;
+use crate::window::{PAGE_PLACES, WINDOW_PLACES, Window};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use pyapm_wire::connection::{HINT_SLOTS, Hint, Key, RECORD_CAPTURE, TAIL_CAPTURE};
@@ -11,9 +12,7 @@ use pyapm_wire::event::{
     Io, LoopTurns, NATIVE_CAPTURE, Native, STATEMENT_CAPTURE, Sleeper, SqliteLayout, Stack, Statement,
 };
 use pyapm_wire::exception::PLACES;
-use pyapm_wire::python::{
-    CODE_BYTES, DEATH_SLOTS, DEEP_FRAMES, FRAME_BYTES, Frame, Layout, MAX_FRAMES, PART_FRAMES,
-};
+use pyapm_wire::python::{CODE_BYTES, DEATH_SLOTS, DEEP_FRAMES, Frame, Layout, MAX_FRAMES, PART_FRAMES};
 use pyapm_wire::settings::{IO_COPIES, Settings};
 use pyapm_wire::target::{MAX_SLEEPERS, MAX_TARGETS, Target};
 use pyapm_wire::task::{MAX_OPEN, MAX_PROCESSES, TaskBegun, TaskSites};
@@ -369,6 +368,8 @@ pub(crate) struct DeepScratch {
     pub frames: [Frame; DEEP_FRAMES],
     /// Never used: the verifier does not see that a part which begins late is short.
     pub beyond: [Frame; PART_FRAMES],
+    /// For the walk that looks at frames alone.
+    pub page: Window<PAGE_PLACES>,
     pub layout: Layout,
     pub stack: u64,
     pub status: u32,
@@ -380,12 +381,16 @@ pub(crate) struct DeepScratch {
 const _: () =
     assert!(core::mem::offset_of!(StackScratch, frames) == core::mem::offset_of!(DeepScratch, frames));
 
-/// Bytes of Python's own stack that are copied at once: some frames.
-pub(crate) const WINDOW: usize = 896;
-/// Places in [`Walk::window`] at which a frame may begin, a power of two: what is read of a frame lies where it lies in
-/// the frame, so the first may begin `FRAME_BYTES` before what was copied.
-pub(crate) const WINDOW_PLACES: usize = FRAME_BYTES + WINDOW;
-const _: () = assert!(WINDOW_PLACES.is_power_of_two());
+/// Code objects that a walk has looked at and may meet again, in the slots of their addresses.
+pub(crate) const KNOWN_CODES: usize = 16;
+const _: () = assert!(KNOWN_CODES.is_power_of_two());
+
+#[repr(C)]
+pub(crate) struct KnownCode {
+    /// Its address; 0 for none.
+    pub code: u64,
+    pub identity: u64,
+}
 
 /// State of a walk. It lives here and not in registers, where each value that the verifier knows would
 /// multiply the states that it has to walk through.
@@ -404,8 +409,8 @@ pub(crate) struct Walk {
     pub has_bytecode: u64,
     pub has_entry: u64,
     pub has_copies: u64,
-    /// All ones or 0: code objects are told from others that take their address. Without, frames have no `identity`.
-    pub has_identity: u64,
+    /// 1 while it looks at frames alone, else 0.
+    pub is_glance: u64,
     /// Key of `MET_STACKS` for what this walk sees, and what `CODE_DEATHS` counted before it; both 0 when neither matters.
     pub met: u64,
     pub deaths: u64,
@@ -413,12 +418,9 @@ pub(crate) struct Walk {
     pub top_entries: u64,
     /// How it has ended, of `status`, once it has.
     pub status: u64,
-    /// What `window` has from its place `FRAME_BYTES` on: so many bytes from this address.
-    pub window_from: u64,
-    pub window_bytes: u64,
-    /// Interpreter frames, copied with what lies before them. Behind the places that a frame may begin at, there is room
-    /// for one, and eight bytes more: a field at the last offset stays inside.
-    pub window: [u8; WINDOW_PLACES + FRAME_BYTES + 8],
+    pub codes: [KnownCode; KNOWN_CODES],
+    /// Interpreter frames, copied with what lies before them.
+    pub window: Window<WINDOW_PLACES>,
     /// The code object that the walk is at.
     pub code: [u8; CODE_BYTES + 8],
     /// Hash of the contents of its name.

@@ -1,12 +1,12 @@
 //! Stacks that were met before, known again by their frames alone; `decisions/0037-stacks-that-are-known.md`.
 
 use crate::maps::{CODE_DEATHS, MET_STACKS, MetStack, STACKS, StackScratch, setting};
-use crate::stack::{Walked, begin, finish, go_on, to_the_first};
+use crate::stack::{Walked, begin, finish, go_on, to_a_glance, to_the_first};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use pyapm_wire::python::{DEATH_SLOTS, status};
 use pyapm_wire::target::Target;
 
-/// Walks, and sends the frames if this stack has not been sent before; `steps` as for [`walk`].
+/// Walks, and sends the frames if this stack has not been sent before; `steps` as for [`go_on`].
 ///
 /// Most of what a walk costs is the look at each code object, which lies on pages that the kernel seldom touches. Where
 /// all code objects that are given up are told, there are two walks. The first looks at frames alone. If a stack of the
@@ -18,11 +18,7 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch, steps: impl Fn()
     let begun = begin(&target.layout, scratch);
     // The verifier knows the setting, and leaves this out where it is 0.
     if setting!(code_deaths) != 0 && begun.is_ok() && target.layout.deaths_told != 0 {
-        // SAFETY: `scratch` is valid.
-        unsafe {
-            (*scratch).walk.deaths = deaths();
-            (*scratch).walk.has_identity = 0;
-        }
+        first_look(scratch);
         let status = go_on(scratch, &steps);
         if let Some(walked) = met(target, scratch, status) {
             return walked;
@@ -38,6 +34,14 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch, steps: impl Fn()
     walked
 }
 
+/// Has the walk that is to come look at frames alone.
+#[inline(always)]
+pub(crate) fn first_look(scratch: *mut StackScratch) {
+    // SAFETY: `scratch` is valid.
+    unsafe { (*scratch).walk.deaths = deaths() };
+    to_a_glance(scratch);
+}
+
 /// What [`CODE_DEATHS`] counts for the current process. Read before its frames are.
 #[inline(always)]
 fn deaths() -> u64 {
@@ -48,7 +52,7 @@ fn deaths() -> u64 {
 
 /// A stack that has just been walked without its code objects, if it is known and its frames were sent.
 #[inline(always)]
-fn met(target: &Target, scratch: *mut StackScratch, status: u16) -> Option<Walked> {
+pub(crate) fn met(target: &Target, scratch: *mut StackScratch, status: u16) -> Option<Walked> {
     // SAFETY: `scratch` is valid.
     let walk = unsafe { &mut (*scratch).walk };
     if status != status::COMPLETE || walk.frames == 0 {
@@ -64,7 +68,7 @@ fn met(target: &Target, scratch: *mut StackScratch, status: u16) -> Option<Walke
 
 /// Has a stack known again by [`met`].
 #[inline(always)]
-fn remember(scratch: *const StackScratch, walked: Walked) {
+pub(crate) fn remember(scratch: *const StackScratch, walked: Walked) {
     // SAFETY: `scratch` is valid.
     let walk = unsafe { &(*scratch).walk };
     if walk.met != 0 && walked.status == status::COMPLETE {

@@ -4,8 +4,9 @@
 use crate::bytecode::copy_of_bytecode;
 use crate::emit;
 use crate::lifecycle::header;
-use crate::maps::{STACKS, StackScratch, WINDOW, WINDOW_PLACES, Walk, setting};
+use crate::maps::{KNOWN_CODES, KnownCode, STACKS, StackScratch, Walk, setting};
 use crate::memory::{copy_user, kernel, opaque, user};
+use crate::window::{Window, at as frame_at};
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use pyapm_wire::count;
 use pyapm_wire::event::{Stack, kind};
@@ -95,19 +96,6 @@ pub(crate) fn identify(target: &Target, walk: *const Walk, status: u16) -> Walke
     Walked { stack: fold(hash ^ target.generation, u64::from(status)) | 1, status }
 }
 
-/// Fills `scratch.frames`, innermost first, and leaves their number and a hash over them in `scratch.walk`. When it
-/// ends with `TRUNCATED`, it can be gone on with.
-///
-/// `steps` goes on with it for some steps: [`steps`] in a function that is global to the verifier, which finds the working
-/// space itself. The verifier walks through that once, not for each call and not for each way that leads here.
-#[inline(always)]
-pub(crate) fn walk(layout: &Layout, scratch: *mut StackScratch, steps: impl Fn() -> u64) -> u16 {
-    match begin(layout, scratch) {
-        Ok(()) => go_on(scratch, &steps),
-        Err(status) => status,
-    }
-}
-
 /// Gets ready for a walk from the innermost frame that looks at everything; no stack is to be remembered. What is wrong
 /// when there is none.
 #[inline(always)]
@@ -130,7 +118,7 @@ pub(crate) fn begin(layout: &Layout, scratch: *mut StackScratch) -> Result<(), u
         (*walk).has_bytecode = all_ones_unless_absent(layout.code_bytecode);
         (*walk).has_entry = all_ones_unless_absent(layout.frame_entry);
         (*walk).has_copies = all_ones_unless_absent(layout.frame_copy);
-        (*walk).window_bytes = 0;
+        (*walk).window.bytes = 0;
     }
     to_the_first(scratch);
     Ok(())
@@ -145,9 +133,24 @@ pub(crate) fn to_the_first(scratch: *mut StackScratch) {
     walk.frames = 0;
     walk.hash = HASH_START;
     walk.top_entries = 0;
-    walk.has_identity = u64::MAX;
+    walk.is_glance = 0;
+    for known in &mut walk.codes {
+        known.code = 0;
+    }
 }
 
+/// Has a walk begin at its first frame, and look at frames alone.
+#[inline(always)]
+pub(crate) fn to_a_glance(scratch: *mut StackScratch) {
+    // SAFETY: `scratch` is valid.
+    let walk = unsafe { &mut (*scratch).walk };
+    walk.is_glance = 1;
+}
+
+/// Takes a walk to its end, or as far as so many calls of `steps` come (`TRUNCATED`). That goes on with it for some steps: it is
+/// [`steps`] in a function that is global to the verifier, which finds the working space itself. The verifier walks through that
+/// once, not for each call and not for each way that leads here. A walk fills `scratch.frames`, innermost first, and leaves
+/// their number and a hash over them in `scratch.walk`.
 #[inline(always)]
 pub(crate) fn go_on(scratch: *mut StackScratch, steps: &impl Fn() -> u64) -> u16 {
     for _ in 0..CALLS {
@@ -166,6 +169,12 @@ pub(crate) fn go_on(scratch: *mut StackScratch, steps: &impl Fn() -> u64) -> u16
 pub(crate) fn steps(target: &Target, scratch: *mut StackScratch) -> u64 {
     // SAFETY: `scratch` is valid.
     let (walk, frames) = unsafe { (&raw mut (*scratch).walk, (&raw mut (*scratch).frames).cast::<Frame>()) };
+    // The verifier knows the setting, and leaves this out where it is 0.
+    // SAFETY: as above.
+    if setting!(code_deaths) != 0 && unsafe { (*walk).is_glance } != 0 {
+        // SAFETY: as above.
+        return glances(&target.layout, walk, unsafe { &raw mut (*walk).window }, STEPS);
+    }
     for _ in 0..STEPS {
         match step(&target.layout, walk, frames, MAX_FRAMES, |index| index) {
             Step::Next => {}
@@ -177,6 +186,58 @@ pub(crate) fn steps(target: &Target, scratch: *mut StackScratch) -> u64 {
         }
     }
     outcome::MORE
+}
+
+/// Goes on with a walk for some steps that look at frames alone. It leaves their number and a hash over all that a walk
+/// takes from frames: where two give the same, and the code objects are the same, the stacks are.
+#[inline(always)]
+pub(crate) fn glances<const PLACES: usize>(
+    layout: &Layout,
+    walk: *mut Walk,
+    window: *mut Window<PLACES>,
+    steps: usize,
+) -> u64 {
+    for _ in 0..steps {
+        if let Step::End(status) = glance(layout, walk, window) {
+            // SAFETY: `walk` is valid.
+            unsafe { (*walk).status = u64::from(status) };
+            return outcome::END;
+        }
+    }
+    outcome::MORE
+}
+
+#[inline(always)]
+fn glance<const PLACES: usize>(layout: &Layout, walk: *mut Walk, window: *mut Window<PLACES>) -> Step {
+    let tag_mask = !u64::from(layout.tag_mask);
+    // SAFETY: `walk` is valid, here and below.
+    let address = unsafe { (*walk).cursor } & tag_mask;
+    if address == 0 {
+        return Step::End(status::COMPLETE);
+    }
+    let Some(frame) = frame_at(layout, window, address) else { return Step::End(status::UNREADABLE) };
+    // SAFETY: as above.
+    unsafe {
+        (*walk).cursor = field::<u64, FRAME_BYTES>(frame, layout.frame_previous);
+        let owner = u64::from(field::<u8, FRAME_BYTES>(frame, layout.frame_owner)) & (*walk).has_owner;
+        let mut seen = ENTRIES;
+        if owner < FIRST_FOREIGN_OWNER {
+            let code = field::<u64, FRAME_BYTES>(frame, layout.frame_code) & tag_mask;
+            let instruction = field::<u64, FRAME_BYTES>(frame, layout.frame_instruction);
+            // The last instruction is an int, with something else behind it.
+            let instruction = instruction & ((*walk).has_bytecode | u64::from(u32::MAX));
+            let entry =
+                u64::from(field::<u8, FRAME_BYTES>(frame, layout.frame_entry) & 1) & (*walk).has_entry;
+            let copy = u64::from(field::<u32, FRAME_BYTES>(frame, layout.frame_copy)) & (*walk).has_copies;
+            let rest = instruction.rotate_left(32) ^ copy << 1 ^ entry;
+            seen = code
+                .wrapping_mul(0xC2B2_AE3D_27D4_EB4F)
+                .wrapping_add(rest.wrapping_mul(0x1656_67B1_9E37_79F9));
+            (*walk).frames += 1;
+        }
+        (*walk).hash = fold((*walk).hash, seen);
+    }
+    Step::Next
 }
 
 /// The innermost frame of a thread; 0 when it has none.
@@ -210,7 +271,9 @@ pub(crate) fn step(
     if address == 0 {
         return Step::End(status::COMPLETE);
     }
-    let Some(frame) = window(layout, walk, address) else { return Step::End(status::UNREADABLE) };
+    // SAFETY: as above.
+    let window = unsafe { &raw mut (*walk).window };
+    let Some(frame) = frame_at(layout, window, address) else { return Step::End(status::UNREADABLE) };
     // SAFETY: as above.
     let previous = unsafe { field::<u64, FRAME_BYTES>(frame, layout.frame_previous) };
     let index = unsafe { (*walk).frames };
@@ -261,13 +324,20 @@ pub(crate) fn step(
     // Without owners, each Python call is one of C.
     // SAFETY: as above.
     let entered = (entry & unsafe { (*walk).has_entry }) | (1 & !unsafe { (*walk).has_owner });
+    let slot = opaque((code >> 6) ^ (code >> 10)) & (KNOWN_CODES as u64 - 1);
+    // SAFETY: as above; `slot` is below the length of `codes`.
+    let known = unsafe { (&raw mut (*walk).codes).cast::<KnownCode>().add(slot as usize) };
     // SAFETY: as above.
-    let identity = if unsafe { (*walk).has_identity } == 0 {
-        0
+    let identity = if unsafe { (*known).code } == code {
+        // Both frames run it, so it is the same.
+        // SAFETY: as above.
+        unsafe { (*known).identity as u32 }
     } else {
         let Some(identity) = identity(layout, code, walk) else {
             return Step::End(status::UNREADABLE);
         };
+        // SAFETY: as above.
+        unsafe { known.write(KnownCode { code, identity: u64::from(identity) }) };
         identity
     };
     let code = code & !ENTRIES | entered;
@@ -282,44 +352,6 @@ pub(crate) fn step(
         (*walk).cursor = previous;
     }
     Step::Next
-}
-
-/// Where a copy of the frame at `address` lies, or as much of it as is read; `FRAME_BYTES` and 8 may be read from there.
-///
-/// Frames that were called by one another lie one behind the other, callers first, on pages that Python gets for them.
-/// So what lies before a frame is copied with it, and its callers are found there. Those that lie elsewhere (generators
-/// keep theirs in their objects) bring their own surroundings in; where these cannot be read, the frame alone.
-#[inline(always)]
-fn window(layout: &Layout, walk: *mut Walk, address: u64) -> Option<*const u8> {
-    let start = opaque(u64::from(layout.frame_start)) & (FRAME_BYTES as u64 - 1);
-    let length = opaque(u64::from(layout.frame_bytes)) & (FRAME_BYTES as u64 - 1);
-    let from = address + start;
-    // SAFETY: `walk` is valid, here and below.
-    let window = unsafe { &raw mut (*walk).window }.cast::<u8>();
-    let inside =
-        unsafe { from.wrapping_sub((*walk).window_from).saturating_add(length) <= (*walk).window_bytes };
-    if !inside {
-        // SAFETY: as above; `WINDOW` and `length` bytes are inside behind the first `FRAME_BYTES`.
-        unsafe {
-            (*walk).window_from = (from + length).wrapping_sub(WINDOW as u64);
-            (*walk).window_bytes = WINDOW as u64;
-            let room = window.add(FRAME_BYTES);
-            if !copy_user(room, WINDOW as u32, (*walk).window_from) {
-                (*walk).window_from = from;
-                (*walk).window_bytes = length;
-                if !copy_user(room, length as u32, from) {
-                    (*walk).window_bytes = 0;
-                    return None;
-                }
-            }
-        }
-    }
-    // By a mask, aligned: where frames do not lie on multiples of 8 there are none.
-    // SAFETY: as above.
-    let at = FRAME_BYTES as u64 + from.wrapping_sub(unsafe { (*walk).window_from }).wrapping_sub(start);
-    let at = opaque(at) & (WINDOW_PLACES as u64 - 8);
-    // SAFETY: `at` is below `WINDOW_PLACES`, behind which there is room for a frame.
-    Some(unsafe { window.add(at as usize) })
 }
 
 /// What tells a code object from another that takes its address. Userspace computes the same

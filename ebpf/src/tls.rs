@@ -144,7 +144,7 @@ fn tls_result(context: ProbeContext) -> u32 {
     0
 }
 
-/// Goes on with a walk in this thread's working space; see `stack::walk`.
+/// Goes on with a walk in this thread's working space; see `stack::go_on`.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn tls_steps() -> u64 {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
 
 #[derive(Debug)]
-pub(super) struct CodeDeaths {
+pub(in crate::pipeline) struct CodeDeaths {
     /// This kernel runs each probe at each hit.
     always_run: bool,
     /// By device and inode: whether the file is probed.
@@ -15,13 +15,13 @@ pub(super) struct CodeDeaths {
 }
 
 impl CodeDeaths {
-    pub(super) fn new(always_run: bool) -> Self {
+    pub(in crate::pipeline) fn new(always_run: bool) -> Self {
         Self { always_run, files: HashMap::new() }
     }
 
     /// Probes the interpreter of a process, unless its file has been: whether each code object that it gives up is told
     /// from now on.
-    pub(super) fn follow(&mut self, probes: &mut Probes, interpreter: &Interpreter) -> bool {
+    pub(in crate::pipeline) fn follow(&mut self, probes: &mut Probes, interpreter: &Interpreter) -> bool {
         let Some(site) = interpreter.code_deaths.as_ref().filter(|_| self.always_run) else { return false };
         let Ok(status) = std::fs::metadata(&site.path) else { return false };
         let file = (status.dev(), status.ino());

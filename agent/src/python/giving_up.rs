@@ -1,6 +1,7 @@
 //! Where an interpreter gives up a code object: what `PyCode_Type` names for it. It looks once, and attaches nothing.
 
 use super::memory::Memory;
+use super::version::Version;
 use crate::binaries::{FileId, Image, Mapping};
 use crate::probes::{UprobeSite, site_at};
 
@@ -29,6 +30,18 @@ pub(super) fn site(
     let expected = code.offset + (function - code.start);
     let found = image.file_offset(function.wrapping_sub(bias))?;
     (found == expected).then(|| UprobeSite { path: image.path().to_owned(), file_offset: site.file_offset })
+}
+
+/// Whether a thread's frames may show one that has ended, whose code object may be gone: 3.11.0 and the first pre-releases of
+/// 3.12 let go of a frame's objects before they unlink it (CPython's issue 99729, mended in 3.11.1 and 3.12.0a4). There what
+/// is on a stack need not be alive.
+pub(super) fn shows_what_has_ended(version: Version) -> bool {
+    const MENDED: u32 = 0x030c_00a4;
+    match version.minor {
+        11 => version.micro.is_none_or(|micro| micro == 0),
+        12 => version.hex.is_some_and(|hex| hex < MENDED),
+        _ => false,
+    }
 }
 
 fn mapping_of(address: u64, mappings: &[Mapping]) -> Option<&Mapping> {
@@ -67,6 +80,16 @@ mod tests {
         assert!(mapping_of(0x3000, &all).is_none());
         // The type may lie in memory of its own, without a file.
         assert_eq!(file_of(0x1800, 0x2800, &all), Some(file));
+    }
+
+    #[test]
+    fn frames_that_have_ended() {
+        let shown = |hex| shows_what_has_ended(Version::from_hex(hex));
+        let told =
+            [0x030a_0df0, 0x030b_00f0, 0x030b_01f0, 0x030c_00a3, 0x030c_00a4, 0x030c_00f0, 0x030f_00f0];
+        assert_eq!(told.map(shown), [false, true, false, true, false, false, false]);
+        assert!(shows_what_has_ended(Version { major: 3, minor: 11, micro: None, hex: None }));
+        assert!(!shows_what_has_ended(Version { major: 3, minor: 9, micro: None, hex: None }));
     }
 
     #[test]

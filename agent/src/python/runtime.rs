@@ -148,7 +148,7 @@ fn understand(
         let raising = Raising::of(&memory, &located.image, located.bias, &offsets, version.minor);
         (raising, ContextCode::of(&located.image, located.bias))
     };
-    let code_deaths = (!free_threaded)
+    let code_deaths = (!free_threaded && !giving_up::shows_what_has_ended(version))
         .then(|| giving_up::site(&memory, &located.image, located.bias, runtime_address, mappings))
         .flatten();
     Ok(Interpreter {

@@ -3,15 +3,17 @@
 
 use anyhow::{Context as _, Result};
 use harness::wait;
-use pyapm::host::{Btf, settings};
+use pyapm::host::{Btf, Facts, Plan, settings};
 use pyapm::intake::{Body, Gap, Reader, StackId, StackStatus};
 use pyapm::probes::{Counts, OffCpu, Probes, Setup, Tables};
 use pyapm::python::{Inspector, Interpreter, ProcessMemory};
 use pyapm::symbols::{self, Symbols};
 use pyapm_model::line::Frame;
 use pyapm_wire::python::Frame as RawFrame;
+use pyapm_wire::settings::Settings;
 use pyapm_wire::target::Target;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 /// A stack, announced once and then used by many samples. Innermost first.
@@ -46,6 +48,8 @@ pub struct Sampler {
     reader: Reader,
     inspector: Inspector,
     interpreters: HashMap<u32, Arc<Interpreter>>,
+    /// By device and inode: interpreters whose code objects are followed to their end.
+    followed: HashSet<(u64, u64)>,
     symbols: Symbols,
     stacks: HashMap<StackId, Arc<Named>>,
     /// Samples whose stack had not been announced.
@@ -63,7 +67,8 @@ fn monotonic_ns() -> u64 {
 impl Sampler {
     /// Samples these processes and their children, so many times a second on each CPU.
     pub fn start(pids: &[u32], rate_hz: u32) -> Result<Self> {
-        let settings = settings(&Btf::running_kernel()?)?;
+        let code_deaths = Plan::from_facts(&Facts::read())?.uprobes_always_run.into();
+        let settings = Settings { code_deaths, ..settings(&Btf::running_kernel()?)? };
         let mut probes =
             Probes::load(Setup { settings, ring_bytes: 32 << 20, native: false, off_cpu: OffCpu::None })?;
         let tables = probes.tables()?;
@@ -75,6 +80,7 @@ impl Sampler {
             reader,
             inspector: Inspector::default(),
             interpreters: HashMap::new(),
+            followed: HashSet::new(),
             symbols: Symbols::new(symbols::Limits::default()),
             stacks: HashMap::new(),
             unannounced: 0,
@@ -92,7 +98,15 @@ impl Sampler {
     /// Understands the process's interpreter and has it sampled.
     pub fn watch(&mut self, pid: u32) -> Result<()> {
         let interpreter = self.inspector.inspect(pid).with_context(|| format!("process {pid}"))?;
-        let target = Target { layout: interpreter.layout, generation: monotonic_ns(), ..Target::default() };
+        let mut layout = interpreter.layout;
+        if let Some(site) = interpreter.code_deaths.as_ref().filter(|_| self.probes.wants_code_deaths()) {
+            let file = std::fs::metadata(&site.path)?;
+            if self.followed.insert((file.dev(), file.ino())) {
+                self.probes.attach_code_deaths(site)?;
+            }
+            layout.deaths_told = 1;
+        }
+        let target = Target { layout, generation: monotonic_ns(), ..Target::default() };
         self.interpreters.insert(pid, Arc::new(interpreter));
         Ok(self.tables.watch(pid, target, false)?)
     }

@@ -12,6 +12,7 @@ use crate::binaries::mappings;
 use crate::intake::{Body, Event, Gap, Reader, StackId, StackStatus};
 use crate::native::PythonStack;
 use crate::pipeline::clock::monotonic_ns;
+use crate::pipeline::code_deaths::CodeDeaths;
 use crate::probes::{Counts, Logs, Probes, Tables};
 use crate::profile::{Limits, Mode, Profile, Selection, Stack, State, Thread, Weight};
 use crate::python::{Inspector, Interpreter, ProcessMemory, PythonError, may_be_compiled, needs_gil};
@@ -107,6 +108,7 @@ pub(super) struct Recorder {
     logs: Option<Logs>,
     /// `None` once detached.
     probes: Option<Probes>,
+    code_deaths: CodeDeaths,
     /// Threads whose name was read so early that they may have taken another since.
     young: Vec<(u32, u32, usize)>,
     /// Stacks were announced in the last turn.
@@ -122,6 +124,7 @@ impl Recorder {
     pub(super) fn new(mut probes: Probes, choices: Choices) -> anyhow::Result<Self> {
         let tables = probes.tables()?;
         let reader = Reader::new(probes.ring()?);
+        let code_deaths = CodeDeaths::new(probes.wants_code_deaths());
         let logs = probes.logs();
         probes.attach_lifecycle()?;
         Ok(Self {
@@ -140,6 +143,7 @@ impl Recorder {
             reader,
             logs,
             probes: Some(probes),
+            code_deaths,
             young: Vec::new(),
             has_news: false,
             compiled: 0,
@@ -183,7 +187,10 @@ impl Recorder {
     }
 
     fn watch_with(&mut self, pid: u32, interpreter: Arc<Interpreter>) -> anyhow::Result<()> {
-        let layout = interpreter.layout;
+        let mut layout = interpreter.layout;
+        if let Some(probes) = &mut self.probes {
+            layout.deaths_told = u32::from(self.code_deaths.follow(probes, &interpreter));
+        }
         if layout.route == route::NONE {
             tracing::warn!(pid, "no Python stacks from this process: {}", interpreter.thread_state_route);
         }
