@@ -39,7 +39,7 @@ const MAX_CODE: usize = 4096;
 pub fn read_code(memory: &dyn Memory, offsets: &ObjectOffsets, address: u64) -> Result<Code, ObjectError> {
     let identity = read_identity(memory, offsets, address)?;
     let block = read_block(memory, offsets, address)?;
-    if !is_alive(offsets, &block) {
+    if !is_alive(offsets, &block) || !is_code(memory, offsets, &block) {
         return Err(ObjectError::Changed { address });
     }
     let code = read_parts(memory, offsets, &block, identity)?;
@@ -72,6 +72,21 @@ fn is_alive(offsets: &ObjectOffsets, block: &[u8]) -> bool {
     let (count, overflow) = (head & 0xffff_ffff, (head >> 32) & 0xffff);
     let counted = (1..MOST).contains(&count) || count >= IMMORTAL || count.abs_diff(FROZEN) < MOST;
     counted && overflow == 0 && is_type(kind)
+}
+
+/// Whether an object that begins with these bytes is a code object, by the name of its type (`PyCode_Type`,
+/// `Objects/codeobject.c`, 3.8 to 3.15). A frame that is just being entered may still name what another one ran at its
+/// place, and something else may lie there by now: a tuple of names makes a fine name and file.
+fn is_code(memory: &dyn Memory, offsets: &ObjectOffsets, block: &[u8]) -> bool {
+    /// `PyTypeObject.tp_name`, x86-64.
+    const TP_NAME: u64 = 24;
+    let head = offsets.longer_head();
+    let Some(class) = u32::try_from(head).ok().and_then(|head| u64_at(block, 8 + head)) else { return false };
+    let mut name = [0; 5];
+    let is_read = memory
+        .read_u64(class.wrapping_add(TP_NAME).wrapping_add(head))
+        .and_then(|address| memory.read(address, &mut name));
+    is_read.is_ok() && &name == b"code\0"
 }
 
 fn is_type(address: u64) -> bool {

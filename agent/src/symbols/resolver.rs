@@ -288,6 +288,7 @@ mod tests {
     use std::path::PathBuf;
 
     const CODE: u64 = 0x1_0000;
+    const TYPE: u64 = 0x8f_d440;
     const NAME: u64 = 0x2_0000;
     const FILE: u64 = 0x3_0000;
     const LINES: u64 = 0x4_0000;
@@ -320,9 +321,14 @@ mod tests {
 
     /// A process that holds one code object of 3.11, all of whose instructions are on its first line.
     fn process(name: &str, firstlineno: u32) -> (BufferMemory, RawFrame) {
+        process_with(*b"code\0", name, firstlineno)
+    }
+
+    /// The same, of an object whose type has this name.
+    fn process_with(kind: [u8; 5], name: &str, firstlineno: u32) -> (BufferMemory, RawFrame) {
         let mut code = vec![0; 192];
         code[0] = 1;
-        code[8..16].copy_from_slice(&0x8f_d440_u64.to_le_bytes());
+        code[8..16].copy_from_slice(&TYPE.to_le_bytes());
         code[72..76].copy_from_slice(&firstlineno.to_le_bytes());
         for (at, pointer) in [(112, FILE), (120, NAME), (128, NAME), (136, LINES)] {
             code[at..at + 8].copy_from_slice(&pointer.to_le_bytes());
@@ -336,6 +342,8 @@ mod tests {
         {
             memory.add(address, bytes);
         }
+        memory.add(TYPE + 24, (TYPE + 32).to_le_bytes().to_vec());
+        memory.add(TYPE + 32, kind.to_vec());
         let identity = read_identity(&memory, table(11).unwrap(), CODE).unwrap();
         (memory, RawFrame { code: CODE, instruction: 4, identity })
     }
@@ -372,6 +380,14 @@ mod tests {
         let (memory, _) = process("other", 70);
         assert_eq!(&*symbols.resolve(1, &interpreter(), &memory, &[seen]), &[unknown()]);
         assert_eq!(symbols.counts().named(), [("code_replaced", 1), ("code_unreadable", 0)]);
+    }
+
+    #[test]
+    fn what_is_no_code_object_names_nothing() {
+        let mut symbols = Symbols::new(Limits::default());
+        let (memory, seen) = process_with(*b"tuple", "view", 7);
+        assert_eq!(&*symbols.resolve(1, &interpreter(), &memory, &[seen]), &[unknown()]);
+        assert_eq!(symbols.counts(), Counts { code_replaced: 1, code_unreadable: 0 });
     }
 
     #[test]
