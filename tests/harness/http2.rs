@@ -42,7 +42,7 @@ impl Http2Server {
                  events {{}}
                  http {{
                    log_format calls '$server_protocol $request_method $request_uri $status';
-                   access_log {at}/access calls; keepalive_timeout 600;
+                   access_log {at}/access calls; keepalive_timeout 600; keepalive_requests 1000000;
                    client_body_temp_path {at}/body; proxy_temp_path {at}/proxy; fastcgi_temp_path {at}/fastcgi;
                    uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;
                    server {{
