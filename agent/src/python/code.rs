@@ -4,6 +4,7 @@
 use super::identity::read_identity;
 use super::lines::LineTable;
 use super::memory::Memory;
+use super::objects::TP_NAME;
 use super::offsets::ObjectOffsets;
 use super::strings::{MAX_FILE, MAX_NAME, ObjectError, read_bytes_object, read_string, u32_at, u64_at};
 use std::sync::Arc;
@@ -78,8 +79,6 @@ fn is_alive(offsets: &ObjectOffsets, block: &[u8]) -> bool {
 /// `Objects/codeobject.c`, 3.8 to 3.15). A frame that is just being entered may still name what another one ran at its
 /// place, and something else may lie there by now: a tuple of names makes a fine name and file.
 fn is_code(memory: &dyn Memory, offsets: &ObjectOffsets, block: &[u8]) -> bool {
-    /// `PyTypeObject.tp_name`, x86-64.
-    const TP_NAME: u64 = 24;
     let head = offsets.longer_head();
     let Some(class) = u32::try_from(head).ok().and_then(|head| u64_at(block, 8 + head)) else { return false };
     let mut name = [0; 5];

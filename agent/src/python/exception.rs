@@ -2,13 +2,12 @@
 //! from the arguments that were copied. No code of the target runs, so a class's own `__str__` does not either:
 //! its message is what `BaseException` would make of the arguments.
 
-use super::objects::{Objects, ValueLayout};
+use super::objects::{Objects, TP_NAME, ValueLayout};
 use super::raising::{Raising, TP_STR};
 use super::strings::{MAX_NAME, ObjectError};
 use crate::intake::{Content, Exception, Value};
 
-/// `PyTypeObject.tp_name`, `tp_flags` and `tp_dict`, x86-64, 3.8 to 3.15 with the GIL; `Py_TPFLAGS_HEAPTYPE`.
-const TP_NAME: u64 = 24;
+/// `PyTypeObject.tp_flags` and `tp_dict`, x86-64, 3.8 to 3.15 with the GIL; `Py_TPFLAGS_HEAPTYPE`.
 const TP_FLAGS: u64 = 168;
 const TP_DICT: u64 = 264;
 const HEAP_TYPE: u64 = 1 << 9;

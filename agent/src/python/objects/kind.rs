@@ -6,7 +6,7 @@ use crate::python::strings::ObjectError;
 /// `PyObject.ob_type`.
 const OB_TYPE: u64 = 8;
 /// `PyTypeObject.tp_name`: a C string.
-const TP_NAME: u64 = 24;
+pub(in crate::python) const TP_NAME: u64 = 24;
 /// `PyTypeObject.tp_flags`.
 const TP_FLAGS: u64 = 168;
 /// Most bytes of a type's name.

@@ -15,6 +15,7 @@ mod sequence;
 mod tracked;
 
 pub use dict::Item;
+pub(in crate::python) use kind::TP_NAME;
 pub use kind::{Kind, Type};
 pub use layout::{Managed, Objects, ValueLayout};
 pub use locals::Local;
