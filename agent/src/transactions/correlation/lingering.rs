@@ -73,7 +73,7 @@ impl Lingering {
     }
 
     /// All of a process, or of all of them, in the order in which they were answered.
-    pub fn take_all(&mut self, pid: Option<u32>) -> Vec<Box<Answered>> {
+    pub fn take_all(&mut self, pid: Option<u32>) -> Vec<Answered> {
         let is_one = |answered: &Answered| pid.is_none_or(|pid| answered.pid == pid);
         let requests: Vec<RequestId> = self
             .answered
@@ -81,8 +81,11 @@ impl Lingering {
             .filter(|(_, answered)| is_one(answered))
             .map(|(request, _)| *request)
             .collect();
-        let mut taken: Vec<Box<Answered>> =
-            requests.iter().filter_map(|request| self.answered.remove(request)).collect();
+        let mut taken: Vec<Answered> = requests
+            .iter()
+            .filter_map(|request| self.answered.remove(request))
+            .map(|answered| *answered)
+            .collect();
         taken.sort_by_key(|answered| answered.ended.ended_ns);
         taken
     }
