@@ -173,9 +173,9 @@ fn transaction(number: u64, second_ns: u64, rate: u64, index: u64) -> Transactio
     let start_ns = (second_ns + index * SECOND_NS / rate.max(1)).saturating_sub(duration_ns);
     let span = |at: u64| Span {
         kind: SpanKind::Db,
-        name: "SELECT items".to_owned(),
-        db_system: Some("mysql".to_owned()),
-        db_query: Some(format!("SELECT * FROM items{} WHERE id = ?", random % 50)),
+        name: "SELECT items".into(),
+        db_system: Some("mysql".into()),
+        db_query: Some(format!("SELECT * FROM items{} WHERE id = ?", random % 50).into()),
         start_ns: start_ns + at * duration_ns / 4,
         duration_ns: duration_ns / 5,
         stack: stack(at).into(),

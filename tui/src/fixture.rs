@@ -202,14 +202,14 @@ fn recent(taken_ns: u64) -> Recent {
 pub(crate) fn checkout(start_ns: u64) -> Transaction {
     let call = |name: &str, query: &str, since_ms: u64, ms: u64, line: u32| Span {
         kind: SpanKind::Db,
-        name: name.to_owned(),
-        db_system: Some("mysql".to_owned()),
-        db_query: Some(query.to_owned()),
+        name: name.into(),
+        db_system: Some("mysql".into()),
+        db_query: Some(query.into()),
         start_ns: start_ns + since_ms * MS,
         duration_ns: ms * MS,
         stack: vec![frame("items", "/srv/shop/cart.py", line), frame("checkout", "/srv/shop/views.py", 140)]
             .into(),
-        server_address: Some("127.0.0.1".to_owned()),
+        server_address: Some("127.0.0.1".into()),
         server_port: Some(3306),
         reply_seen: true,
         returned_rows: Some(1),
@@ -225,7 +225,7 @@ pub(crate) fn checkout(start_ns: u64) -> Transaction {
     });
     spans.push(Span {
         kind: SpanKind::Http,
-        name: "POST".to_owned(),
+        name: "POST".into(),
         method: Some("POST".to_owned()),
         path: Some("/pay".to_owned()),
         status: Some(503),
@@ -437,7 +437,7 @@ pub(crate) fn hostile() -> Snapshot {
     transaction.name.clone_from(&hostile);
     for span in &mut transaction.spans {
         (span.start_ns, span.duration_ns) = (u64::MAX, u64::MAX);
-        span.db_query = Some(hostile.clone());
+        span.db_query = Some(hostile.as_str().into());
     }
     transaction.waits = Some(Waits { on_cpu_ns: u64::MAX, gil_ns: u64::MAX, ..Waits::default() });
     transaction.path = Some(hostile.clone());

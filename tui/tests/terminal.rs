@@ -88,8 +88,8 @@ fn recent(taken_ns: u64) -> Recent {
         is_whole: number == 30,
     };
     let span = Span {
-        name: "SELECT ages".to_owned(),
-        db_query: Some("SELECT * FROM ages WHERE era = ?".to_owned()),
+        name: "SELECT ages".into(),
+        db_query: Some("SELECT * FROM ages WHERE era = ?".into()),
         start_ns: taken_ns,
         duration_ns: 900_000_000,
         ..Span::default()

@@ -243,28 +243,28 @@ pub enum Outcome {
     Incomplete,
 }
 
-/// One outgoing call inside a transaction.
+/// One outgoing call inside a transaction. What is short, or the same in many calls, takes no memory of its own.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct Span {
     pub kind: SpanKind,
     /// Low-cardinality: operation and object (`SELECT users`).
-    pub name: String,
+    pub name: SmolStr,
     #[serde(rename = "db.system.name")]
-    pub db_system: Option<String>,
+    pub db_system: Option<SmolStr>,
     /// Literals replaced by `?`.
     #[serde(rename = "db.query.text")]
-    pub db_query: Option<String>,
+    pub db_query: Option<SmolStr>,
     /// The database's error number, as text; `None` when the call succeeded.
     #[serde(rename = "error.type")]
     pub error_type: Option<String>,
     pub start_ns: u64,
     pub duration_ns: u64,
-    pub span_id: String,
-    pub parent_span_id: String,
+    pub span_id: SmolStr,
+    pub parent_span_id: SmolStr,
     /// The Python call site: innermost frame first.
     pub stack: Stack,
     #[serde(rename = "server.address")]
-    pub server_address: Option<String>,
+    pub server_address: Option<SmolStr>,
     #[serde(rename = "server.port")]
     pub server_port: Option<u16>,
     /// Whether the reply was seen; `None` in `error.type` means success only if this is true.

@@ -4,11 +4,12 @@
 use super::whole::{Choice, Whole, silence};
 use crate::store::{Durations, RouteTally, StatementTally, is_error};
 use crate::transactions::callsite::is_application;
+use foldhash::{HashMap, HashMapExt};
 use pyapm_model::error::Error;
 use pyapm_model::line::{Frame, SpanKind, Stacks, Transaction};
 use pyapm_model::service::ApplicationInfo;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -136,7 +137,7 @@ impl Minutes {
             let text = span.db_query.as_deref().unwrap_or(&span.name);
             sum(&mut tallies.statements, text, limits.statements, |sum| {
                 if sum.tally.count == 0 {
-                    sum.system.clone_from(&span.db_system);
+                    sum.system = span.db_system.as_ref().map(ToString::to_string);
                 }
                 sum.tally.record(span);
                 sum.durations.record(span.duration_ns);

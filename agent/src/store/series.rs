@@ -61,7 +61,9 @@ pub struct Series {
     most: usize,
     hasher: RandomState,
     /// By a keyed hash of family and attributes: looking a known series up allocates nothing.
-    entries: HashMap<u64, Entry>,
+    entries: foldhash::HashMap<u64, Entry>,
+    /// The statements counted last, which most come in runs of: system, operation and port, of those without an error.
+    latest: Option<(String, String, Option<u16>, u64)>,
     errors: HashMap<String, u64>,
     /// Recordings that went to a series called `{other}`.
     overflowed: u64,
@@ -73,7 +75,8 @@ impl Series {
         Self {
             most,
             hasher: RandomState::new(),
-            entries: HashMap::new(),
+            entries: foldhash::HashMap::default(),
+            latest: None,
             errors: HashMap::new(),
             overflowed: 0,
         }
@@ -104,7 +107,8 @@ impl Series {
         if transaction.kind != TransactionKind::Http {
             let key = (Of::Task, transaction.name.as_str());
             let make = || vec![("messaging.destination.name", transaction.name.clone())];
-            return self.add(key, Of::Task, make, duration, Some(exemplar));
+            self.add(key, Of::Task, make, duration, Some(exemplar));
+            return;
         }
         if let Some(waited) = transaction.queue_ns {
             self.add(Of::Queue, Of::Queue, Vec::new, waited, None);
@@ -135,6 +139,13 @@ impl Series {
             SpanKind::Db | SpanKind::Cache => {
                 let system = span.db_system.as_deref().unwrap_or("other_sql");
                 let operation = span.name.split(' ').next().unwrap_or_default();
+                if error.is_none()
+                    && let Some((known, of, port, number)) = &self.latest
+                    && (known == system && of == operation && *port == span.server_port)
+                    && let Some(entry) = self.entries.get_mut(number)
+                {
+                    return entry.histogram.record(span.duration_ns, None);
+                }
                 let key = (Of::DbClient, system, operation, error, span.server_port);
                 let make = || {
                     let mut attributes = vec![
@@ -145,7 +156,10 @@ impl Series {
                     attributes.extend(error.map(|error| ("error.type", error.to_owned())));
                     attributes
                 };
-                self.add(key, Of::DbClient, make, span.duration_ns, None);
+                let number = self.add(key, Of::DbClient, make, span.duration_ns, None);
+                if let Some(number) = number.filter(|_| error.is_none()) {
+                    self.latest = Some((system.to_owned(), operation.to_owned(), span.server_port, number));
+                }
             }
             SpanKind::Http => {
                 let method = span.method.as_deref().unwrap_or("_OTHER");
@@ -167,7 +181,7 @@ impl Series {
                 let make = || {
                     let mut attributes = vec![
                         ("messaging.system", system.to_owned()),
-                        ("messaging.operation.name", span.name.clone()),
+                        ("messaging.operation.name", span.name.to_string()),
                     ];
                     attributes
                         .extend(destination.map(|name| ("messaging.destination.name", name.to_owned())));
@@ -179,6 +193,7 @@ impl Series {
         }
     }
 
+    /// The number of the series, where these have one of their own that was known.
     fn add(
         &mut self,
         key: impl Hash,
@@ -186,10 +201,11 @@ impl Series {
         attributes: impl FnOnce() -> Vec<(&'static str, String)>,
         duration_ns: u64,
         exemplar: Option<Exemplar>,
-    ) {
+    ) -> Option<u64> {
         let number = self.hasher.hash_one(key);
         if let Some(entry) = self.entries.get_mut(&number) {
-            return entry.histogram.record(duration_ns, exemplar);
+            entry.histogram.record(duration_ns, exemplar);
+            return Some(number);
         }
         let (number, attributes) = if self.entries.len() < self.most {
             (number, attributes())
@@ -204,6 +220,7 @@ impl Series {
             histogram: Histogram::default(),
         });
         entry.histogram.record(duration_ns, exemplar);
+        None
     }
 
     /// Everything so far, families and series in a stable order.
@@ -251,7 +268,7 @@ fn route_of(name: &str) -> &str {
 }
 
 fn server(span: &Span, attributes: &mut Vec<(&'static str, String)>) {
-    attributes.extend(span.server_address.as_ref().map(|address| ("server.address", address.clone())));
+    attributes.extend(span.server_address.as_ref().map(|address| ("server.address", address.to_string())));
     attributes.extend(span.server_port.map(|port| ("server.port", port.to_string())));
 }
 

@@ -433,7 +433,7 @@ impl Transactions {
             work.spans.iter().rev().filter_map(|id| self.spans.get(*id)).find(|span| span.is_waiting());
         let doing = match (waiting, &work.last_frame) {
             (Some(span), _) => Doing::Statement {
-                text: span.asking.text(),
+                text: span.asking.text().into(),
                 elapsed_ns: now_ns.saturating_sub(span.started_ns),
             },
             (None, Some(frame)) => Doing::Function(frame.clone()),

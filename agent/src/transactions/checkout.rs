@@ -8,7 +8,7 @@ use super::clients::Purpose;
 use super::spans::{Asking, OpenSpan};
 use super::warnings::BOOKKEEPING;
 use crate::intake::ConnectionId;
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 /// What a statement says about its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub fn held(spans: &[OpenSpan], since_ns: u64) -> Vec<Option<u64>> {
     let mut order: Vec<(usize, &OpenSpan)> = spans.iter().enumerate().collect();
     order.sort_by_key(|(_, span)| span.started_ns);
     // When those that are checked out were; `None` once they are in use, or when that is not known.
-    let mut out: HashMap<ConnectionId, Option<u64>> = HashMap::new();
+    let mut out: HashMap<ConnectionId, Option<u64>> = HashMap::default();
     for (index, span) in order {
         let (Some(connection), Some(step)) = (span.connection, Step::of(&span.asking)) else { continue };
         if step == Step::Ends {

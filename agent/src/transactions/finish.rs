@@ -20,7 +20,9 @@ use pyapm_model::line::{
     Outcome, SampleState, Samples, Span, SpanKind, TraceSource, Transaction, TransactionKind,
 };
 use pyapm_model::task::Task;
+use smol_str::{SmolStr, format_smolstr};
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::ops::Range;
 
 /// What every transaction of one application is finished with.
@@ -74,12 +76,14 @@ impl Finisher {
             .collect();
         let held = checkout::held(&spans, since);
         let calls: Vec<Option<CallKey>> = spans.iter().map(|span| span.call).collect();
+        let parent = SmolStr::new(&trace.span_id);
+        let mut addresses = Addresses::default();
         let spans: Vec<Span> = spans
             .into_iter()
             .zip(held)
             .map(|(span, checkout_ns)| Span {
                 checkout_ns,
-                ..self.span(span, &trace.span_id, outcome, since..ended_ns)
+                ..self.span(span, (&parent, &mut addresses), outcome, since..ended_ns)
             })
             .collect();
         let seen = spans.iter().zip(about).map(|(span, (sameness, opens_connection))| Seen {
@@ -88,7 +92,7 @@ impl Finisher {
             opens_connection,
         });
         let calls = calls.into_iter().zip(&spans);
-        let calls = calls.filter_map(|(call, span)| Some((call?, span.span_id.clone()))).collect();
+        let calls = calls.filter_map(|(call, span)| Some((call?, span.span_id.to_string()))).collect();
         let warnings = warnings::warnings(&seen.collect::<Vec<_>>(), self.warn);
         let transaction = Transaction {
             application: self.application.clone(),
@@ -139,7 +143,7 @@ impl Finisher {
             }
             (None, None) => (self.ids.trace(), None, None),
         };
-        Trace { trace_id, span_id: self.ids.span(), parent_span_id, source }
+        Trace { trace_id, span_id: self.ids.span().into(), parent_span_id, source }
     }
 
     /// Whether more that comes can change nothing about its trace.
@@ -149,7 +153,13 @@ impl Finisher {
             || exchange.work.task.as_ref().is_none_or(|task| self.sent.get(&task.delivery.id).is_some())
     }
 
-    fn span(&mut self, span: OpenSpan, parent: &str, outcome: Outcome, within: Range<u64>) -> Span {
+    fn span(
+        &mut self,
+        span: OpenSpan,
+        (parent, addresses): (&SmolStr, &mut Addresses),
+        outcome: Outcome,
+        within: Range<u64>,
+    ) -> Span {
         // A call that was still waiting when the request was cut off had lasted until then.
         let cut_off = matches!(outcome, Outcome::Aborted | Outcome::WorkerExited);
         let end = if cut_off && span.is_waiting() { within.end } else { span.last_io_ns };
@@ -182,10 +192,10 @@ impl Finisher {
             error_type: result.error,
             start_ns: self.clock.wall_ns(started_ns),
             duration_ns: end.saturating_sub(started_ns),
-            span_id: span.span_id.unwrap_or_else(|| self.ids.span()),
-            parent_span_id: parent.to_owned(),
+            span_id: span.span_id.map_or_else(|| self.ids.span(), SmolStr::from),
+            parent_span_id: parent.clone(),
             stack: span.stack.map(from_application).unwrap_or_default(),
-            server_address: span.server.and_then(address),
+            server_address: span.server.and_then(|server| addresses.text(server)),
             server_port: port,
             reply_seen,
             method: asked.method,
@@ -213,9 +223,9 @@ impl Finisher {
 #[derive(Default)]
 struct Asked {
     kind: SpanKind,
-    name: String,
-    db_system: Option<String>,
-    db_query: Option<String>,
+    name: SmolStr,
+    db_system: Option<SmolStr>,
+    db_query: Option<SmolStr>,
     messaging_system: Option<String>,
     destination: Option<String>,
     method: Option<String>,
@@ -233,22 +243,22 @@ impl Asked {
                 kind: SpanKind::Db,
                 name: match purpose {
                     Purpose::Run => statement.name.clone(),
-                    Purpose::Prepare => format!("PREPARE {}", statement.name),
+                    Purpose::Prepare => format_smolstr!("PREPARE {}", statement.name),
                 },
-                db_system: Some(system.to_owned()),
+                db_system: Some(SmolStr::new_static(system)),
                 db_query: statement.shown.then_some(text),
                 ..Self::default()
             },
             Asking::Command { kind: SpanKind::Messaging, system, name, target } => Self {
                 kind: SpanKind::Messaging,
-                name: name.into_owned(),
+                name: name.as_ref().into(),
                 messaging_system: Some(system.to_owned()),
                 destination: target,
                 ..Self::default()
             },
             Asking::Message { system, name, destination, id, bytes } => Self {
                 kind: SpanKind::Messaging,
-                name: name.into_owned(),
+                name: name.as_ref().into(),
                 messaging_system: Some(system.to_owned()),
                 destination,
                 message_id: id,
@@ -257,8 +267,8 @@ impl Asked {
             },
             Asking::Command { kind, system, name, .. } => Self {
                 kind,
-                name: name.into_owned(),
-                db_system: Some(system.to_owned()),
+                name: name.as_ref().into(),
+                db_system: Some(SmolStr::new_static(system)),
                 db_query: Some(text),
                 ..Self::default()
             },
@@ -290,6 +300,24 @@ fn task_of(task: OpenTask) -> Task {
         retries: delivery.retries,
         state,
         error_type,
+    }
+}
+
+/// The address that was written out last: the calls of one transaction go to few.
+#[derive(Default)]
+struct Addresses {
+    latest: Option<(IpAddr, SmolStr)>,
+}
+
+impl Addresses {
+    fn text(&mut self, endpoint: Endpoint) -> Option<SmolStr> {
+        let Endpoint::Inet { address, .. } = endpoint else { return None };
+        if let Some((_, known)) = self.latest.as_ref().filter(|(of, _)| *of == address) {
+            return Some(known.clone());
+        }
+        let text = format_smolstr!("{address}");
+        self.latest = Some((address, text.clone()));
+        Some(text)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Trace and span ids as W3C Trace Context asks for them.
 
 use pyapm_model::line::TraceSource;
+use smol_str::SmolStr;
 
 /// A stream of pseudo-random ids (SplitMix64, Steele, Lea and Flood 2014). Not for secrets: an id only
 /// has to be unique and not zero.
@@ -30,24 +31,25 @@ impl Ids {
         }
     }
 
-    pub fn span(&mut self) -> String {
-        let mut id = String::with_capacity(16);
-        hexadecimal(self.next(), &mut id);
-        id
+    pub fn span(&mut self) -> SmolStr {
+        std::str::from_utf8(&hexadecimal(self.next())).unwrap_or_default().into()
     }
 
     pub fn trace(&mut self) -> String {
         let mut id = String::with_capacity(32);
         for _ in 0..2 {
-            hexadecimal(self.next(), &mut id);
+            id.push_str(std::str::from_utf8(&hexadecimal(self.next())).unwrap_or_default());
         }
         id
     }
 }
 
 /// All sixteen digits. Every call and every transaction has an id: this takes a fraction of what formatting does.
-fn hexadecimal(number: u64, text: &mut String) {
-    text.extend((0..16).rev().filter_map(|digit| char::from_digit((number >> (4 * digit)) as u32 & 0xf, 16)));
+fn hexadecimal(number: u64) -> [u8; 16] {
+    std::array::from_fn(|place| {
+        let digit = (number >> (60 - 4 * place)) as u8 & 0xf;
+        if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
+    })
 }
 
 /// Where a transaction stands in its trace.
@@ -68,16 +70,14 @@ mod tests {
     #[test]
     fn digits_are_those_of_the_number() {
         for number in [0, 1, 0x1234_5678_9abc_def0, u64::MAX, 1 << 63] {
-            let mut text = String::new();
-            hexadecimal(number, &mut text);
-            assert_eq!(text, format!("{number:016x}"));
+            assert_eq!(hexadecimal(number), format!("{number:016x}").as_bytes());
         }
     }
 
     #[test]
     fn ids_are_distinct_and_well_formed() {
         let mut ids = Ids::new(7);
-        let spans: HashSet<String> = (0..10_000).map(|_| ids.span()).collect();
+        let spans: HashSet<SmolStr> = (0..10_000).map(|_| ids.span()).collect();
         assert_eq!(spans.len(), 10_000);
         assert!(spans.iter().all(|id| id.len() == 16 && id.bytes().any(|b| b != b'0')));
         let trace = ids.trace();

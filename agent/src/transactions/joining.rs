@@ -110,7 +110,7 @@ impl Transactions {
         exchange.work.trace = Some(trace.clone());
         let ids = &mut self.finisher.ids;
         let Some(open) = self.spans.get_mut(span) else { return Whereabouts::Gone };
-        let span_id = open.span_id.get_or_insert_with(|| ids.span()).clone();
+        let span_id = open.span_id.get_or_insert_with(|| ids.span().into()).clone();
         Whereabouts::Traced(Parent { trace_id: trace.trace_id, span_id })
     }
 

@@ -7,7 +7,7 @@
 //! it works for the request, or the request could not go on whatever it waited for.
 
 use super::Transactions;
-use super::correlation::{LoopTime, Stretch};
+use super::correlation::{LoopTime, Stretch, Within};
 use super::spans::{Asking, Caller, OpenSpan};
 use super::work::Work;
 use crate::intake::{Left, OffCpu};
@@ -84,13 +84,15 @@ impl OpenWaits {
     /// What was doubtful of its thread says nothing: a loop's thread has other requests, too.
     pub(super) fn on_a_loop(self, calls: &[OpenSpan], time: &LoopTime, between: (u64, u64)) -> Self {
         let (started_ns, ended_ns) = between;
-        let idle_ns = time.idle_between(started_ns, ended_ns);
+        let within = time.within(started_ns, ended_ns);
+        let idle_ns = within.idle_between(started_ns, ended_ns);
         let in_calls = |wanted: fn(SpanKind) -> bool| {
             let calls = calls.iter().filter(|call| wanted(kind(call)));
-            idle_within(time, calls.map(OpenSpan::open_between).collect(), between)
+            idle_within(within, calls.map(OpenSpan::open_between).collect(), between)
         };
         let database_ns = in_calls(|kind| kind == SpanKind::Db).min(idle_ns);
-        let all_calls_ns = in_calls(|_| true).min(idle_ns);
+        let is_db_alone = calls.iter().all(|call| kind(call) == SpanKind::Db);
+        let all_calls_ns = if is_db_alone { database_ns } else { in_calls(|_| true).min(idle_ns) };
         let mut waits = self.worked;
         let busy_ns = ended_ns.saturating_sub(started_ns).saturating_sub(idle_ns);
         let others_ns = busy_ns.saturating_sub(waits.total_ns());
@@ -107,7 +109,7 @@ impl OpenWaits {
 }
 
 /// Idle time of a loop while at least one of several calls was open.
-fn idle_within(time: &LoopTime, mut calls: Vec<(u64, u64)>, (started_ns, ended_ns): (u64, u64)) -> u64 {
+fn idle_within(time: Within<'_>, mut calls: Vec<(u64, u64)>, (started_ns, ended_ns): (u64, u64)) -> u64 {
     calls.sort_unstable();
     let (mut sum_ns, mut until_ns) = (0, started_ns);
     for (began_ns, over_ns) in calls {

@@ -3,8 +3,8 @@
 
 use super::clients::Purpose;
 use super::spans::Asking;
+use foldhash::HashMap;
 use pyapm_model::line::{Frame, Span, SpanKind, Warning, WarningKind};
-use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// From when on a call is told of.
@@ -72,7 +72,7 @@ pub struct Seen<'a> {
 #[must_use]
 pub fn warnings(spans: &[Seen<'_>], thresholds: Thresholds) -> Vec<Warning> {
     // By call site and what is asked: where the site is not known, nothing says that it was one line.
-    let mut groups: HashMap<(Sameness, &Frame), (&Span, u64, u64)> = HashMap::new();
+    let mut groups: HashMap<(Sameness, &Frame), (&Span, u64, u64)> = HashMap::default();
     let mut warnings = Vec::new();
     // Most transactions have too few calls for it, and frames take long to compare.
     let may_repeat = spans.len() as u64 > thresholds.repeated_calls;
@@ -114,9 +114,9 @@ pub fn warnings(spans: &[Seen<'_>], thresholds: Thresholds) -> Vec<Warning> {
 fn warning(kind: WarningKind, span: &Span, count: u64, duration_ns: u64) -> Warning {
     Warning {
         kind,
-        name: span.name.clone(),
-        db_system: span.db_system.clone(),
-        db_query: span.db_query.clone(),
+        name: span.name.to_string(),
+        db_system: span.db_system.as_ref().map(ToString::to_string),
+        db_query: span.db_query.as_ref().map(ToString::to_string),
         count,
         duration_ns,
         call_site: span.stack.first().cloned(),

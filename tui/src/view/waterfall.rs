@@ -93,13 +93,13 @@ fn line(
 /// The statement or command; of HTTP the request line without its query, and the status.
 fn what(call: &Call) -> String {
     match (&call.db_query, &call.method) {
-        (Some(query), _) => query.clone(),
+        (Some(query), _) => query.to_string(),
         (None, Some(method)) => {
             let path = call.path.as_deref().unwrap_or_default();
             let status = call.status.map(|status| format!(" {status}")).unwrap_or_default();
             format!("{method} {path}{status}")
         }
-        (None, None) => call.name.clone(),
+        (None, None) => call.name.to_string(),
     }
 }
 
@@ -133,12 +133,12 @@ fn unfolded(writer: &mut Writer, call: &Call) {
         }
     };
     fact("error", call.error_type.clone());
-    fact("system", call.db_system.clone().or_else(|| call.messaging_system.clone()));
+    fact("system", call.db_system.as_deref().or(call.messaging_system.as_deref()).map(str::to_owned));
     fact(
         "server",
         call.server_address.as_ref().map(|address| match call.server_port {
             Some(port) => format!("{address}:{port}"),
-            None => address.clone(),
+            None => address.to_string(),
         }),
     );
     fact("host", call.host.clone());

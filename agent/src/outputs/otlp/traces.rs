@@ -175,7 +175,7 @@ fn call(transaction: &Transaction, span: &line::Span) -> Span {
         parent_span_id: id(&span.parent_span_id, SPAN),
         trace_state: transaction.trace_state.clone().unwrap_or_default(),
         flags: SAMPLED | HAS_IS_REMOTE,
-        name: span.name.clone(),
+        name: span.name.to_string(),
         kind: match span.kind {
             SpanKind::Messaging => Kind::Producer,
             SpanKind::Point => Kind::Internal,

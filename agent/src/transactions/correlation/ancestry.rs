@@ -15,8 +15,13 @@ const MAX_ADDRESSES: usize = 65_536;
 /// Parents that are asked, one after the other.
 const MAX_STEPS: usize = 32;
 
-/// Number of one context; never used again.
+/// Number of one context; never used again, and never 0. Its lowest bits say where the context is kept: most live for a
+/// request, and each of them is looked at many times.
 pub type Number = u64;
+
+/// Bits of a number that are a place: room for every address and all that have gone.
+const PLACE_BITS: u32 = 17;
+const PLACES: usize = 1 << PLACE_BITS;
 
 /// One context.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,6 +43,10 @@ pub struct Node {
     answered: bool,
 }
 
+fn place_of(number: Number) -> usize {
+    number as usize & (PLACES - 1)
+}
+
 /// What an answer told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learnt {
@@ -51,9 +60,11 @@ pub enum Learnt {
 #[derive(Debug, Default)]
 pub struct Ancestry {
     addresses: HashMap<u64, Number>,
-    nodes: HashMap<Number, Node>,
+    nodes: Vec<(Number, Node)>,
+    free: Vec<u32>,
     gone: VecDeque<Number>,
-    last: Number,
+    /// Contexts that were ever given a number.
+    last: u64,
     /// Each request has a task of its own: a context that has answered one answers no other.
     pub one_each: bool,
 }
@@ -90,27 +101,46 @@ impl Ancestry {
     }
 
     fn put(&mut self, address: u64, node: Node) -> Number {
-        if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address) {
+        let is_full = self.free.is_empty() && self.nodes.len() >= PLACES;
+        if is_full || (self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address)) {
             // A process that really has so many is started on anew: what is asked of it is then not known for a while.
             self.addresses.clear();
             self.nodes.clear();
+            self.free.clear();
             self.gone.clear();
         }
         self.last += 1;
-        if let Some(before) = self.addresses.insert(address, self.last) {
+        let at = self.free.pop().map_or(self.nodes.len(), |at| at as usize);
+        let number = self.last << PLACE_BITS | at as u64;
+        match self.nodes.get_mut(at) {
+            Some(free) => *free = (number, node),
+            None => self.nodes.push((number, node)),
+        }
+        if let Some(before) = self.addresses.insert(address, number) {
             self.gone.push_back(before);
         }
         while self.gone.len() > MAX_GONE {
             if let Some(oldest) = self.gone.pop_front() {
-                self.nodes.remove(&oldest);
+                self.remove(oldest);
             }
         }
-        self.nodes.insert(self.last, node);
-        self.last
+        number
+    }
+
+    fn remove(&mut self, number: Number) {
+        let at = place_of(number);
+        if let Some(known) = self.nodes.get_mut(at).filter(|known| known.0 == number) {
+            *known = Default::default();
+            self.free.extend(u32::try_from(at));
+        }
+    }
+
+    fn get(&self, number: Number) -> Option<&Node> {
+        self.nodes.get(place_of(number)).filter(|known| known.0 == number).map(|(_, node)| node)
     }
 
     pub fn node(&mut self, number: Number) -> Option<&mut Node> {
-        self.nodes.get_mut(&number)
+        self.nodes.get_mut(place_of(number)).filter(|known| known.0 == number).map(|(_, node)| node)
     }
 
     /// The request that something done in this context at this time is for: its own, or its maker's then.
@@ -118,7 +148,7 @@ impl Ancestry {
     pub fn resolve(&self, number: Number, time_ns: u64, served: &Served) -> Option<RequestId> {
         let (mut number, mut time_ns) = (number, time_ns);
         for _ in 0..MAX_STEPS {
-            let node = self.nodes.get(&number)?;
+            let node = self.get(number)?;
             if let Some(owner) = node.owner {
                 // What has answered one request may be about the next one of its connection by now.
                 let doubtful = node.answered && !self.one_each && served.is_followed(owner, time_ns);
@@ -137,7 +167,7 @@ impl Ancestry {
 
     /// Bytes of this connection were read in this context.
     pub fn read_in(&mut self, number: Number, connection: ConnectionId) {
-        if let Some(node) = self.nodes.get_mut(&number) {
+        if let Some(node) = self.node(number) {
             match node.reader {
                 None => node.reader = Some(connection),
                 Some(other) if other != connection => node.shared = true,
@@ -155,7 +185,7 @@ impl Ancestry {
         served: &Served,
     ) -> Learnt {
         let known = self.resolve(number, began_ns, served) == Some(request);
-        let Some(node) = self.nodes.get_mut(&number) else { return Learnt::Nothing };
+        let Some(node) = self.node(number) else { return Learnt::Nothing };
         if known {
             node.answered = true;
             return Learnt::Nothing;
@@ -174,7 +204,7 @@ impl Ancestry {
         // It was made for this request, and so were those of its makers that are not older than it.
         let mut next = Some(number);
         for _ in 0..MAX_STEPS {
-            let Some(node) = next.and_then(|number| self.nodes.get_mut(&number)) else { break };
+            let Some(node) = next.and_then(|number| self.node(number)) else { break };
             if node.made_ns < began_ns || (node.owner.is_some() && next != Some(number)) {
                 break;
             }
@@ -187,7 +217,7 @@ impl Ancestry {
     /// This context was made no earlier than that.
     #[must_use]
     pub fn is_younger(&self, number: Number, began_ns: u64) -> bool {
-        self.nodes.get(&number).is_some_and(|node| node.made_ns >= began_ns)
+        self.get(number).is_some_and(|node| node.made_ns >= began_ns)
     }
 
     /// The guess about this context, or about the nearest of its makers that is not older than `began_ns`.
@@ -195,7 +225,7 @@ impl Ancestry {
     pub fn guess(&self, number: Number, began_ns: u64) -> Option<RequestId> {
         let mut number = number;
         for _ in 0..MAX_STEPS {
-            let node = self.nodes.get(&number).filter(|node| node.made_ns >= began_ns)?;
+            let node = self.get(number).filter(|node| node.made_ns >= began_ns)?;
             if node.guess.is_some() {
                 return node.guess;
             }

@@ -25,7 +25,8 @@ pub struct Answered {
 
 #[derive(Debug, Default)]
 pub struct Lingering {
-    answered: HashMap<RequestId, Answered>,
+    /// Each is large.
+    answered: HashMap<RequestId, Box<Answered>>,
     /// When each is looked at, in that order.
     due: VecDeque<(u64, RequestId)>,
 }
@@ -33,7 +34,7 @@ pub struct Lingering {
 impl Lingering {
     pub fn keep(&mut self, request: RequestId, answered: Answered) {
         self.due.push_back((answered.ended.ended_ns.saturating_add(LINGER_NS), request));
-        self.answered.insert(request, answered);
+        self.answered.insert(request, Box::new(answered));
     }
 
     pub fn is_empty(&self) -> bool {
@@ -53,7 +54,7 @@ impl Lingering {
     }
 
     /// The next one whose time has come; `waits` says whether something that it asked for is not answered.
-    pub fn take_due(&mut self, now_ns: u64, waits: impl Fn(&Work) -> bool) -> Option<Answered> {
+    pub fn take_due(&mut self, now_ns: u64, waits: impl Fn(&Work) -> bool) -> Option<Box<Answered>> {
         loop {
             let (due_ns, request) = *self.due.front()?;
             if due_ns > now_ns && self.due.len() <= MAX_LINGERING {
@@ -80,8 +81,11 @@ impl Lingering {
             .filter(|(_, answered)| is_one(answered))
             .map(|(request, _)| *request)
             .collect();
-        let mut taken: Vec<Answered> =
-            requests.iter().filter_map(|request| self.answered.remove(request)).collect();
+        let mut taken: Vec<Answered> = requests
+            .iter()
+            .filter_map(|request| self.answered.remove(request))
+            .map(|answered| *answered)
+            .collect();
         taken.sort_by_key(|answered| answered.ended.ended_ns);
         taken
     }

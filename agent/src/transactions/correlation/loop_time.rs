@@ -151,14 +151,46 @@ impl LoopTime {
         self.doubtful_until_ns <= time_ns
     }
 
-    /// Idle time between two moments, in nanoseconds.
+    /// The part of it between two moments, to be asked for several times within.
+    #[must_use]
+    pub fn within(&self, began_ns: u64, ended_ns: u64) -> Within<'_> {
+        let from = self.idle.partition_point(|idle| idle.began_ns < began_ns);
+        let until = self.idle.partition_point(|idle| idle.began_ns < ended_ns);
+        Within { idle: &self.idle, from, until }
+    }
+
+    #[cfg(test)]
+    fn idle_between(&self, began_ns: u64, ended_ns: u64) -> u64 {
+        self.within(began_ns, ended_ns).idle_between(began_ns, ended_ns)
+    }
+}
+
+/// A stretch of a loop's time.
+#[derive(Clone, Copy, Debug)]
+pub struct Within<'a> {
+    idle: &'a VecDeque<Idle>,
+    /// The idle times that began in it.
+    from: usize,
+    until: usize,
+}
+
+impl Within<'_> {
+    /// Idle time between two moments that lie within, in nanoseconds.
     #[must_use]
     pub fn idle_between(&self, began_ns: u64, ended_ns: u64) -> u64 {
         self.idle_until(ended_ns).saturating_sub(self.idle_until(began_ns))
     }
 
     fn idle_until(&self, time_ns: u64) -> u64 {
-        let after = self.idle.partition_point(|idle| idle.began_ns < time_ns);
+        let (mut after, mut until) = (self.from, self.until);
+        while after < until {
+            let middle = after.midpoint(until);
+            if self.idle.get(middle).is_some_and(|idle| idle.began_ns < time_ns) {
+                after = middle + 1;
+            } else {
+                until = middle;
+            }
+        }
         let Some(idle) = after.checked_sub(1).and_then(|at| self.idle.get(at)) else {
             return self.idle.front().map_or(0, |oldest| oldest.before_ns);
         };

@@ -25,5 +25,5 @@ mod thread;
 mod worked;
 
 pub use lingering::Lingering;
-pub use loop_time::{LoopTime, Stretch};
+pub use loop_time::{LoopTime, Stretch, Within};
 pub use place::{Lineages, Pools};

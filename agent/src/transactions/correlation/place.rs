@@ -308,7 +308,7 @@ impl Transactions {
             None => None,
         };
         let Some(exchange) = exchange.or_else(|| self.lingering.exchange(owner)) else { return };
-        let span_id = self.finisher.ids.span();
+        let span_id: String = self.finisher.ids.span().into();
         let trace = self.finisher.trace(exchange);
         exchange.work.trace = Some(trace.clone());
         span.span_id = Some(span_id.clone());

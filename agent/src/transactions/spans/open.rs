@@ -7,15 +7,19 @@ use crate::transactions::connecting::Setup;
 use crate::transactions::joining::CallKey;
 use crate::transactions::name;
 use crate::transactions::sql::Normalised;
-use foldhash::HashMap;
 use pyapm_model::line::SpanKind;
 use pyapm_model::stack::Stack;
+use smol_str::{SmolStr, format_smolstr};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// Number of an open span; never used again.
+/// Number of an open span; never used again. They ascend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SpanId(u64);
+pub struct SpanId {
+    number: u64,
+    /// Where it is kept.
+    at: u32,
+}
 
 /// One request: its number on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,19 +100,21 @@ pub enum Answer {
 impl Asking {
     /// One line for people: the statement, the command and its target, the request.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text(&self) -> SmolStr {
         match self {
             Self::Statement { statement, .. } => statement.text.clone(),
-            Self::Command { name, target: Some(target), .. } => format!("{name} {target}"),
-            Self::Command { name, target: None, .. } => name.clone().into_owned(),
-            Self::Message { name, destination: Some(destination), .. } => format!("{name} {destination}"),
-            Self::Message { name, destination: None, .. } => name.clone().into_owned(),
+            Self::Command { name, target: Some(target), .. } => format_smolstr!("{name} {target}"),
+            Self::Command { name, target: None, .. } => name.as_ref().into(),
+            Self::Message { name, destination: Some(destination), .. } => {
+                format_smolstr!("{name} {destination}")
+            }
+            Self::Message { name, destination: None, .. } => name.as_ref().into(),
             // As the OpenTelemetry conventions name what they know no method of.
             Self::Http { method, path, .. } => {
                 let method = method.as_deref().unwrap_or("HTTP");
                 match path {
-                    Some(path) => format!("{method} {}", name::of_path(path)),
-                    None => method.to_owned(),
+                    Some(path) => format_smolstr!("{method} {}", name::of_path(path)),
+                    None => method.into(),
                 }
             }
         }
@@ -161,31 +167,52 @@ impl OpenSpan {
     }
 }
 
-/// All open spans of an application.
+/// All open spans of an application. They are large, and come and go with every call: each stays in one place until it is
+/// taken, and its place is used again, the latest first.
 #[derive(Debug, Default)]
 pub struct Spans {
-    spans: HashMap<u64, OpenSpan>,
+    places: Vec<Place>,
+    free: Vec<u32>,
     next: u64,
+}
+
+#[derive(Debug)]
+struct Place {
+    number: u64,
+    span: Option<OpenSpan>,
 }
 
 impl Spans {
     pub fn open(&mut self, span: OpenSpan) -> SpanId {
         self.next += 1;
-        self.spans.insert(self.next, span);
-        SpanId(self.next)
+        let number = self.next;
+        let place = Place { number, span: Some(span) };
+        if let Some(at) = self.free.pop()
+            && let Some(free) = self.places.get_mut(at as usize)
+        {
+            *free = place;
+            return SpanId { number, at };
+        }
+        // Beyond this number of places nothing is found again; memory ends long before.
+        let at = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        self.places.push(place);
+        SpanId { number, at }
     }
 
     #[must_use]
     pub fn get(&self, id: SpanId) -> Option<&OpenSpan> {
-        self.spans.get(&id.0)
+        self.places.get(id.at as usize).filter(|place| place.number == id.number)?.span.as_ref()
     }
 
     pub fn get_mut(&mut self, id: SpanId) -> Option<&mut OpenSpan> {
-        self.spans.get_mut(&id.0)
+        self.places.get_mut(id.at as usize).filter(|place| place.number == id.number)?.span.as_mut()
     }
 
     /// Takes a span out, to be given out or forgotten. What still comes for it comes too late.
     pub fn take(&mut self, id: SpanId) -> Option<OpenSpan> {
-        self.spans.remove(&id.0)
+        let place = self.places.get_mut(id.at as usize).filter(|place| place.number == id.number)?;
+        let span = place.span.take()?;
+        self.free.push(id.at);
+        Some(span)
     }
 }

@@ -4,6 +4,7 @@ use super::dialect::Dialect;
 use super::lexeme::Lexemes;
 use super::{render, scan, summary, tokens};
 use foldhash::{HashMap, HashMapExt};
+use smol_str::SmolStr;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -11,9 +12,9 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Normalised {
     /// The text, values replaced by `?`; ends in `...` when the rest is left out.
-    pub text: String,
+    pub text: SmolStr,
     /// Operation and main table, low-cardinality.
-    pub name: String,
+    pub name: SmolStr,
     /// Equal for statements that differ only in their values, their spacing, the case of their letters and
     /// how their names are quoted.
     pub digest: u64,
@@ -36,7 +37,13 @@ pub fn normalise(text: &[u8], text_len: u32, dialect: Dialect) -> Normalised {
     render::simplify(&mut lexemes);
     let text = render::render(&lexemes);
     let digest = render::digest(&text);
-    Normalised { text, digest, name: summary::summary(&lexemes.list), shown: true, scanned }
+    Normalised {
+        text: text.into(),
+        digest,
+        name: summary::summary(&lexemes.list).into(),
+        shown: true,
+        scanned,
+    }
 }
 
 /// How much of a statement is told.
@@ -58,16 +65,14 @@ impl Mode {
         match self {
             Self::Digest => normalised,
             Self::Operation => Normalised { text: normalised.name.clone(), shown: false, ..normalised },
-            Self::Off => {
-                Normalised { text: "SQL".to_owned(), name: "SQL".to_owned(), shown: false, ..normalised }
-            }
+            Self::Off => Normalised { text: "SQL".into(), name: "SQL".into(), shown: false, ..normalised },
             Self::Verbatim => {
                 // A terminal must not obey what a statement holds.
                 let mut whole = String::from_utf8_lossy(text).replace(|next: char| next.is_control(), " ");
                 if (text.len() as u64) < u64::from(text_len) {
                     whole.push_str("...");
                 }
-                Normalised { text: whole, ..normalised }
+                Normalised { text: whole.into(), ..normalised }
             }
         }
     }

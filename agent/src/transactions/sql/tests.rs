@@ -111,7 +111,7 @@ fn spacing_does_not_change_the_digest() {
         "SELECT  a ,\tb\nFROM t WHERE c = 22 AND d IN(  1 )",
         "SELECT a, b FROM t /* x */ WHERE c = 'y' AND d IN ('a', 'b', 'c')",
     ];
-    let texts: HashSet<String> = forms.iter().map(|form| normal(form).text).collect();
+    let texts: HashSet<_> = forms.iter().map(|form| normal(form).text).collect();
     assert_eq!(texts.len(), 1, "{texts:?}");
 }
 

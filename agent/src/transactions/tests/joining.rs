@@ -90,7 +90,7 @@ fn the_span_of_the_caller_is_the_parent_of_every_request_on_the_connection() {
         let [(A, asked)] = &both.due(both.a.now_ns)[..] else { panic!("A's has ended") };
         let asked = &asked.transaction;
         assert_eq!(leaf.trace_id, asked.trace_id, "turn {turn}");
-        assert_eq!(leaf.parent_span_id.as_ref(), Some(&asked.spans[0].span_id));
+        assert_eq!(leaf.parent_span_id.as_deref(), Some(asked.spans[0].span_id.as_str()));
         assert_eq!((leaf.trace_source, asked.trace_source), (Some(TraceSource::Connection), None));
     }
 }
@@ -110,7 +110,7 @@ fn a_connection_that_is_older_for_one_end_than_for_the_other() {
     both.b.write(FROM_A, ANSWER);
     let leaf = both.due(both.b.now_ns).remove(0).1.transaction;
     assert_eq!(leaf.trace_id, "0af7651916cd43dd8448eb211c80319c", "A's own caller's");
-    assert_ne!(leaf.parent_span_id, Some(first.spans[0].span_id.clone()));
+    assert_ne!(leaf.parent_span_id.as_deref(), Some(first.spans[0].span_id.as_str()));
     assert!(leaf.parent_span_id.is_some());
 }
 

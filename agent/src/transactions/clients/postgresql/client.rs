@@ -5,7 +5,8 @@ use crate::transactions::clients::calls::{CallResult, ended};
 use crate::transactions::clients::frames::{Frames, follow};
 use crate::transactions::clients::{Call, Calls, Protocol, Wants};
 use crate::transactions::http::Part;
-use std::collections::{HashMap, VecDeque};
+use foldhash::HashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// `db.system.name`.
