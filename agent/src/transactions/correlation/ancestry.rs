@@ -7,6 +7,7 @@ use crate::intake::ConnectionId;
 use crate::transactions::spans::RequestId;
 use foldhash::HashMap;
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 
 /// Contexts that have gone and are still known as the parents of others.
 const MAX_GONE: usize = 16_384;
@@ -15,8 +16,13 @@ const MAX_ADDRESSES: usize = 65_536;
 /// Parents that are asked, one after the other.
 const MAX_STEPS: usize = 32;
 
-/// Number of one context; never used again.
+/// Number of one context; never used again, and no context's is 0. Its last bits are the context's slot.
 pub type Number = u64;
+
+/// Bits of a number that are a slot.
+const SLOT_BITS: u32 = 17;
+
+const _: () = assert!(MAX_ADDRESSES + MAX_GONE < 1 << SLOT_BITS);
 
 /// One context.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,6 +44,16 @@ pub struct Node {
     answered: bool,
 }
 
+/// What is known of a context when it is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Made {
+    pub time_ns: u64,
+    pub parent: Option<Number>,
+    /// As in [`Node`].
+    pub owner: Option<RequestId>,
+    pub guess: Option<RequestId>,
+}
+
 /// What an answer told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learnt {
@@ -51,9 +67,12 @@ pub enum Learnt {
 #[derive(Debug, Default)]
 pub struct Ancestry {
     addresses: HashMap<u64, Number>,
-    nodes: HashMap<Number, Node>,
-    gone: VecDeque<Number>,
-    last: Number,
+    /// Contexts by their slots, each with its number: a slot is given to another when its context is forgotten.
+    slots: Vec<(Number, Node)>,
+    /// Slots of contexts that have gone, the oldest first.
+    gone: VecDeque<usize>,
+    /// Contexts so far.
+    count: u64,
     /// Each request has a task of its own: a context that has answered one answers no other.
     pub one_each: bool,
 }
@@ -67,10 +86,10 @@ impl Ancestry {
         }
     }
 
-    /// A new context at this address, made from the one at `parent`.
-    pub fn made(&mut self, time_ns: u64, address: u64, parent: Option<u64>) -> Number {
-        let parent = parent.map(|parent| self.at(parent));
-        self.put(address, Node { made_ns: time_ns, parent, ..Node::default() })
+    /// A new context at this address.
+    pub fn made(&mut self, address: u64, made: Made) -> Number {
+        let Made { time_ns, parent, owner, guess } = made;
+        self.put(address, Node { made_ns: time_ns, parent, owner, guess, ..Node::default() })
     }
 
     /// Has another name for a context: an address that no context can have, for what is to be remembered of it.
@@ -90,27 +109,36 @@ impl Ancestry {
     }
 
     fn put(&mut self, address: u64, node: Node) -> Number {
-        if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address) {
+        let is_full = self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address);
+        if is_full || self.slots.len() >= 1 << SLOT_BITS {
             // A process that really has so many is started on anew: what is asked of it is then not known for a while.
             self.addresses.clear();
-            self.nodes.clear();
+            self.slots.clear();
             self.gone.clear();
         }
-        self.last += 1;
-        if let Some(before) = self.addresses.insert(address, self.last) {
-            self.gone.push_back(before);
-        }
-        while self.gone.len() > MAX_GONE {
-            if let Some(oldest) = self.gone.pop_front() {
-                self.nodes.remove(&oldest);
+        self.count += 1;
+        let oldest = if self.gone.len() >= MAX_GONE { self.gone.pop_front() } else { None };
+        let slot = oldest.unwrap_or(self.slots.len());
+        let number = self.count << SLOT_BITS | slot as u64;
+        match self.addresses.entry(address) {
+            Entry::Occupied(mut entry) => self.gone.push_back(slot_of(entry.insert(number))),
+            Entry::Vacant(entry) => {
+                entry.insert(number);
             }
         }
-        self.nodes.insert(self.last, node);
-        self.last
+        match self.slots.get_mut(slot) {
+            Some(forgotten) => *forgotten = (number, node),
+            None => self.slots.push((number, node)),
+        }
+        number
+    }
+
+    fn get(&self, number: Number) -> Option<&Node> {
+        self.slots.get(slot_of(number)).filter(|(of, _)| *of == number).map(|(_, node)| node)
     }
 
     pub fn node(&mut self, number: Number) -> Option<&mut Node> {
-        self.nodes.get_mut(&number)
+        self.slots.get_mut(slot_of(number)).filter(|(of, _)| *of == number).map(|(_, node)| node)
     }
 
     /// The request that something done in this context at this time is for: its own, or its maker's then.
@@ -118,7 +146,7 @@ impl Ancestry {
     pub fn resolve(&self, number: Number, time_ns: u64, served: &Served) -> Option<RequestId> {
         let (mut number, mut time_ns) = (number, time_ns);
         for _ in 0..MAX_STEPS {
-            let node = self.nodes.get(&number)?;
+            let node = self.get(number)?;
             if let Some(owner) = node.owner {
                 // What has answered one request may be about the next one of its connection by now.
                 let doubtful = node.answered && !self.one_each && served.is_followed(owner, time_ns);
@@ -137,7 +165,7 @@ impl Ancestry {
 
     /// Bytes of this connection were read in this context.
     pub fn read_in(&mut self, number: Number, connection: ConnectionId) {
-        if let Some(node) = self.nodes.get_mut(&number) {
+        if let Some(node) = self.node(number) {
             match node.reader {
                 None => node.reader = Some(connection),
                 Some(other) if other != connection => node.shared = true,
@@ -155,7 +183,7 @@ impl Ancestry {
         served: &Served,
     ) -> Learnt {
         let known = self.resolve(number, began_ns, served) == Some(request);
-        let Some(node) = self.nodes.get_mut(&number) else { return Learnt::Nothing };
+        let Some(node) = self.node(number) else { return Learnt::Nothing };
         if known {
             node.answered = true;
             return Learnt::Nothing;
@@ -174,7 +202,7 @@ impl Ancestry {
         // It was made for this request, and so were those of its makers that are not older than it.
         let mut next = Some(number);
         for _ in 0..MAX_STEPS {
-            let Some(node) = next.and_then(|number| self.nodes.get_mut(&number)) else { break };
+            let Some(node) = next.and_then(|number| self.node(number)) else { break };
             if node.made_ns < began_ns || (node.owner.is_some() && next != Some(number)) {
                 break;
             }
@@ -187,7 +215,7 @@ impl Ancestry {
     /// This context was made no earlier than that.
     #[must_use]
     pub fn is_younger(&self, number: Number, began_ns: u64) -> bool {
-        self.nodes.get(&number).is_some_and(|node| node.made_ns >= began_ns)
+        self.get(number).is_some_and(|node| node.made_ns >= began_ns)
     }
 
     /// The guess about this context, or about the nearest of its makers that is not older than `began_ns`.
@@ -195,12 +223,85 @@ impl Ancestry {
     pub fn guess(&self, number: Number, began_ns: u64) -> Option<RequestId> {
         let mut number = number;
         for _ in 0..MAX_STEPS {
-            let node = self.nodes.get(&number).filter(|node| node.made_ns >= began_ns)?;
+            let node = self.get(number).filter(|node| node.made_ns >= began_ns)?;
             if node.guess.is_some() {
                 return node.guess;
             }
             number = node.parent?;
         }
         None
+    }
+}
+
+fn slot_of(number: Number) -> usize {
+    (number & ((1 << SLOT_BITS) - 1)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(connection: u64) -> RequestId {
+        RequestId { connection: ConnectionId(connection), sequence: 0 }
+    }
+
+    fn copy(ancestry: &mut Ancestry, time_ns: u64, parent: Number, address: u64) -> Number {
+        let owner = ancestry.resolve(parent, time_ns, &Served::default());
+        ancestry.made(address, Made { time_ns, parent: Some(parent), owner, guess: None })
+    }
+
+    #[test]
+    fn a_number_is_one_contexts_whatever_is_made_at_its_address() {
+        let (mut ancestry, served) = (Ancestry::default(), Served::default());
+        let first = ancestry.made(0x10, Made { time_ns: 1, owner: Some(request(1)), ..Made::default() });
+        let child = copy(&mut ancestry, 2, first, 0x20);
+        let second = ancestry.made(0x10, Made { time_ns: 3, owner: Some(request(2)), ..Made::default() });
+        let other = copy(&mut ancestry, 4, second, 0x30);
+        let of = |number| ancestry.resolve(number, 5, &served);
+        assert_eq!([first, child].map(of), [Some(request(1)); 2]);
+        assert_eq!([second, other].map(of), [Some(request(2)); 2]);
+        assert_eq!((ancestry.at(0x10), ancestry.at(0x20)), (second, child));
+    }
+
+    #[test]
+    fn a_forgotten_contexts_slot_says_nothing_of_it() {
+        let (mut ancestry, served) = (Ancestry::default(), Served::default());
+        let first = ancestry.made(0x10, Made { time_ns: 1, owner: Some(request(1)), ..Made::default() });
+        let child = ancestry.made(0x20, Made { time_ns: 2, parent: Some(first), ..Made::default() });
+        let mut last = first;
+        for time_ns in 3..3 + 2 * MAX_GONE as u64 {
+            let owner = Some(request(time_ns));
+            last = ancestry.made(0x10, Made { time_ns, owner, ..Made::default() });
+        }
+        // Its place is another's by now, which has an owner.
+        assert!(ancestry.node(first).is_none());
+        assert_eq!(ancestry.slots.len(), MAX_GONE + 2);
+        assert_eq!(ancestry.resolve(first, 2, &served), None);
+        assert_eq!(ancestry.resolve(child, 2, &served), None);
+        assert_eq!(ancestry.resolve(last, 2, &served), Some(request(2 + 2 * MAX_GONE as u64)));
+    }
+
+    #[test]
+    fn contexts_that_live_outlast_those_that_go() {
+        let (mut ancestry, served) = (Ancestry::default(), Served::default());
+        let base = ancestry.made(0x8, Made { time_ns: 1, owner: Some(request(1)), ..Made::default() });
+        for time_ns in 2..2 + 3 * MAX_GONE as u64 {
+            copy(&mut ancestry, time_ns, base, 0x1_0000 + time_ns % 100 * 16);
+        }
+        assert_eq!(ancestry.at(0x8), base);
+        assert_eq!(ancestry.resolve(base, 2, &served), Some(request(1)));
+    }
+
+    #[test]
+    fn too_many_addresses_are_started_on_anew() {
+        let (mut ancestry, served) = (Ancestry::default(), Served::default());
+        let first = ancestry.made(0x10, Made { time_ns: 1, owner: Some(request(1)), ..Made::default() });
+        for address in 1..=MAX_ADDRESSES as u64 {
+            ancestry.made(0x10 + address * 16, Made { time_ns: 2, ..Made::default() });
+        }
+        assert!(ancestry.addresses.len() <= MAX_ADDRESSES);
+        // The one that is now in its place is not it.
+        assert_ne!(ancestry.at(0x10), first);
+        assert_eq!(ancestry.resolve(first, 2, &served), None);
     }
 }
