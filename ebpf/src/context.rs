@@ -3,18 +3,21 @@
 //! hit is checked: an address that is no `PyContext` is counted and not reported.
 
 use crate::emit;
-use crate::lifecycle::header_of;
+use crate::lifecycle::header;
 use crate::maps::TARGETS;
-use crate::memory::user;
+use crate::memory::{kernel, opaque, user};
 use crate::objects::OB_TYPE;
 use crate::stack::thread_state;
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use pyapm_wire::count;
 use pyapm_wire::event::{Context, context, kind};
+use pyapm_wire::python::ABSENT;
+
+/// Offsets into `struct pt_regs` lie below this.
+const REGISTERS: u64 = 128;
 
 #[uprobe]
 fn context_copied(probe: ProbeContext) -> u32 {
@@ -30,15 +33,16 @@ fn context_empty(probe: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn made(probe: &ProbeContext, empty: bool) {
-    let thread = bpf_get_current_pid_tgid();
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: entries are written whole by userspace.
-    let Some(target) = (unsafe { TARGETS.get((thread >> 32) as u32) }) else { return };
+    let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return };
     let contexts = &target.contexts;
-    let place = if empty { contexts.empty_register } else { contexts.copy_register };
-    if contexts.on == 0 {
+    let register = if empty { contexts.empty_register } else { contexts.copy_register };
+    if contexts.on == 0 || register == ABSENT {
         return;
     }
-    let born = register(probe, place);
+    let at = probe.as_ptr() as u64 + (opaque(u64::from(register)) & (REGISTERS - 1));
+    let Some(born) = kernel::<u64>(at) else { return };
     if born == 0 {
         return; // There was no memory for it.
     }
@@ -52,34 +56,7 @@ fn made(probe: &ProbeContext, empty: bool) {
         .unwrap_or(0);
     let grandparent =
         if parent == 0 { 0 } else { user::<u64>(parent + u64::from(contexts.previous)).unwrap_or(0) };
-    let mut header = header_of(thread, kind::CONTEXT, size_of::<Context>());
+    let mut header = header(kind::CONTEXT, size_of::<Context>());
     header.flags = if empty { context::EMPTY } else { 0 };
-    emit::send_of_many(&Context { header, context: born, parent, grandparent }, header.time_ns);
-}
-
-/// The register that was saved at this offset of `struct pt_regs`; 0 for one that is not looked for. The kernel's memory
-/// is not read for it: at an offset that is known when it is loaded, the program may look at what it is given.
-#[inline(always)]
-fn register(probe: &ProbeContext, offset: u32) -> u64 {
-    macro_rules! one_of {
-        ($($name:ident)*) => {
-            $(if offset as usize == core::mem::offset_of!(pt_regs, $name) {
-                let value: u64;
-                // SAFETY: the offset lies inside what the program is given. By an instruction of its own, because loads that
-                // differ in their offset alone would be made one, of an offset that the verifier does not know.
-                unsafe {
-                    core::arch::asm!(
-                        "{value} = *(u64 *)({registers} + {offset})",
-                        value = out(reg) value,
-                        registers = in(reg) probe.as_ptr(),
-                        offset = const core::mem::offset_of!(pt_regs, $name),
-                        options(pure, readonly, nostack),
-                    );
-                }
-                return value;
-            })*
-        };
-    }
-    one_of!(rbx rax rdi rbp r12 r13 r14 r15 rsi rdx rcx r8 r9 r10 r11);
-    0
+    emit::send(&Context { header, context: born, parent, grandparent });
 }

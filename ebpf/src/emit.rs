@@ -60,17 +60,6 @@ pub(crate) fn send<T>(record: &T) -> bool {
     unsafe { output((&raw const *record).cast(), size_of::<T>() as u64) }
 }
 
-/// As [`send`], for small records of which there are many. How much waits in the ring is asked for one of eight of them, as
-/// the nanosecond of `time_ns` falls: the reader is woken a few hundred bytes later than else.
-#[inline(always)]
-pub(crate) fn send_of_many<T>(record: &T, time_ns: u64) -> bool {
-    // A clock may count in steps: all of its bits have a say.
-    let dice = time_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61;
-    let flags = if dice == 0 { wakeup() } else { NO_WAKEUP };
-    // SAFETY: a reference is valid for reads of its own size.
-    unsafe { output_with((&raw const *record).cast(), size_of::<T>() as u64, flags) }
-}
-
 /// Sends a fixed-size record, and has it read at once.
 #[inline(always)]
 pub(crate) fn send_now<T>(record: &T) -> bool {

@@ -23,12 +23,7 @@ use pyapm_wire::target::pipes;
 /// The header of a record about the current thread, now.
 #[inline(always)]
 pub(crate) fn header(kind: u16, length: usize) -> Header {
-    header_of(bpf_get_current_pid_tgid(), kind, length)
-}
-
-/// As [`header`], where the thread has been asked for already.
-#[inline(always)]
-pub(crate) fn header_of(id: u64, kind: u16, length: usize) -> Header {
+    let id = bpf_get_current_pid_tgid();
     // SAFETY: the helper has no preconditions.
     let time_ns = unsafe { bpf_ktime_get_ns() };
     Header { kind, flags: 0, len: length as u32, time_ns, tgid: (id >> 32) as u32, tid: id as u32 }
