@@ -161,5 +161,8 @@ fn first_word(text: &str) -> String {
 }
 
 fn texts(spans: &[&Span]) -> Vec<(String, Option<String>)> {
-    spans.iter().map(|span| (span.name.clone(), span.db_query.clone())).collect()
+    spans
+        .iter()
+        .map(|span| (span.name.to_string(), span.db_query.as_ref().map(ToString::to_string)))
+        .collect()
 }

@@ -73,9 +73,9 @@ fn check_chain(report: &Report, header: &str) {
     let mut ids = HashSet::new();
     for transaction in &report.transactions {
         assert!(is_id(&transaction.trace_id, 32) && is_id(&transaction.span_id, 16), "{transaction:?}");
-        assert!(ids.insert(&transaction.span_id));
+        assert!(ids.insert(transaction.span_id.as_str()));
         for span in &transaction.spans {
-            assert!(is_id(&span.span_id, 16) && ids.insert(&span.span_id), "{span:?}");
+            assert!(is_id(&span.span_id, 16) && ids.insert(span.span_id.as_str()), "{span:?}");
             assert_eq!(span.parent_span_id, transaction.span_id);
             spans.insert(&span.span_id, (transaction, span));
         }

@@ -10,7 +10,7 @@
 //! too, and at once. That is a guess: it is believed after an answer has shown it right, and never again after one
 //! has shown it wrong.
 
-use super::ancestry::{Ancestry, Learnt, Number};
+use super::ancestry::{Ancestry, Learnt, Made, Number};
 use super::greenlets::Greenlets;
 use super::served::Served;
 use super::worked::Worked;
@@ -136,28 +136,22 @@ impl<T> Default for Lineage<T> {
 impl<T> Lineage<T> {
     /// A thread has made a context; its number.
     pub fn made(&mut self, time_ns: u64, tid: u32, made: &Context) -> Number {
-        let parent = (!made.empty && made.parent != 0).then_some(made.parent);
-        let number = self.ancestry.made(time_ns, made.context, parent);
-        let Some(parent) = parent else { return number };
+        if made.empty || made.parent == 0 {
+            return self.ancestry.made(made.context, Made { time_ns, ..Made::default() });
+        }
         let read = self.threads.get(&tid).and_then(|thread| thread.read);
         // Made where a request has just been read: in that very context, or in a fresh one entered from it.
         let guess = read.filter(|(_, context)| {
             *context != 0 && (made.parent == *context || made.grandparent == *context)
         });
         let guess = guess.map(|(request, _)| request);
+        let parent = self.ancestry.at(made.parent);
         let owner = match (guess, self.trust) {
             (Some(request), Trust::Proven) => Some(request),
             (Some(_), Trust::NotYet) => None,
-            (None, _) | (Some(_), Trust::Refuted) => {
-                let parent = self.ancestry.at(parent);
-                self.ancestry.resolve(parent, time_ns, &self.served)
-            }
+            (None, _) | (Some(_), Trust::Refuted) => self.ancestry.resolve(parent, time_ns, &self.served),
         };
-        if let Some(node) = self.ancestry.node(number) {
-            node.guess = guess;
-            node.owner = owner;
-        }
-        number
+        self.ancestry.made(made.context, Made { time_ns, parent: Some(parent), owner, guess })
     }
 
     /// A thread has made a greenlet.
