@@ -60,7 +60,7 @@ pub(crate) fn take(target: &Target, scratch: *mut DeepScratch, calls: usize) -> 
     if setting!(code_deaths) != 0 && target.layout.deaths_told != 0 {
         met::first_look(first);
         // SAFETY: as above.
-        unsafe { (*scratch).page.bytes = 0 };
+        unsafe { (*scratch).page.clear_for_row((*scratch).walk.first) };
         let mut status = status::TRUNCATED;
         for _ in 0..calls {
             if deep_glances() != outcome::MORE {
@@ -74,6 +74,7 @@ pub(crate) fn take(target: &Target, scratch: *mut DeepScratch, calls: usize) -> 
         }
         stack::to_the_first(first);
     }
+    stack::forget_codes(first);
     for _ in 0..calls {
         if deep_steps() != outcome::MORE {
             break;

@@ -1,7 +1,7 @@
 //! Stacks that were met before, known again by their frames alone; `decisions/0037-stacks-that-are-known.md`.
 
 use crate::maps::{CODE_DEATHS, MET_STACKS, MetStack, STACKS, StackScratch, setting};
-use crate::stack::{Walked, begin, finish, go_on, to_a_glance, to_the_first};
+use crate::stack::{Walked, begin, finish, forget_codes, go_on, to_a_glance, to_the_first};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use pyapm_wire::python::{DEATH_SLOTS, status};
 use pyapm_wire::target::Target;
@@ -25,6 +25,7 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch, steps: impl Fn()
         }
         to_the_first(scratch);
     }
+    forget_codes(scratch);
     let status = match begun {
         Ok(()) => go_on(scratch, &steps),
         Err(status) => status,

@@ -118,13 +118,14 @@ pub(crate) fn begin(layout: &Layout, scratch: *mut StackScratch) -> Result<(), u
         (*walk).has_bytecode = all_ones_unless_absent(layout.code_bytecode);
         (*walk).has_entry = all_ones_unless_absent(layout.frame_entry);
         (*walk).has_copies = all_ones_unless_absent(layout.frame_copy);
-        (*walk).window.bytes = 0;
+        (*walk).window.clear_for_row(first);
     }
     to_the_first(scratch);
     Ok(())
 }
 
-/// Has a walk begin at its first frame, and look at everything.
+/// Has a walk begin at its first frame, and look at everything. None is known of the code objects that it is to meet, see
+/// [`forget_codes`].
 #[inline(always)]
 pub(crate) fn to_the_first(scratch: *mut StackScratch) {
     // SAFETY: `scratch` is valid.
@@ -134,6 +135,13 @@ pub(crate) fn to_the_first(scratch: *mut StackScratch) {
     walk.hash = HASH_START;
     walk.top_entries = 0;
     walk.is_glance = 0;
+}
+
+/// Before a walk that looks at everything: what another one knew says nothing here.
+#[inline(always)]
+pub(crate) fn forget_codes(scratch: *mut StackScratch) {
+    // SAFETY: `scratch` is valid.
+    let walk = unsafe { &mut (*scratch).walk };
     for known in &mut walk.codes {
         known.code = 0;
     }
