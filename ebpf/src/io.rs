@@ -281,7 +281,8 @@ pub(crate) fn moved<const ROOM: usize>(
         scope: Scope { context: zero, task: zero, flags: none, padding: none },
         stack: zero,
         stack_status: status::NOT_ASKED,
-        padding: [none as u8; 6],
+        padding: none as u16,
+        padding_2: none,
     };
     if result <= 0 {
         if result < 0 {

@@ -44,7 +44,8 @@ pub(crate) fn first_look(scratch: *mut StackScratch) {
     to_a_glance(scratch);
 }
 
-/// What [`CODE_DEATHS`] counts for the current process. Read before its frames are.
+/// What [`CODE_DEATHS`] counts for the current process. Frames that were read before, in the same run of the program, keep
+/// their code objects alive: none of those is counted.
 #[inline(always)]
 fn deaths() -> u64 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;

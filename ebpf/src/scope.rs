@@ -11,7 +11,7 @@ use crate::window;
 use crate::{emit, greenlets};
 use pyapm_wire::count;
 use pyapm_wire::python::{ABSENT, FRAME_BYTES};
-use pyapm_wire::scope::{Contexts, Scope, flag};
+use pyapm_wire::scope::{Contexts, Scope, THREAD_BYTES, flag};
 use pyapm_wire::target::Target;
 
 /// Calls of a function that goes on with a walk, which are 128 frames. The usual coroutine is at the top: a handler that
@@ -24,8 +24,6 @@ const OWNED_BY_GENERATOR: u64 = 1;
 const FIRST_FOREIGN_OWNER: u64 = 3;
 /// `CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_ASYNC_GENERATOR`; CPython `Include/cpython/code.h`.
 const COROUTINE_FLAGS: u32 = 0x80 | 0x100 | 0x200;
-/// Most bytes of a thread state from where it says where its frames begin to its context, and both. A power of two.
-const THREAD_BYTES: usize = 512;
 /// Pieces of one greenlet's data stack that are followed.
 const MAX_CHUNKS: u32 = 16;
 

@@ -46,6 +46,10 @@ pub mod flag {
     pub const HANDS_ON: u32 = 512;
 }
 
+/// Most bytes of a thread state from [`crate::python::Layout::tstate_frame`] to the end of [`Contexts::tstate_context`], which
+/// are read at once. A power of two.
+pub const THREAD_BYTES: usize = 512;
+
 /// How one process's interpreter keeps contexts, and what the kernel half is to read of them. Offsets in bytes;
 /// [`ABSENT`] where the version has no such field, or it is not wanted.
 #[repr(C)]

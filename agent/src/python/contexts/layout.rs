@@ -236,6 +236,23 @@ fn puts_writes_off(version: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::python::offsets::{SUPPORTED_MINORS, table};
+    use pyapm_wire::scope::THREAD_BYTES;
+
+    /// The kernel half reads both at once.
+    #[test]
+    fn a_thread_state_has_its_context_shortly_behind_where_its_frames_begin() {
+        for minor in SUPPORTED_MINORS {
+            let (Some(thread), Some(objects)) = (thread_offsets(minor), table(minor)) else {
+                panic!("3.{minor} has no table");
+            };
+            let distance = thread.context.checked_sub(objects.tstate_frame);
+            assert!(
+                distance.is_some_and(|bytes| bytes as usize + 8 <= THREAD_BYTES),
+                "3.{minor}: {distance:?}"
+            );
+        }
+    }
 
     #[test]
     fn versions_of_uvloop() {
