@@ -47,8 +47,10 @@ pub struct Publisher {
 struct Subscribers {
     /// For good: what was lost under a name stays lost, also when an export is started anew.
     counts: Mutex<BTreeMap<String, Arc<Counts>>>,
-    /// Those that somebody looks at as it happens.
+    /// Those that want overviews every second.
     live: AtomicUsize,
+    /// Those of them with somebody behind who looks into applications.
+    watched: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +80,11 @@ pub struct Overviews {
 
 /// While it lives, overviews come every second.
 #[derive(Debug)]
-pub struct Live(Arc<Subscribers>);
+pub struct Live {
+    subscribers: Arc<Subscribers>,
+    /// Somebody looks into applications.
+    watches: bool,
+}
 
 impl Default for Publisher {
     fn default() -> Self {
@@ -122,10 +128,17 @@ impl Publisher {
         self.lines.receiver_count() > 0
     }
 
-    /// Whether anybody watches as it happens: overviews are then due each second, else every ten.
+    /// Whether overviews are due each second, else every ten.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.subscribers.live.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether anybody looks into applications as it happens: overviews then say what each thread does, which costs more
+    /// than all the rest of them.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.subscribers.watched.load(Ordering::Relaxed) > 0
     }
 
     pub fn publish(&self, application: &Arc<ApplicationInfo>, line: Line) {
@@ -260,7 +273,16 @@ impl Overviews {
     #[must_use]
     pub fn live(&self) -> Live {
         self.subscribers.live.fetch_add(1, Ordering::Relaxed);
-        Live(Arc::clone(&self.subscribers))
+        Live { subscribers: Arc::clone(&self.subscribers), watches: false }
+    }
+
+    /// The same for somebody who looks into applications.
+    #[must_use]
+    pub fn watched(&self) -> Live {
+        self.subscribers.watched.fetch_add(1, Ordering::Relaxed);
+        let mut live = self.live();
+        live.watches = true;
+        live
     }
 }
 
@@ -279,7 +301,10 @@ impl Drop for AlertsShown {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.0.live.fetch_sub(1, Ordering::Relaxed);
+        self.subscribers.live.fetch_sub(1, Ordering::Relaxed);
+        if self.watches {
+            self.subscribers.watched.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -365,9 +390,12 @@ mod tests {
         assert!(!publisher.has_readers() && !publisher.is_live());
         let subscriber = publisher.subscribe("any");
         let live = publisher.overviews().live();
-        assert!(publisher.has_readers() && publisher.is_live());
+        assert!(publisher.has_readers() && publisher.is_live() && !publisher.is_watched());
+        let watched = publisher.overviews().watched();
         drop((subscriber, live));
-        assert!(!publisher.has_readers() && !publisher.is_live());
+        assert!(!publisher.has_readers() && publisher.is_live() && publisher.is_watched());
+        drop(watched);
+        assert!(!publisher.is_live() && !publisher.is_watched());
         assert!(publisher.health().is_empty());
     }
 }

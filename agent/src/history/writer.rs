@@ -20,6 +20,8 @@ use std::time::{Duration, Instant, SystemTime};
 const QUEUE: usize = 8_192;
 /// Between two commits: with what waits before the thread, the end of the process takes less than a second with it.
 const COMMIT: Duration = Duration::from_millis(500);
+/// Between two looks at the queue, once it was found empty: a thread that waits at it would be woken for each line.
+const GATHER: Duration = Duration::from_millis(50);
 /// Between two looks at age and size.
 const PRUNE: Duration = Duration::from_secs(60);
 /// Between two complaints about the same.
@@ -135,13 +137,13 @@ impl Work {
         let mut look = Instant::now();
         loop {
             match entries.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(entry) => match entry.line() {
-                    Line::Transaction(transaction) => {
-                        self.minutes.transaction(entry.application(), transaction);
+                Ok(entry) => {
+                    self.take(&entry);
+                    let more = entries.try_iter().take(QUEUE).map(|entry| self.take(&entry)).count();
+                    if more < QUEUE {
+                        std::thread::sleep(GATHER.min(due.saturating_duration_since(Instant::now())));
                     }
-                    Line::Stacks(stacks) => self.minutes.stacks(entry.application(), stacks),
-                    _ => {}
-                },
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     self.commit();
@@ -157,6 +159,14 @@ impl Work {
                 }
                 due = Instant::now() + COMMIT;
             }
+        }
+    }
+
+    fn take<E: Entry>(&mut self, entry: &E) {
+        match entry.line() {
+            Line::Transaction(transaction) => self.minutes.transaction(entry.application(), transaction),
+            Line::Stacks(stacks) => self.minutes.stacks(entry.application(), stacks),
+            _ => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! The loop around the engine: timer, ring, signals, outputs.
 
 use super::engine::{Engine, Lines};
+use super::snapshot::Threads;
 use super::start::{random_seed, start};
 use super::stop::Stop;
 use crate::cli::{AttachOptions, Format};
@@ -102,7 +103,8 @@ async fn run(options: &AttachOptions) -> anyhow::Result<()> {
         }
         if tick && face.wants_snapshot() {
             let looks = face.looks();
-            let snapshots = ids.iter().filter_map(|id| engine.snapshot(*id, looks)).collect();
+            let threads = if looks { Threads::States } else { Threads::Stacks };
+            let snapshots = ids.iter().filter_map(|id| engine.snapshot(*id, looks, threads)).collect();
             if face.snapshots(snapshots)? == Reading::Closed {
                 break End::Told;
             }
@@ -260,7 +262,8 @@ impl Face {
                 let _nobody_may_read = json.flush().context("cannot write to stdout")?;
             }
             Self::Text { .. } => {
-                let snapshots: Vec<_> = ids.iter().filter_map(|id| engine.snapshot(*id, false)).collect();
+                let snapshots: Vec<_> =
+                    ids.iter().filter_map(|id| engine.snapshot(*id, false, Threads::Stacks)).collect();
                 let _nobody_may_read = print_reports(&snapshots)?;
             }
             Self::View(View { snapshots, stay, done, result, _log }) => {

@@ -15,16 +15,33 @@ const MAX_READ: usize = 32;
 /// Processes whose open files are looked up in one snapshot, at most: their tables may be long.
 const MAX_FILES: usize = 8;
 
+/// What a snapshot says of the threads that serve: each step costs more than the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub(super) enum Threads {
+    /// Nothing but what the transactions know.
+    Unread,
+    /// Where those are in Python that do not run.
+    Stacks,
+    /// Where the kernel has them, too, by the tables of all sockets.
+    States,
+}
+
 impl Engine {
-    /// `None` when there is no such application. `is_watched` says whether somebody will look into it: from then on more
-    /// is kept, and what costs more is part of it.
-    pub(super) fn snapshot(&mut self, application: ApplicationId, is_watched: bool) -> Option<Snapshot> {
+    /// `None` when there is no such application. `keeps`: from now on more is kept of it, for whoever looks into it later.
+    pub(super) fn snapshot(
+        &mut self,
+        application: ApplicationId,
+        keeps: bool,
+        threads: Threads,
+    ) -> Option<Snapshot> {
         let now = clock::monotonic_ns();
-        self.instance_mut(application)?.store.watch(is_watched);
+        self.instance_mut(application)?.store.watch(keeps);
         let mut active = self.instance(application)?.transactions.active(now);
         active.sort_by_key(|active| std::cmp::Reverse(active.elapsed_ns));
         self.read_collections(application);
-        self.look_at_parked(application, &mut active, is_watched);
+        if threads >= Threads::Stacks {
+            self.look_at_parked(application, &mut active, threads >= Threads::States);
+        }
         let workers = self.workers(application, now, &active);
         let instance = self.instance(application)?;
         let mut snapshot = instance.store.snapshot(self.clock.wall_ns(now));

@@ -6,7 +6,7 @@ use super::environment::Environments;
 use super::error::TargetError;
 use super::interpreter::Interpreters;
 use super::invocation::{Invocation, as_given, printable};
-use super::listening::Listening;
+use super::listening::{Listening, Tables};
 use super::process::ProcessKey;
 use super::procfs::{ProcFs, Stat};
 use super::residence::Residence;
@@ -25,6 +25,7 @@ pub struct Discovery {
     procfs: ProcFs,
     interpreters: Interpreters,
     environments: Environments,
+    listening: Tables,
 }
 
 /// What was found on the host.
@@ -134,10 +135,10 @@ impl Discovery {
     }
 
     /// Whether a process is a server by itself: it listens, or its command line is that of a known one.
-    pub fn is_server(&self, pid: u32) -> bool {
+    pub fn is_server(&mut self, pid: u32) -> bool {
         let cmdline = as_given(self.procfs.cmdline(pid).unwrap_or_default());
         Invocation::parse(&cmdline).is_some_and(|invocation| invocation.server().is_some())
-            || Listening::of(&self.procfs, pid).is_any()
+            || Listening::of(&self.procfs, pid, &mut self.listening).is_any()
     }
 
     /// What rules go by. What cannot be read is absent.
@@ -147,7 +148,7 @@ impl Discovery {
             let pid = member.key.pid;
             let executable = self.procfs.exe(pid).map(|path| path.to_string_lossy().into_owned());
             traits.processes.push((executable.unwrap_or_default(), member.cmdline.join(" ")));
-            let listening = Listening::of(&self.procfs, pid);
+            let listening = Listening::of(&self.procfs, pid, &mut self.listening);
             traits.listening.ports.extend(listening.ports);
             traits.listening.unix |= listening.unix;
         }

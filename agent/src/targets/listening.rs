@@ -2,12 +2,18 @@
 //! tables of its own network namespace.
 
 use super::procfs::ProcFs;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::{Duration, Instant};
 
 /// Open files that are looked at, and bytes of one table.
 const MAX_FILES: usize = 65_536;
 const MAX_TABLE: u64 = 64 << 20;
+
+/// How long a table that was read holds: for all processes that are looked at in one go. A busy host's has many
+/// thousand lines, and takes as many microseconds.
+const KEPT: Duration = Duration::from_millis(100);
 
 /// What was found; nothing where it may not be looked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,31 +22,63 @@ pub struct Listening {
     pub unix: bool,
 }
 
+/// Sockets of network namespaces that are listened on, read once for all processes of one that are looked at together.
+#[derive(Debug, Default)]
+pub struct Tables {
+    /// By the namespace's inode number, with when they were read.
+    namespaces: HashMap<u64, (Instant, Table)>,
+}
+
+/// By inode number of the socket.
+#[derive(Debug, Default)]
+struct Table {
+    ports: HashMap<u64, u16>,
+    unix: HashSet<u64>,
+}
+
 impl Listening {
     #[must_use]
-    pub fn of(procfs: &ProcFs, pid: u32) -> Self {
-        let mut found = Self::default();
+    pub fn of(procfs: &ProcFs, pid: u32, tables: &mut Tables) -> Self {
         let sockets = sockets(procfs, pid);
         if sockets.is_empty() {
-            return found;
+            return Self::default();
         }
-        for table in ["tcp", "tcp6"] {
-            let text = read(procfs, pid, table);
-            found.ports.extend(
-                text.lines()
-                    .skip(1)
-                    .filter_map(listening_port)
-                    .filter_map(|(inode, port)| sockets.contains(&inode).then_some(port)),
-            );
+        let table = tables.of(procfs, pid);
+        Self {
+            ports: sockets.iter().filter_map(|inode| table.ports.get(inode).copied()).collect(),
+            unix: sockets.iter().any(|inode| table.unix.contains(inode)),
         }
-        let text = read(procfs, pid, "unix");
-        found.unix = text.lines().skip(1).filter_map(listening_unix).any(|inode| sockets.contains(&inode));
-        found
     }
 
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.unix || !self.ports.is_empty()
+    }
+}
+
+impl Tables {
+    fn of(&mut self, procfs: &ProcFs, pid: u32) -> &Table {
+        self.namespaces.retain(|_, (read, _)| read.elapsed() < KEPT);
+        let namespace = std::fs::metadata(procfs.root().join(pid.to_string()).join("ns/net"));
+        // One that cannot be told is nobody else's: 0 is no inode's number.
+        let namespace = namespace.map_or(0, |namespace| namespace.ino());
+        if namespace == 0 {
+            self.namespaces.remove(&namespace);
+        }
+        let (_, table) =
+            self.namespaces.entry(namespace).or_insert_with(|| (Instant::now(), Table::read(procfs, pid)));
+        table
+    }
+}
+
+impl Table {
+    fn read(procfs: &ProcFs, pid: u32) -> Self {
+        let mut found = Self::default();
+        for table in ["tcp", "tcp6"] {
+            found.ports.extend(read(procfs, pid, table).lines().skip(1).filter_map(listening_port));
+        }
+        found.unix.extend(read(procfs, pid, "unix").lines().skip(1).filter_map(listening_unix));
+        found
     }
 }
 
@@ -97,7 +135,7 @@ mod tests {
 
     #[test]
     fn of_this_process() {
-        let own = || Listening::of(&ProcFs::new(), std::process::id());
+        let own = || Listening::of(&ProcFs::new(), std::process::id(), &mut Tables::default());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let six = TcpListener::bind("[::1]:0").unwrap();
         let (port, other) = (listener.local_addr().unwrap().port(), six.local_addr().unwrap().port());
@@ -107,7 +145,28 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let _listener = UnixListener::bind(folder.path().join("s")).unwrap();
         assert!(own().unix && own().is_any());
-        assert_eq!(Listening::of(&ProcFs::new(), u32::MAX), Listening::default());
+        let none = Listening::of(&ProcFs::new(), u32::MAX, &mut Tables::default());
+        assert_eq!(none, Listening::default());
+    }
+
+    #[test]
+    fn one_table_for_all_that_are_looked_at_together() {
+        let _listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut tables = Tables::default();
+        let mut read_at = |when: Option<Instant>| {
+            if let (Some(when), Some((read, _))) = (when, tables.namespaces.values_mut().next()) {
+                *read = when;
+            }
+            assert!(Listening::of(&ProcFs::new(), std::process::id(), &mut tables).is_any());
+            assert_eq!(tables.namespaces.len(), 1);
+            tables.namespaces.values().map(|(read, _)| *read).next().unwrap()
+        };
+        let first = read_at(None);
+        // Nothing has passed since a time that is still to come.
+        let later = first + Duration::from_secs(3600);
+        assert_eq!(read_at(Some(later)), later);
+        let old = first - KEPT;
+        assert!(read_at(Some(old)) > old);
     }
 
     #[test]

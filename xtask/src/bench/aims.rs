@@ -1,21 +1,42 @@
-//! Whole applications on a machine that they keep busy, and how much of their throughput is to be left with pyapm attached:
-//! Django with one statement and with 21, a lean FastAPI with 21.
+//! Whole applications on a machine that they keep busy, and how much of their throughput is to be left with pyapm there:
+//! Django with one statement and with 21, a lean FastAPI with 21. Each is watched in the ways that people use, and once
+//! an equal process beside it is watched instead: what the application loses then is what the kernel takes for stopping
+//! at a probe, which no program can give back.
 
 use super::drivers::{Attached, Size, load};
 use super::figures::median;
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use harness::drivers::PEOPLE;
 use harness::gunicorn::{Gunicorn, Options};
 use harness::load::Address;
 use harness::place::Python;
 use harness::server::Server;
 use harness::servers;
+use harness::service::Service;
 use std::fmt::Write as _;
 
 /// Connections that `wrk` keeps busy.
 const CONNECTIONS: u32 = 4;
 /// Aims are close to what two equal turns differ by: there are more of these turns, and they are longer.
 const MORE: u32 = 2;
+/// What the service calls the application.
+const NAME: &str = "measured";
+
+/// How pyapm is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// As a service with its defaults: metrics for Prometheus, history.
+    Service,
+    /// `attach`, every transaction written as JSON, which somebody reads.
+    Lines,
+    /// Attached to an equal process, which nobody asks.
+    Beside,
+}
+
+const WAYS: [Way; 3] = [Way::Service, Way::Lines, Way::Beside];
+
+/// Requests per second in one turn without pyapm, and in its neighbour with it.
+type Pair = (f64, f64);
 
 /// One application under one load.
 #[derive(Debug)]
@@ -26,15 +47,21 @@ pub(super) struct Aim {
     path: &'static str,
     /// Part of the throughput that is to be left.
     wanted: f64,
-    /// Requests per second, in pairs.
-    without: Vec<f64>,
-    with: Vec<f64>,
+    /// In the order of [`WAYS`].
+    pairs: [Vec<Pair>; WAYS.len()],
 }
 
 impl Aim {
     fn new(key: &'static str, name: &'static str, path: &'static str, wanted: f64) -> Self {
-        Self { key, name, path, wanted, without: Vec::new(), with: Vec::new() }
+        Self { key, name, path, wanted, pairs: Default::default() }
     }
+}
+
+/// Where one application answers, and which processes are its and its equal's.
+struct Place<'a> {
+    address: &'a Address,
+    pid: u32,
+    beside: u32,
 }
 
 /// Starts each application in turn and measures what of it is wanted.
@@ -45,8 +72,10 @@ pub(super) fn measure(size: &Size) -> Result<Vec<Aim>> {
     ];
     django.retain(|aim| size.is_wanted(aim.key));
     if !django.is_empty() {
-        let shop = Gunicorn::start(&Options::new(Python::chosen()?))?;
-        turns(&shop.address, shop.master(), &mut django, size)?;
+        let options = Options::new(Python::chosen()?);
+        let (shop, equal) = (Gunicorn::start(&options)?, Gunicorn::start(&options)?);
+        let place = Place { address: &shop.address, pid: shop.master(), beside: equal.master() };
+        turns(&place, &mut django, size)?;
     }
     let mut lean =
         vec![Aim::new("fastapi-21", "FastAPI, 21 statements (uvicorn, uvloop)", "statements/21", 0.95)];
@@ -54,35 +83,49 @@ pub(super) fn measure(size: &Size) -> Result<Vec<Aim>> {
     if !lean.is_empty() {
         let postgresql = servers::Server::postgresql()?;
         postgresql.psql(PEOPLE)?;
-        let server = Server::start(|setting| {
-            let mut command = setting.program("uvicorn");
-            command
-                .args(["lean:application", "--loop", "uvloop", "--http", "httptools", "--no-access-log"])
-                .args(["--port", &setting.port.to_string()])
-                .env("PG_PORT", postgresql.port.to_string());
-            command
-        })?;
-        turns(&server.address(), server.pid(), &mut lean, size)?;
+        let start = || {
+            Server::start(|setting| {
+                let mut command = setting.program("uvicorn");
+                command
+                    .args(["lean:application", "--loop", "uvloop", "--http", "httptools", "--no-access-log"])
+                    .args(["--port", &setting.port.to_string()])
+                    .env("PG_PORT", postgresql.port.to_string());
+                command
+            })
+        };
+        let (server, equal) = (start()?, start()?);
+        let place = Place { address: &server.address(), pid: server.pid(), beside: equal.pid() };
+        turns(&place, &mut lean, size)?;
     }
     django.extend(lean);
     Ok(django)
 }
 
-fn turns(address: &Address, pid: u32, aims: &mut [Aim], size: &Size) -> Result<()> {
+fn turns(place: &Place<'_>, aims: &mut [Aim], size: &Size) -> Result<()> {
     let seconds = size.seconds * MORE;
+    let rates = |aims: &[Aim], seconds| -> Result<Vec<f64>> {
+        aims.iter().map(|aim| load(place.address, aim.path, CONNECTIONS, seconds)).collect()
+    };
     // Caches and clock frequencies settle in a turn that does not count.
-    for aim in aims.iter() {
-        load(address, aim.path, CONNECTIONS, seconds)?;
-    }
+    rates(aims, seconds)?;
     for pair in 0..size.pairs * MORE {
-        for is_attached in [pair % 2 == 1, pair % 2 == 0] {
-            let attached = is_attached.then(|| Attached::start(pid, &[])).transpose()?;
-            for aim in aims.iter_mut() {
-                let rate = load(address, aim.path, CONNECTIONS, seconds)?;
-                if is_attached { &mut aim.with } else { &mut aim.without }.push(rate);
+        for (index, way) in WAYS.into_iter().enumerate() {
+            let (mut without, mut with) = (Vec::new(), Vec::new());
+            for is_there in [pair % 2 == 1, pair % 2 == 0] {
+                if is_there {
+                    let pyapm = There::start(way, place)?;
+                    // Nor does what pyapm learns in its first seconds: routes, names, which exceptions are of no interest.
+                    rates(aims, size.seconds)?;
+                    with = rates(aims, seconds)?;
+                    pyapm.stop()?;
+                } else {
+                    without = rates(aims, seconds)?;
+                }
             }
-            if let Some(attached) = attached {
-                attached.stop()?;
+            for ((aim, without), with) in aims.iter_mut().zip(without).zip(with) {
+                if let Some(pairs) = aim.pairs.get_mut(index) {
+                    pairs.push((without, with));
+                }
             }
         }
         let keys: Vec<&str> = aims.iter().map(|aim| aim.key).collect();
@@ -91,11 +134,54 @@ fn turns(address: &Address, pid: u32, aims: &mut [Aim], size: &Size) -> Result<(
     Ok(())
 }
 
+/// A pyapm that is there in one of the ways.
+enum There {
+    Attached(Attached),
+    /// With the folder of its history.
+    Service(Service, tempfile::TempDir),
+}
+
+impl There {
+    fn start(way: Way, place: &Place<'_>) -> Result<Self> {
+        match way {
+            Way::Lines => Ok(Self::Attached(Attached::start(place.pid, &[])?)),
+            Way::Beside => Ok(Self::Attached(Attached::start(place.beside, &[])?)),
+            Way::Service => {
+                let Address::Tcp(address) = place.address else { bail!("the application is not on TCP") };
+                let folder = tempfile::tempdir().context("no temporary folder")?;
+                let mut service = Service::start(&format!(
+                    "[[discovery.include]]\nname = '{NAME}'\nport = [{}]\n[prometheus]\nlisten = '127.0.0.1:0'\n[history]\nfile = '{}/history.db'\n",
+                    address.port(),
+                    folder.path().display()
+                ))?;
+                service.wait_for("the application to be watched", |all| {
+                    all.iter().any(|one| one.name == NAME)
+                })?;
+                Ok(Self::Service(service, folder))
+            }
+        }
+    }
+
+    fn stop(self) -> Result<()> {
+        match self {
+            Self::Attached(attached) => attached.stop().map(drop),
+            Self::Service(service, _folder) => {
+                let (status, log) = service.stop()?;
+                if !status.success() {
+                    bail!("the service ended with {status}: {log}");
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
 /// The middle one of the pairs' ratios, with the lowest and the highest.
-fn ratio(aim: &Aim) -> (f64, f64, f64) {
-    let ratios: Vec<f64> = aim.with.iter().zip(&aim.without).map(|(with, without)| with / without).collect();
+fn ratio(pairs: &[Pair]) -> String {
+    let ratios: Vec<f64> = pairs.iter().map(|(without, with)| with / without).collect();
     let lowest = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-    (median(&ratios), lowest, ratios.iter().copied().fold(0.0, f64::max))
+    let highest = ratios.iter().copied().fold(0.0, f64::max);
+    format!("{:.3} ({lowest:.3} to {highest:.3})", median(&ratios))
 }
 
 pub(super) fn table(aims: &[Aim]) -> String {
@@ -103,23 +189,25 @@ pub(super) fn table(aims: &[Aim]) -> String {
         return String::new();
     }
     let mut text = String::from(
-        "| application | requests/s without | with pyapm | ratio (range of the pairs) | aim |\n|---|---|---|---|---|\n",
+        "| application | requests/s without | as a service | `attach`, as JSON | an equal process is watched instead | aim |\n|---|---|---|---|---|---|\n",
     );
     for aim in aims {
-        let (middle, lowest, highest) = ratio(aim);
+        let without: Vec<f64> = aim.pairs.iter().flatten().map(|(without, _)| *without).collect();
+        let [service, lines, beside] =
+            [0, 1, 2].map(|index| aim.pairs.get(index).map_or_else(String::new, |pairs| ratio(pairs)));
         let _never_fails = writeln!(
             text,
-            "| {} | {:.0} | {:.0} | {middle:.3} ({lowest:.3} to {highest:.3}) | {:.2} |",
+            "| {} | {:.0} | {service} | {lines} | {beside} | {:.2} |",
             aim.name,
-            median(&aim.without),
-            median(&aim.with),
+            median(&without),
             aim.wanted
         );
     }
     let _never_fails = writeln!(
         text,
-        "\n{CONNECTIONS} connections; medians of {} pairs of turns. Tracing and 99 Hz sampling on, every transaction written as JSON.\n",
-        aims.first().map_or(0, |aim| aim.with.len())
+        "\nWhat is left of the requests/s, against the turn before or after: medians of {} pairs of turns, with their range; {CONNECTIONS} connections. Tracing and 99 Hz sampling on. The service keeps metrics and history; `attach` writes every \
+         transaction with each span's stack, which is read through a pipe. The last but one is what the probes take from a process that nobody watches, because it maps the same libraries: stopping at them, and finding that there is nothing to do.\n",
+        aims.first().and_then(|aim| aim.pairs.first()).map_or(0, Vec::len)
     );
     text
 }
@@ -131,13 +219,14 @@ mod tests {
     #[test]
     fn each_pair_counts_by_itself() {
         let mut aim = Aim::new("django-1", "Django, 1 statement", "", 0.98);
-        aim.without = vec![1000.0, 500.0, 800.0];
-        aim.with = vec![900.0, 495.0, 760.0];
+        aim.pairs = [
+            vec![(1000.0, 900.0), (500.0, 495.0), (800.0, 760.0)],
+            vec![(1000.0, 700.0), (800.0, 640.0), (800.0, 720.0)],
+            vec![(800.0, 784.0), (800.0, 776.0), (800.0, 792.0)],
+        ];
         let text = table(&[aim]);
-        assert!(
-            text.contains("| Django, 1 statement | 800 | 760 | 0.950 (0.900 to 0.990) | 0.98 |"),
-            "{text}"
-        );
+        let row = "| Django, 1 statement | 800 | 0.950 (0.900 to 0.990) | 0.800 (0.700 to 0.900) | 0.980 (0.970 to 0.990) | 0.98 |";
+        assert!(text.contains(row), "{text}");
         assert!(text.contains("medians of 3 pairs"), "{text}");
         assert_eq!(table(&[]), "");
     }

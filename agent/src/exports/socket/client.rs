@@ -17,8 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Serves it to the end; a client that misbehaves is left without a word in the log.
 pub(super) async fn serve(mut stream: UnixStream, mut overviews: Overviews) {
     let Ok(Some(line)) = timeout(PATIENCE, read_line(&mut stream)).await else { return };
-    // While anybody is there, overviews come each second; the last one may be older.
-    let _live = overviews.live();
+    // While anybody is there, overviews come each second, with what threads do; the last one may be older, and without.
+    let _live = overviews.watched();
     let Some(overview) = overviews.fresh().await else { return };
     match serde_json::from_slice::<Request>(&line) {
         Ok(Request::Applications) => {

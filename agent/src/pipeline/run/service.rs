@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::exports::Publisher;
 use crate::pipeline::clock;
 use crate::pipeline::engine::{Engine, Lines};
+use crate::pipeline::snapshot::Threads;
 use crate::pipeline::start::{StartError, load, random_seed};
 use crate::probes::OffCpu;
 use anyhow::Context;
@@ -197,13 +198,14 @@ impl Service {
     }
 
     fn publish_overview(&mut self) {
-        let is_watched = self.publisher.is_live();
+        let is_live = self.publisher.is_live();
+        let threads = if self.publisher.is_watched() { Threads::States } else { Threads::Unread };
         let mut overview = Overview { applications: Vec::new(), health: self.health() };
         let alerts = self.publisher.alerts();
         if let Some(Watching { engine, catalog, .. }) = &mut self.watching {
             for id in engine.applications() {
                 let Some(info) = catalog.info(engine, id) else { continue };
-                let Some(mut snapshot) = engine.snapshot(id, is_watched) else { continue };
+                let Some(mut snapshot) = engine.snapshot(id, is_live, threads) else { continue };
                 snapshot.slowed_hz = self.governor.is_slowed().then(|| engine.rate_hz());
                 snapshot.alerts = alerts.get(&info.name).cloned().unwrap_or_default();
                 let families = engine.metrics(id, &snapshot);
