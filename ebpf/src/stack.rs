@@ -1,6 +1,8 @@
 //! The one unwinder: walks the Python frames of the current thread. It runs on that thread, so the chain
 //! cannot move under it. No CPython version is known here; offsets come with the target.
 
+// Long because it is one walk, of which each part leaves to the next what it has found.
+
 use crate::bytecode::copy_of_bytecode;
 use crate::emit;
 use crate::lifecycle::header;
