@@ -4,7 +4,7 @@
 use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{CONNECTIONS, Connection, setting};
-use crate::memory::kernel;
+use crate::memory::{kernel, opaque};
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task, bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns,
 };
@@ -94,19 +94,24 @@ fn meet(key: Key, target: &Target, file: &OpenFile, passed: Passed) -> Option<*m
     }
     let sock = sock.unwrap_or(0);
     let family = if is_pipe { FAMILY_PIPE } else { kernel::<u16>(sock + setting!(sock_family)).unwrap_or(0) };
+    // As in `io::moved`: zeroes that are not written byte by byte.
+    let zero = opaque(0);
+    let nowhere = [zero, zero];
     let mut opened = ConnectionOpened {
         header: header(kind::CONNECTION_OPENED, size_of::<ConnectionOpened>()),
         connection: entry.id,
         fd: key.fd,
         family,
-        local_port: 0,
-        peer_port: 0,
-        padding: 0,
-        unread_us: 0,
-        sent: 0,
-        received: 0,
-        local_address: [0; 16],
-        peer_address: [0; 16],
+        local_port: zero as u16,
+        peer_port: zero as u16,
+        padding: zero as u16,
+        unread_us: zero as u32,
+        sent: zero as u32,
+        received: zero as u32,
+        // SAFETY: two words are sixteen bytes.
+        local_address: unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(nowhere) },
+        // SAFETY: as above.
+        peer_address: unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(nowhere) },
     };
     if family == AF_INET || family == AF_INET6 {
         opened.local_port = kernel::<u16>(sock + setting!(sock_local_port)).unwrap_or(0);

@@ -8,10 +8,11 @@
 
 use crate::emit;
 use crate::lifecycle::header;
-use crate::maps::{DeepScratch, SAMPLE_SCRATCH, STACKS, StackScratch, setting};
+use crate::maps::{DeepScratch, SAMPLE_SCRATCH, STACKS, StackScratch, TARGETS, setting};
 use crate::memory::opaque;
-use crate::met;
 use crate::stack::{self, Step, Walked, outcome};
+use crate::{met, scope};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use pyapm_wire::event::{Stack, kind};
 use pyapm_wire::python::{DEEP_FRAMES, Frame, INNER_FRAMES, MAX_STEPS, PART_FRAMES, SWITCH_STEPS, status};
@@ -60,7 +61,7 @@ pub(crate) fn take(target: &Target, scratch: *mut DeepScratch, calls: usize) -> 
     if setting!(code_deaths) != 0 && target.layout.deaths_told != 0 {
         met::first_look(first);
         // SAFETY: as above.
-        unsafe { (*scratch).page.bytes = 0 };
+        unsafe { (*scratch).page.clear_for_row((*scratch).walk.first) };
         let mut status = status::TRUNCATED;
         for _ in 0..calls {
             if deep_glances() != outcome::MORE {
@@ -74,6 +75,7 @@ pub(crate) fn take(target: &Target, scratch: *mut DeepScratch, calls: usize) -> 
         }
         stack::to_the_first(first);
     }
+    stack::forget_codes(first);
     for _ in 0..calls {
         if deep_steps() != outcome::MORE {
             break;
@@ -124,6 +126,18 @@ extern "C" fn deep_glances() -> u64 {
     let (layout, walk, page) =
         unsafe { (&(*scratch).layout, &raw mut (*scratch).walk, &raw mut (*scratch).page) };
     stack::glances(layout, walk, page, STEPS)
+}
+
+/// Goes on for some steps with a walk that looks for a coroutine.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn deep_frames() -> u64 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: entries are written whole by userspace.
+    let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return outcome::FAILED };
+    let Some(scratch) = scratch() else { return outcome::FAILED };
+    // SAFETY: `scratch` is valid, and nothing else uses it now.
+    scope::frames(target, unsafe { &raw mut (*scratch).walk })
 }
 
 /// Goes on for some steps with a walk that looks at everything.

@@ -35,9 +35,9 @@ fn mysql_query(context: ProbeContext) -> u32 {
     // The statement began now, not after the walk.
     let mut header = header(kind::STATEMENT, 0);
     // SAFETY: `scratch` is this thread's own entry.
-    let walked = met::take(target, unsafe { &raw mut (*scratch).stack }, || statement_steps());
+    let scope = scope::take(target, unsafe { &raw mut (*scratch).stack }, || statement_frames());
     // SAFETY: as above.
-    let scope = scope::take(target, unsafe { &raw mut (*scratch).stack });
+    let walked = met::take(target, unsafe { &raw mut (*scratch).stack }, || statement_steps());
     let mut captured = opaque(length);
     if captured > u64::from(STATEMENT_CAPTURE) {
         captured = u64::from(STATEMENT_CAPTURE);
@@ -77,6 +77,18 @@ pub(crate) extern "C" fn statement_steps() -> u64 {
     let Some(scratch) = THREAD_SCRATCH.get_ptr_mut(id) else { return outcome::FAILED };
     // SAFETY: `scratch` is this thread's own entry.
     stack::steps(target, unsafe { &raw mut (*scratch).stack })
+}
+
+/// Goes on with a walk in this thread's working space; see `scope::take`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn statement_frames() -> u64 {
+    let id = bpf_get_current_pid_tgid();
+    // SAFETY: entries are written whole by userspace.
+    let Some(target) = (unsafe { TARGETS.get((id >> 32) as u32) }) else { return outcome::FAILED };
+    let Some(scratch) = THREAD_SCRATCH.get_ptr_mut(id) else { return outcome::FAILED };
+    // SAFETY: `scratch` is this thread's own entry.
+    scope::frames(target, unsafe { &raw mut (*scratch).stack.walk })
 }
 
 /// This thread's working space, made on its first use.

@@ -9,7 +9,7 @@
 // Long because what is copied of one exception belongs together, and each part is a few lines.
 
 use crate::connection::next_id;
-use crate::drivers::thread_scratch;
+use crate::drivers::{statement_frames, thread_scratch};
 use crate::emit;
 use crate::identity::identity_of;
 use crate::lifecycle::header;
@@ -319,7 +319,7 @@ fn who(target: &Target) -> Scope {
     }
     match thread_scratch(bpf_get_current_pid_tgid()) {
         // SAFETY: the scratch is this thread's own entry.
-        Some(scratch) => scope::take(target, unsafe { &raw mut (*scratch).stack }),
+        Some(scratch) => scope::take(target, unsafe { &raw mut (*scratch).stack }, || statement_frames()),
         None => {
             emit::add(count::SCRATCH_FULL, 1);
             nobody

@@ -166,7 +166,15 @@ fn run(context: &TracePointContext, copy: u32) -> u32 {
     };
     // SAFETY: map values stay valid while the program runs.
     tls::carried_by(target, thread, unsafe { (*entry).id });
-    moved(target, entry, result, 0, scratch, || socket_steps(u64::from(copy)));
+    moved(
+        target,
+        entry,
+        result,
+        0,
+        scratch,
+        || socket_frames(u64::from(copy)),
+        || socket_steps(u64::from(copy)),
+    );
     0
 }
 
@@ -229,7 +237,20 @@ extern "C" fn socket_steps(copy: u64) -> u64 {
     stack::steps(target, unsafe { &raw mut (*scratch).stack })
 }
 
-/// One call that moved `result` bytes (or ended the stream) on a stream socket. `steps` goes on with a walk in `scratch`.
+/// Goes on with a walk in the working space of one copy; see `scope::take`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn socket_frames(copy: u64) -> u64 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: entries are written whole by userspace.
+    let Some(target) = (unsafe { TARGETS.get(tgid) }) else { return outcome::FAILED };
+    let Some(scratch) = IO_SCRATCH.get_ptr_mut(copy as u32) else { return outcome::FAILED };
+    // SAFETY: map values stay valid while the program runs.
+    scope::frames(target, unsafe { &raw mut (*scratch).stack.walk })
+}
+
+/// One call that moved `result` bytes (or ended the stream) on a stream socket. `frames` and `steps` go on with walks in
+/// `scratch`.
 #[inline(always)]
 pub(crate) fn moved<const ROOM: usize>(
     target: &Target,
@@ -237,6 +258,7 @@ pub(crate) fn moved<const ROOM: usize>(
     result: i64,
     flags: u16,
     scratch: *mut IoScratch<ROOM>,
+    frames: impl Fn() -> u64,
     steps: impl Fn() -> u64,
 ) {
     // SAFETY: map values stay valid while the program runs.
@@ -245,18 +267,22 @@ pub(crate) fn moved<const ROOM: usize>(
     let offset = if outbound { entry.out_offset } else { entry.in_offset };
     let mut header = header(kind::IO, size_of::<Io>());
     header.flags = if outbound { flags | io::OUT } else { flags };
+    // Zeroes that the compiler does not know to be some: it would call a function that writes them byte by byte.
+    let zero = opaque(0);
+    let none = zero as u32;
     *record = Io {
         header,
         connection: entry.id,
         offset,
-        moved: 0,
-        head: 0,
-        tail: 0,
-        unreadable: 0,
-        scope: Scope::default(),
-        stack: 0,
+        moved: none,
+        head: none,
+        tail: none,
+        unreadable: none,
+        scope: Scope { context: zero, task: zero, flags: none, padding: none },
+        stack: zero,
         stack_status: status::NOT_ASKED,
-        padding: [0; 6],
+        padding: none as u16,
+        padding_2: none,
     };
     if result <= 0 {
         if result < 0 {
@@ -284,7 +310,7 @@ pub(crate) fn moved<const ROOM: usize>(
     wanted(entry, call, offset, header.time_ns);
     if outbound || entry.manner == manner::REQUESTS {
         // SAFETY: `scratch` is valid, and this copy's own.
-        record.scope = scope::take(target, unsafe { &raw mut (*scratch).stack });
+        record.scope = scope::take(target, unsafe { &raw mut (*scratch).stack }, frames);
     }
     if outbound && entry.manner != manner::REQUESTS && call.no_stacks == 0 {
         // What a client sends: Python code is on its way through a driver just now.

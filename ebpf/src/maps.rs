@@ -397,12 +397,14 @@ pub(crate) struct KnownCode {
 #[repr(C)]
 pub(crate) struct Walk {
     pub cursor: u64,
-    /// Where it began.
+    /// Where it began, or what leads there, by `place`.
     pub first: u64,
+    /// One of `stack::place`: what is known of where the thread's frames begin.
+    pub place: u64,
     /// Frames so far.
     pub frames: u64,
     pub hash: u64,
-    /// The thread state that the walk began at; 0 when there was none.
+    /// The thread state that `first` was found by; 0 when there was none.
     pub tstate: u64,
     /// All ones or 0: what this layout has, so that the loop need not branch on it.
     pub has_owner: u64,

@@ -1,12 +1,13 @@
 //! Stacks that were met before, known again by their frames alone; `decisions/0037-stacks-that-are-known.md`.
 
 use crate::maps::{CODE_DEATHS, MET_STACKS, MetStack, STACKS, StackScratch, setting};
-use crate::stack::{Walked, begin, finish, go_on, to_a_glance, to_the_first};
+use crate::stack::{Walked, begin_again, finish, forget_codes, go_on, to_a_glance, to_the_first};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use pyapm_wire::python::{DEATH_SLOTS, status};
 use pyapm_wire::target::Target;
 
-/// Walks, and sends the frames if this stack has not been sent before; `steps` as for [`go_on`].
+/// Walks, and sends the frames if this stack has not been sent before; `steps` as for [`go_on`]. Comes after `scope::take`
+/// with the same working space, which has found where the frames begin, and has often read some.
 ///
 /// Most of what a walk costs is the look at each code object, which lies on pages that the kernel seldom touches. Where
 /// all code objects that are given up are told, there are two walks. The first looks at frames alone. If a stack of the
@@ -15,7 +16,7 @@ use pyapm_wire::target::Target;
 /// looks at everything. The thread is in this program all the while, so its own frames keep theirs alive.
 #[inline(always)]
 pub(crate) fn take(target: &Target, scratch: *mut StackScratch, steps: impl Fn() -> u64) -> Walked {
-    let begun = begin(&target.layout, scratch);
+    let begun = begin_again(&target.layout, scratch);
     // The verifier knows the setting, and leaves this out where it is 0.
     if setting!(code_deaths) != 0 && begun.is_ok() && target.layout.deaths_told != 0 {
         first_look(scratch);
@@ -25,6 +26,7 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch, steps: impl Fn()
         }
         to_the_first(scratch);
     }
+    forget_codes(scratch);
     let status = match begun {
         Ok(()) => go_on(scratch, &steps),
         Err(status) => status,
@@ -42,7 +44,8 @@ pub(crate) fn first_look(scratch: *mut StackScratch) {
     to_a_glance(scratch);
 }
 
-/// What [`CODE_DEATHS`] counts for the current process. Read before its frames are.
+/// What [`CODE_DEATHS`] counts for the current process. Frames that were read before, in the same run of the program, keep
+/// their code objects alive: none of those is counted.
 #[inline(always)]
 fn deaths() -> u64 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;

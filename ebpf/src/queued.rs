@@ -6,7 +6,7 @@
 //! (libuv 1.x `include/uv/unix.h`).
 
 use crate::connection::{self, Passed};
-use crate::drivers::thread_scratch;
+use crate::drivers::{statement_frames, thread_scratch};
 use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::TARGETS;
@@ -47,7 +47,7 @@ fn queued(context: &ProbeContext) -> Option<()> {
     };
     // Before anything else is known: what the verifier knows on the way into a walk multiplies its states.
     // SAFETY: `scratch` is this thread's own entry.
-    let scope = scope::take(target, unsafe { &raw mut (*scratch).stack });
+    let scope = scope::take(target, unsafe { &raw mut (*scratch).stack }, || statement_frames());
     let handle = user::<u64>(context.arg::<u64>(1)? + HANDLE).filter(|handle| *handle != 0)?;
     let fd = user::<u32>(handle + DESCRIPTOR)?;
     let entry = connection::find(tgid, fd, target, Passed::NOTHING)?;

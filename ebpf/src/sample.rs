@@ -27,7 +27,7 @@ fn cpu_sample(context: PerfEventContext) -> i32 {
     if setting!(native) != 0 && target.layout.route != route::NONE {
         native::send(&context);
     }
-    let scope = scope::take(target, scratch.cast());
+    let scope = scope::take(target, scratch.cast(), || deep::deep_frames());
     let mut header = header(kind::SAMPLE, size_of::<Sample>());
     // SAFETY: map values stay valid while the program runs.
     if Gil::of(&target.layout, unsafe { (*scratch).walk.tstate }).is_some_and(|gil| gil.is_held_by_it) {

@@ -6,16 +6,19 @@
 use crate::maps::{StackScratch, Walk};
 use crate::memory::{copy_user, opaque, user};
 use crate::objects::OB_TYPE;
-use crate::stack::{field, first_frame, thread_state};
+use crate::stack::{self, field, find_first, outcome, thread_state};
+use crate::window;
 use crate::{emit, greenlets};
 use pyapm_wire::count;
 use pyapm_wire::python::{ABSENT, FRAME_BYTES};
-use pyapm_wire::scope::{Contexts, Scope, flag};
+use pyapm_wire::scope::{Contexts, Scope, THREAD_BYTES, flag};
 use pyapm_wire::target::Target;
 
-/// Frames that are looked at for a coroutine. The usual ones are at the top: a handler that writes, some frames
-/// below; or there is none in the whole stack of an event loop or a pool's thread.
-const MAX_FRAMES: u32 = 128;
+/// Calls of a function that goes on with a walk, which are 128 frames. The usual coroutine is at the top: a handler that
+/// writes, some frames below; or there is none in the whole stack of an event loop or a pool's thread.
+const CALLS: usize = 128 / STEPS;
+/// Frames of one such call.
+const STEPS: usize = 64;
 /// Frames that belong to a generator's object, coroutines among them; CPython `pycore_frame.h`, `enum _frameowner`.
 const OWNED_BY_GENERATOR: u64 = 1;
 const FIRST_FOREIGN_OWNER: u64 = 3;
@@ -24,10 +27,15 @@ const COROUTINE_FLAGS: u32 = 0x80 | 0x100 | 0x200;
 /// Pieces of one greenlet's data stack that are followed.
 const MAX_CHUNKS: u32 = 16;
 
-/// All zeros where the target does not need it.
+/// All zeros where the target does not need it. What it finds out of where the thread's frames begin, it leaves for
+/// `met::take`. `more` goes on with a walk in `scratch`: it is [`frames`] in a function that is global to the verifier, as that
+/// of `stack::go_on`.
 #[inline(always)]
-pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Scope {
+pub(crate) fn take(target: &Target, scratch: *mut StackScratch, more: impl Fn() -> u64) -> Scope {
     let contexts = &target.contexts;
+    // SAFETY: `scratch` is valid, here and below.
+    let walk = unsafe { &raw mut (*scratch).walk };
+    unsafe { (*walk).place = stack::place::UNKNOWN };
     let mut scope = Scope { context: 0, task: 0, flags: 0, padding: 0 };
     if contexts.on == 0 {
         scope.flags = contexts.always & flag::HANDS_ON;
@@ -39,7 +47,7 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Scope {
         return scope;
     }
     let Ok(tstate) = thread_state(&target.layout) else { return scope };
-    let Some(context) = user::<u64>(tstate + u64::from(contexts.tstate_context)) else {
+    let Some(context) = context(target, tstate, walk) else {
         emit::add(count::SCOPE_UNREADABLE, 1);
         return scope;
     };
@@ -50,10 +58,16 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Scope {
         scope.flags |= flag::ENTERED;
     }
     if contexts.running_loop != ABSENT {
-        if user::<u64>(tstate + u64::from(contexts.running_loop)).is_some_and(|running| running != 0) {
+        // SAFETY: the window is longer, and aligned to 8; what cannot be read is zeroes, the helper sees to that.
+        let [running, task] = unsafe {
+            let both = (&raw mut (*walk).window.places).cast::<[u64; 2]>();
+            copy_user(both.cast(), 16, tstate + u64::from(contexts.running_loop));
+            both.read()
+        };
+        if running != 0 {
             scope.flags |= flag::LOOP;
         }
-        scope.task = user::<u64>(tstate + u64::from(contexts.running_task)).unwrap_or(0);
+        scope.task = task;
     }
     if contexts.data_stack != ABSENT {
         scope.task = first_chunk(tstate + u64::from(contexts.data_stack));
@@ -63,9 +77,7 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Scope {
         // of the frames would be what is looked for. Threads of servers that merely import an event loop end here.
         return scope;
     }
-    // SAFETY: `scratch` is valid.
-    let walk = unsafe { &raw mut (*scratch).walk };
-    scope.flags |= coroutine(target, tstate, walk);
+    scope.flags |= coroutine(target, walk, entered, more);
     if scope.flags & (flag::COROUTINE | flag::ENTERED) == 0 {
         // SAFETY: as above; `coroutine` has stored it.
         let frame = unsafe { (*walk).hash };
@@ -77,6 +89,27 @@ pub(crate) fn take(target: &Target, scratch: *mut StackScratch) -> Scope {
         }
     }
     scope
+}
+
+/// The thread's current context. Where its frames begin lies near, and is read with it: it is left in `walk`.
+#[inline(always)]
+fn context(target: &Target, tstate: u64, walk: *mut Walk) -> Option<u64> {
+    let (from, to) = (target.layout.tstate_frame, target.contexts.tstate_context);
+    let length = opaque(u64::from(to.wrapping_sub(from)) + 8);
+    if length > THREAD_BYTES as u64 {
+        return None;
+    }
+    // SAFETY: `walk` is valid, and its window longer, and aligned to 8.
+    unsafe {
+        let thread = (&raw mut (*walk).window.places).cast::<u8>();
+        if !copy_user(thread, length as u32, tstate + u64::from(from)) {
+            return None;
+        }
+        (*walk).tstate = tstate;
+        (*walk).first = field::<u64, THREAD_BYTES>(thread, 0);
+        (*walk).place = stack::place::SAID;
+        Some(field::<u64, THREAD_BYTES>(thread, to.wrapping_sub(from)))
+    }
 }
 
 /// Whether something was run in this context, by the rule of its version.
@@ -92,22 +125,53 @@ fn is_entered(contexts: &Contexts, context: u64) -> bool {
 /// Looks for a coroutine, from the innermost frame outwards; leaves the frame that works off what was handed to a
 /// pool, or 0, in `walk.hash`.
 #[inline(always)]
-fn coroutine(target: &Target, tstate: u64, walk: *mut Walk) -> u32 {
+fn coroutine(target: &Target, walk: *mut Walk, entered: bool, more: impl Fn() -> u64) -> u32 {
     let layout = &target.layout;
     // SAFETY: `walk` is valid, here and below.
     unsafe {
         (*walk).hash = 0;
         (*walk).has_owner = if layout.frame_owner == ABSENT { 0 } else { u64::MAX };
     }
-    let Some(first) = first_frame(layout, tstate) else { return flag::STACK_CUT };
-    unsafe { (*walk).cursor = first };
-    for _ in 0..MAX_FRAMES {
-        match step(target, walk) {
-            Step::Next => {}
-            Step::End(flags) => return flags,
+    if find_first(layout, walk).is_none() {
+        return flag::STACK_CUT;
+    }
+    // SAFETY: as above.
+    unsafe {
+        (*walk).place = stack::place::FRAME;
+        (*walk).cursor = (*walk).first;
+        // The innermost frame is often a coroutine's, if there is one at all.
+        if entered {
+            (*walk).window.clear();
+        } else {
+            (*walk).window.clear_for_row((*walk).first);
+        }
+    }
+    // Most walks end at once.
+    if let Step::End(flags) = step(target, walk) {
+        return flags;
+    }
+    for _ in 0..CALLS {
+        match more() {
+            outcome::MORE => {}
+            // SAFETY: as above.
+            outcome::END => return unsafe { (*walk).status } as u32,
+            _ => break,
         }
     }
     flag::STACK_CUT
+}
+
+/// Goes on for some steps with a walk that looks for a coroutine.
+#[inline(always)]
+pub(crate) fn frames(target: &Target, walk: *mut Walk) -> u64 {
+    for _ in 0..STEPS {
+        if let Step::End(flags) = step(target, walk) {
+            // SAFETY: `walk` is valid.
+            unsafe { (*walk).status = u64::from(flags) };
+            return outcome::END;
+        }
+    }
+    outcome::MORE
 }
 
 enum Step {
@@ -124,13 +188,9 @@ fn step(target: &Target, walk: *mut Walk) -> Step {
     if address == 0 {
         return Step::End(0);
     }
-    let frame = unsafe { &raw mut (*walk).window }.cast::<u8>();
-    let start = opaque(u64::from(layout.frame_start)) & (FRAME_BYTES as u64 - 1);
-    let length = opaque(u64::from(layout.frame_bytes)) & (FRAME_BYTES as u64 - 1);
-    // SAFETY: the window has room for more than twice `FRAME_BYTES`, and both are below it.
-    if !unsafe { copy_user(frame.add(start as usize), length as u32, address + start) } {
+    let Some(frame) = window::at(layout, unsafe { &raw mut (*walk).window }, address) else {
         return Step::End(flag::STACK_CUT);
-    }
+    };
     // SAFETY: as above.
     unsafe { (*walk).cursor = field::<u64, FRAME_BYTES>(frame, layout.frame_previous) };
     let has_owner = unsafe { (*walk).has_owner };

@@ -9,7 +9,7 @@
 //! still in its register. SQLite calls itself (to load a schema, to vacuum): only the outermost call of a thread is
 //! followed, which the stack pointer tells.
 
-use crate::drivers::{statement_steps, thread_scratch};
+use crate::drivers::{statement_frames, statement_steps, thread_scratch};
 use crate::emit;
 use crate::lifecycle::header;
 use crate::maps::{
@@ -277,9 +277,9 @@ fn tell(thread: u64, target: &Target, handle: u64, since_ns: u64, text: u64, len
         header.time_ns = since_ns;
     }
     // SAFETY: `scratch` is this thread's own entry.
-    let walked = met::take(target, unsafe { &raw mut (*scratch).stack }, || statement_steps());
+    let scope = scope::take(target, unsafe { &raw mut (*scratch).stack }, || statement_frames());
     // SAFETY: as above.
-    let scope = scope::take(target, unsafe { &raw mut (*scratch).stack });
+    let walked = met::take(target, unsafe { &raw mut (*scratch).stack }, || statement_steps());
     // SAFETY: as above; the helper writes at most the size of `text`, and ends it with a zero.
     let read = unsafe {
         bpf_probe_read_user_str((&raw mut (*scratch).text).cast(), STATEMENT_CAPTURE, text as *const _)

@@ -1,6 +1,8 @@
 //! The one unwinder: walks the Python frames of the current thread. It runs on that thread, so the chain
 //! cannot move under it. No CPython version is known here; offsets come with the target.
 
+// Long because it is one walk, of which each part leaves to the next what it has found.
+
 use crate::bytecode::copy_of_bytecode;
 use crate::emit;
 use crate::lifecycle::header;
@@ -96,35 +98,54 @@ pub(crate) fn identify(target: &Target, walk: *const Walk, status: u16) -> Walke
     Walked { stack: fold(hash ^ target.generation, u64::from(status)) | 1, status }
 }
 
+/// What is known of where the current thread's frames begin: values of [`Walk::place`].
+pub(crate) mod place {
+    /// Nothing.
+    pub(crate) const UNKNOWN: u64 = 0;
+    /// What the thread state says of it, in `first`.
+    pub(crate) const SAID: u64 = 1;
+    /// The innermost frame, in `first`; the window is of this thread, and of now.
+    pub(crate) const FRAME: u64 = 2;
+}
+
 /// Gets ready for a walk from the innermost frame that looks at everything; no stack is to be remembered. What is wrong
 /// when there is none.
 #[inline(always)]
 pub(crate) fn begin(layout: &Layout, scratch: *mut StackScratch) -> Result<(), u16> {
+    // SAFETY: `scratch` is valid.
+    unsafe { (*scratch).walk.place = place::UNKNOWN };
+    begin_again(layout, scratch)
+}
+
+/// As [`begin`], by what was found out since the thread entered the program.
+#[inline(always)]
+pub(crate) fn begin_again(layout: &Layout, scratch: *mut StackScratch) -> Result<(), u16> {
     // SAFETY: `scratch` is valid, here and below.
     let walk = unsafe { &raw mut (*scratch).walk };
     unsafe {
         (*walk).frames = 0;
-        (*walk).tstate = 0;
         (*walk).met = 0;
-    }
-    let tstate = thread_state(layout)?;
-    // SAFETY: as above.
-    unsafe { (*walk).tstate = tstate };
-    let first = first_frame(layout, tstate).ok_or(status::UNREADABLE)?;
-    // SAFETY: as above.
-    unsafe {
-        (*walk).first = first;
+        if (*walk).place == place::UNKNOWN {
+            (*walk).tstate = 0;
+            let tstate = thread_state(layout)?;
+            (*walk).tstate = tstate;
+            (*walk).first = user::<u64>(tstate + u64::from(layout.tstate_frame)).ok_or(status::UNREADABLE)?;
+        }
+        if (*walk).place != place::FRAME {
+            find_first(layout, walk).ok_or(status::UNREADABLE)?;
+            (*walk).window.clear_for_row((*walk).first);
+        }
         (*walk).has_owner = all_ones_unless_absent(layout.frame_owner);
         (*walk).has_bytecode = all_ones_unless_absent(layout.code_bytecode);
         (*walk).has_entry = all_ones_unless_absent(layout.frame_entry);
         (*walk).has_copies = all_ones_unless_absent(layout.frame_copy);
-        (*walk).window.bytes = 0;
     }
     to_the_first(scratch);
     Ok(())
 }
 
-/// Has a walk begin at its first frame, and look at everything.
+/// Has a walk begin at its first frame, and look at everything. None is known of the code objects that it is to meet, see
+/// [`forget_codes`].
 #[inline(always)]
 pub(crate) fn to_the_first(scratch: *mut StackScratch) {
     // SAFETY: `scratch` is valid.
@@ -134,6 +155,13 @@ pub(crate) fn to_the_first(scratch: *mut StackScratch) {
     walk.hash = HASH_START;
     walk.top_entries = 0;
     walk.is_glance = 0;
+}
+
+/// Before a walk that looks at everything: what another one knew says nothing here.
+#[inline(always)]
+pub(crate) fn forget_codes(scratch: *mut StackScratch) {
+    // SAFETY: `scratch` is valid.
+    let walk = unsafe { &mut (*scratch).walk };
     for known in &mut walk.codes {
         known.code = 0;
     }
@@ -238,6 +266,16 @@ fn glance<const PLACES: usize>(layout: &Layout, walk: *mut Walk, window: *mut Wi
         (*walk).hash = fold((*walk).hash, seen);
     }
     Step::Next
+}
+
+/// From what the thread state says to the innermost frame. The window is not of it yet.
+#[inline(always)]
+pub(crate) fn find_first(layout: &Layout, walk: *mut Walk) -> Option<()> {
+    if layout.cframe_current != ABSENT {
+        // SAFETY: `walk` is valid.
+        unsafe { (*walk).first = user::<u64>((*walk).first + u64::from(layout.cframe_current))? };
+    }
+    Some(())
 }
 
 /// The innermost frame of a thread; 0 when it has none.

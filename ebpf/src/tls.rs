@@ -21,6 +21,7 @@ use crate::maps::{
     TlsKey,
 };
 use crate::memory::user;
+use crate::scope;
 use crate::stack::{self, outcome};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::uprobe;
@@ -140,7 +141,7 @@ fn tls_result(context: ProbeContext) -> u32 {
     let Some(session) = find(key, target, call.carrier) else { return 0 };
     // SAFETY: `scratch` is this thread's own entry.
     unsafe { (*scratch).call.set_buffer(call.buffer, call.outbound != 0) };
-    moved(target, session, count as i64, io::TLS, scratch, || tls_steps());
+    moved(target, session, count as i64, io::TLS, scratch, || tls_frames(), || tls_steps());
     0
 }
 
@@ -154,6 +155,18 @@ extern "C" fn tls_steps() -> u64 {
     let Some(scratch) = TLS_SCRATCH.get_ptr_mut(thread) else { return outcome::FAILED };
     // SAFETY: `scratch` is this thread's own entry.
     stack::steps(target, unsafe { &raw mut (*scratch).stack })
+}
+
+/// Goes on with a walk in this thread's working space; see `scope::take`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tls_frames() -> u64 {
+    let thread = bpf_get_current_pid_tgid();
+    // SAFETY: entries are written whole by userspace.
+    let Some(target) = (unsafe { TARGETS.get((thread >> 32) as u32) }) else { return outcome::FAILED };
+    let Some(scratch) = TLS_SCRATCH.get_ptr_mut(thread) else { return outcome::FAILED };
+    // SAFETY: `scratch` is this thread's own entry.
+    scope::frames(target, unsafe { &raw mut (*scratch).stack.walk })
 }
 
 /// `void SSL_free(SSL *)`.

@@ -6,8 +6,6 @@ use pyapm_wire::python::{FRAME_BYTES, Layout};
 
 /// Pages of user memory are as long, or longer: what begins in one that can be read can be read to such a multiple.
 const PAGE: u64 = 4096;
-/// Bytes before a frame that are copied with it where its caller is not known to lie there.
-const SURROUNDINGS: u64 = 768;
 /// A frame that lies at most so far before what was copied lies among its callers.
 const NEAR: u64 = 1024;
 
@@ -22,6 +20,22 @@ pub(crate) struct Window<const PLACES: usize> {
     pub beyond: [u8; FRAME_BYTES + 8],
 }
 
+impl<const PLACES: usize> Window<PLACES> {
+    /// Nothing is copied yet, and the first frame is to be copied alone.
+    #[inline(always)]
+    pub(crate) fn clear(&mut self) {
+        self.from = 0;
+        self.bytes = 0;
+    }
+
+    /// Nothing is copied yet; the first frame, at `first`, is taken for one in a row.
+    #[inline(always)]
+    pub(crate) fn clear_for_row(&mut self, first: u64) {
+        self.from = first.wrapping_add(NEAR / 2);
+        self.bytes = 0;
+    }
+}
+
 /// Of a common walk, which has little room.
 pub(crate) const WINDOW_PLACES: usize = 1024;
 /// Of a deep one: a page, and the frame that reaches into the next.
@@ -30,8 +44,9 @@ pub(crate) const PAGE_PLACES: usize = 8192;
 /// Where a copy of the frame at `address` lies, or as much of it as is read; `FRAME_BYTES` and 8 may be read from there.
 ///
 /// Frames that were called by one another lie one behind the other, callers first, on pages that Python gets for them.
-/// So what lies before a frame on its page is copied with it, and its callers are found there: all of it where the frame is
-/// one in a row, else some. A page is there or is not, so nothing is asked for that is not there if the frame is.
+/// So what lies before a frame on its page is copied with it where the frame is one in a row, and its callers are found there.
+/// Frames of coroutines and generators lie anywhere: what lies before them is nobody's, and they are copied alone.
+/// A page is there or is not, so nothing is asked for that is not there if the frame is.
 #[inline(always)]
 pub(crate) fn at<const PLACES: usize>(
     layout: &Layout,
@@ -47,13 +62,9 @@ pub(crate) fn at<const PLACES: usize>(
     let (copied_from, copied) = unsafe { ((*window).from, (*window).bytes) };
     let places = unsafe { (&raw mut (*window).places).cast::<u8>() };
     if from.wrapping_sub(copied_from).saturating_add(length) > copied {
-        let mut reach = SURROUNDINGS;
+        let mut reach = length;
         if copied_from.wrapping_sub(from) <= NEAR {
-            reach = room;
-        }
-        let before = from & (PAGE - 1);
-        if reach > before + length {
-            reach = before + length;
+            reach += from & (PAGE - 1);
         }
         let mut bytes = opaque(reach);
         if bytes > room {

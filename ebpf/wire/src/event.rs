@@ -174,7 +174,8 @@ pub struct Io {
     pub stack: u64,
     /// One of [`crate::python::status`].
     pub stack_status: u16,
-    pub padding: [u8; 6],
+    pub padding: u16,
+    pub padding_2: u32,
 }
 
 /// Values of [`Statement::library`]: which C client carried it.

@@ -46,6 +46,10 @@ pub mod flag {
     pub const HANDS_ON: u32 = 512;
 }
 
+/// Most bytes of a thread state from [`crate::python::Layout::tstate_frame`] to the end of [`Contexts::tstate_context`], which
+/// are read at once. A power of two.
+pub const THREAD_BYTES: usize = 512;
+
 /// How one process's interpreter keeps contexts, and what the kernel half is to read of them. Offsets in bytes;
 /// [`ABSENT`] where the version has no such field, or it is not wanted.
 #[repr(C)]
@@ -61,9 +65,8 @@ pub struct Contexts {
     pub on: u32,
     /// In the thread state: `context`.
     pub tstate_context: u32,
-    /// In the thread state: `asyncio_running_loop`, `asyncio_running_task` (3.14 on).
+    /// In the thread state: `asyncio_running_loop`, with `asyncio_running_task` directly behind it (3.14 on).
     pub running_loop: u32,
-    pub running_task: u32,
     /// In the thread state: `datastack_chunk`, if it tells greenlets apart here.
     pub data_stack: u32,
     /// In the context: `ctx_prev`, `ctx_entered` (int).
@@ -81,6 +84,7 @@ pub struct Contexts {
     pub work: Work,
     /// Bits of [`flag`] that hold for the process.
     pub always: u32,
+    pub padding: u32,
 }
 
 /// From the running thread to its running greenlet: the dynamic thread vector has the block of the greenlet library's
@@ -133,7 +137,6 @@ impl Default for Contexts {
             on: 0,
             tstate_context: ABSENT,
             running_loop: ABSENT,
-            running_task: ABSENT,
             data_stack: ABSENT,
             previous: 0,
             entered: 0,
@@ -143,6 +146,7 @@ impl Default for Contexts {
             empty_register: ABSENT,
             work: Work::default(),
             always: 0,
+            padding: 0,
         }
     }
 }

@@ -43,8 +43,8 @@ impl ContextCode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ThreadOffsets {
     context: u32,
+    /// `asyncio_running_loop`; `asyncio_running_task` lies directly behind it.
     running_loop: u32,
-    running_task: u32,
     data_stack: u32,
     code_flags: u32,
 }
@@ -53,7 +53,6 @@ fn thread_offsets(minor: u8) -> Option<ThreadOffsets> {
     let of = |context, data_stack, code_flags| ThreadOffsets {
         context,
         running_loop: ABSENT,
-        running_task: ABSENT,
         data_stack,
         code_flags,
     };
@@ -61,8 +60,8 @@ fn thread_offsets(minor: u8) -> Option<ThreadOffsets> {
         8..=10 => of(240, ABSENT, 36),
         11 => of(224, 296, 48),
         12 | 13 => of(208, 232, 48),
-        14 => ThreadOffsets { running_loop: 864, running_task: 872, ..of(208, 232, 48) },
-        15 => ThreadOffsets { running_loop: 1024, running_task: 1032, ..of(232, 256, 48) },
+        14 => ThreadOffsets { running_loop: 864, ..of(208, 232, 48) },
+        15 => ThreadOffsets { running_loop: 1024, ..of(232, 256, 48) },
         _ => return None,
     })
 }
@@ -202,7 +201,6 @@ pub fn contexts(
         on: u32::from(switching.asyncio || switching.greenlets),
         tstate_context: thread.context,
         running_loop: thread.running_loop,
-        running_task: thread.running_task,
         data_stack: if switching.greenlets && greenlets.is_none() { thread.data_stack } else { ABSENT },
         greenlets: greenlets.unwrap_or_default(),
         previous: PREVIOUS + longer_head,
@@ -222,6 +220,7 @@ pub fn contexts(
         .into_iter()
         .filter_map(|(holds, flag)| holds.then_some(flag))
         .sum(),
+        padding: 0,
     })
 }
 
@@ -237,6 +236,23 @@ fn puts_writes_off(version: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::python::offsets::{SUPPORTED_MINORS, table};
+    use pyapm_wire::scope::THREAD_BYTES;
+
+    /// The kernel half reads both at once.
+    #[test]
+    fn a_thread_state_has_its_context_shortly_behind_where_its_frames_begin() {
+        for minor in SUPPORTED_MINORS {
+            let (Some(thread), Some(objects)) = (thread_offsets(minor), table(minor)) else {
+                panic!("3.{minor} has no table");
+            };
+            let distance = thread.context.checked_sub(objects.tstate_frame);
+            assert!(
+                distance.is_some_and(|bytes| bytes as usize + 8 <= THREAD_BYTES),
+                "3.{minor}: {distance:?}"
+            );
+        }
+    }
 
     #[test]
     fn versions_of_uvloop() {
