@@ -85,7 +85,8 @@ fn the_parts_of_a_transaction_are_what_its_handler_measures() {
                 near("database", transaction, waits.database_ns + waits.runnable_ns, span as f64);
                 assert!(waits.database_ns as f64 >= 150e6 * (1.0 - TOLERANCE), "{waits:?}");
             }
-            _ => assert!(waits.database_ns > 0 && waits.on_cpu_ns > 0, "{waits:?}"),
+            // Whoever lost its CPU after it asked may find the answer there.
+            _ => assert!(waits.database_ns + waits.runnable_ns > 0 && waits.on_cpu_ns > 0, "{waits:?}"),
         }
     }
 }
