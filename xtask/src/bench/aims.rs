@@ -193,8 +193,7 @@ pub(super) fn table(aims: &[Aim]) -> String {
     );
     for aim in aims {
         let without: Vec<f64> = aim.pairs.iter().flatten().map(|(without, _)| *without).collect();
-        let [service, lines, beside] =
-            [0, 1, 2].map(|index| aim.pairs.get(index).map_or_else(String::new, |pairs| ratio(pairs)));
+        let [service, lines, beside] = aim.pairs.each_ref().map(|pairs| ratio(pairs));
         let _never_fails = writeln!(
             text,
             "| {} | {:.0} | {service} | {lines} | {beside} | {:.2} |",
